@@ -1,0 +1,27 @@
+"""What a user can fix. The command line prints one line and ends with exit code 2; never a traceback."""
+
+from __future__ import annotations
+
+
+class BenchError(Exception):
+    """Base of all errors that a user can fix; the message says what came and what would do."""
+
+
+class ProtocolError(BenchError):
+    """A protocol or study file that cannot be used."""
+
+
+class DataError(BenchError):
+    """A data set that cannot be used: unknown, multi-label, or damaged."""
+
+
+class DataMissingError(DataError):
+    """A data set that is neither on disk nor downloadable; its runs are skipped, the others go on."""
+
+
+class RecordError(BenchError):
+    """A record, prediction or results folder that cannot be trusted or written."""
+
+
+class ShapeError(BenchError):
+    """Arrays whose shapes disagree."""

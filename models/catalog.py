@@ -1,0 +1,310 @@
+"""The model catalogue: name -> `ModelSpec`, readable without torch.
+
+A model is one decorated function in one file. The catalogue reads the decorator's arguments from the
+file's syntax tree, so listing, planning and reporting never import a model; the builder is imported when
+`create_model` is called. Three sources: the families in this folder, timm entries in `timm_models.toml`,
+and plugins (a file by path, or an entry point of the group `medbench.models` that names a module).
+"""
+
+from __future__ import annotations
+
+import ast
+import difflib
+import fnmatch
+import hashlib
+import importlib.metadata
+import importlib.util
+import sys
+import tomllib
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field, fields
+from pathlib import Path
+from typing import Any, TypeVar
+
+HERE = Path(__file__).parent
+ENTRY_POINT_GROUP = "medbench.models"
+TIMM_PREFIX = "timm/"
+Builder = TypeVar("Builder", bound=Callable[..., Any])
+
+
+class ModelError(Exception):
+    """What a user can fix about a model's name, file, size or weights; one line."""
+
+
+@dataclass(frozen=True)
+class ModelSpec:
+    """What is known of a model without building it.
+
+    Attributes:
+        name: The registered name, for instance `medvit_t` or `timm/resnet26`.
+        file: The file that holds the builder (its syntax tree is what `fingerprint` hashes).
+        function: The builder's name in that file.
+        paper: Address of the paper.
+        source: Where the code comes from.
+        code_license: Licence of the code that builds the model.
+        weights_license: Licence of the public weights, or why there are none.
+        num_params: Parameters with 8 classes, 3 channels, 224 px; None where nobody claims a count.
+        min_size: Smallest height and width in pixels.
+        size_multiple: Height and width must be a multiple of this.
+        published: What the literature prints for the same name, where it differs.
+        differs: Deviations from the paper, stated.
+        target_layer: Module path for Grad-CAM.
+        pretrained_tag: timm tag of the public weights, "" where there are none.
+        timm_name: timm's architecture name for models that timm builds.
+        kind: `network`; `floor` and `sklearn` models are fitted, not trained.
+        options: Keyword arguments that the builder always gets.
+    """
+
+    name: str
+    file: Path
+    function: str
+    paper: str = ""
+    source: str = ""
+    code_license: str = ""
+    weights_license: str = "no public weights"
+    num_params: int | None = None
+    min_size: int = 1
+    size_multiple: int = 1
+    published: str = ""
+    differs: str = ""
+    target_layer: str = ""
+    pretrained_tag: str = ""
+    timm_name: str = ""
+    kind: str = "network"
+    options: Mapping[str, Any] = field(default_factory=dict)
+
+
+METADATA = tuple(f.name for f in fields(ModelSpec) if f.name not in ("name", "file", "function", "timm_name"))
+
+
+def register_model(**metadata: Any) -> Callable[[Builder], Builder]:
+    """Mark a function as the builder of the model of the same name.
+
+    The catalogue reads the arguments from the file's text, so each must be a literal. The function is
+    returned unchanged.
+
+    Args:
+        **metadata: Fields of `ModelSpec`.
+
+    Raises:
+        ModelError: If a key is not a field of `ModelSpec`.
+    """
+    unknown = sorted(set(metadata) - set(METADATA))
+    if unknown:
+        raise ModelError(f"register_model got {unknown[0]!r}; known keys: {', '.join(METADATA)}")
+    return lambda builder: builder
+
+
+def _decorator(node: ast.FunctionDef) -> ast.Call | None:
+    for decorator in node.decorator_list:
+        if isinstance(decorator, ast.Call):
+            called = decorator.func
+            name = called.attr if isinstance(called, ast.Attribute) else getattr(called, "id", "")
+            if name == "register_model":
+                return decorator
+    return None
+
+
+def read_file(path: Path, prefix: str = "") -> Iterator[ModelSpec]:
+    """Read the registered models of one Python file from its syntax tree; nothing is executed.
+
+    Raises:
+        ModelError: If the file is missing, is no Python, or a decorator's argument is no literal.
+    """
+    try:
+        tree = ast.parse(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise ModelError(f"Cannot read the model file {path}: {error.strerror}") from None
+    except (SyntaxError, ValueError) as error:
+        raise ModelError(f"{path} is not Python: {error}") from None
+    for node in tree.body:
+        call = _decorator(node) if isinstance(node, ast.FunctionDef) else None
+        if call is None or not isinstance(node, ast.FunctionDef):
+            continue
+        metadata: dict[str, Any] = {}
+        for keyword in call.keywords:
+            if keyword.arg not in METADATA:
+                known = ", ".join(METADATA)
+                raise ModelError(f"{path}: register_model got {keyword.arg!r} for {node.name}; known keys: {known}")
+            try:
+                metadata[keyword.arg] = ast.literal_eval(keyword.value)
+            except ValueError:
+                raise ModelError(f"{path}: {keyword.arg} of {node.name} must be a literal value") from None
+        yield ModelSpec(name=prefix + node.name, file=path, function=node.name, **metadata)
+
+
+def _read_builtin() -> dict[str, ModelSpec]:
+    specs: dict[str, ModelSpec] = {}
+    for path in sorted(HERE.glob("*.py")):
+        if path.name not in ("__init__.py", "catalog.py"):
+            specs.update((spec.name, spec) for spec in read_file(path))
+    table = tomllib.loads((HERE / "timm_models.toml").read_text(encoding="utf-8"))
+    for name, entry in table.items():
+        specs[name] = ModelSpec(name=name, file=HERE / "timm_models.py", function="build_timm", **entry)
+    return specs
+
+
+_builtin: dict[str, ModelSpec] = {}
+_plugins: dict[str, ModelSpec] = {}
+
+
+def _catalogue() -> dict[str, ModelSpec]:
+    if not _builtin:
+        _builtin.update(_read_builtin())
+        for entry in importlib.metadata.entry_points(group=ENTRY_POINT_GROUP):
+            found = importlib.util.find_spec(entry.module)
+            if found is None or found.origin is None:
+                raise ModelError(f"Entry point {entry.name!r} names {entry.value!r}, which is no importable module")
+            for spec in read_file(Path(found.origin)):
+                _builtin.setdefault(spec.name, spec)
+    return {**_builtin, **_plugins}
+
+
+def load_plugin(path: str | Path) -> list[str]:
+    """Add the models of a file by path; returns their names.
+
+    Raises:
+        ModelError: If the file holds no registered model, or a name that is taken.
+    """
+    file = Path(path).resolve()
+    specs = list(read_file(file))
+    if not specs:
+        raise ModelError(f"{path} holds no function decorated with @register_model")
+    for spec in specs:
+        taken = _catalogue().get(spec.name)
+        if taken is not None and taken.file != file:
+            raise ModelError(f"{path} registers {spec.name!r}, which is taken by {taken.file.name}; rename it")
+        _plugins[spec.name] = spec
+    return [spec.name for spec in specs]
+
+
+def list_models(pattern: str = "*") -> list[str]:
+    """Names of the registered models, sorted, filtered by a shell pattern (`med*`)."""
+    return sorted(name for name in _catalogue() if fnmatch.fnmatchcase(name, pattern))
+
+
+def get_spec(name: str) -> ModelSpec:
+    """The spec of a model; any timm architecture is known as `timm/<name>`.
+
+    Raises:
+        ModelError: If no such model is registered, with the closest name.
+    """
+    catalogue = _catalogue()
+    if name in catalogue:
+        return catalogue[name]
+    if name.startswith(TIMM_PREFIX) and len(name) > len(TIMM_PREFIX):
+        architecture, _, tag = name[len(TIMM_PREFIX) :].partition(".")
+        return ModelSpec(
+            name=name,
+            file=HERE / "timm_models.py",
+            function="build_timm",
+            paper="https://github.com/huggingface/pytorch-image-models",
+            source="timm",
+            code_license="Apache-2.0",
+            weights_license="see timm's model card",
+            timm_name=architecture,
+            pretrained_tag=tag,
+        )
+    close = difflib.get_close_matches(name, catalogue, n=1, cutoff=0.5)
+    hint = f"did you mean {close[0]!r}?" if close else f"known: {', '.join(sorted(catalogue))}"
+    raise ModelError(f"Unknown model {name!r}; {hint} (any timm model: timm/<name>)")
+
+
+def import_builder(spec: ModelSpec) -> Callable[..., Any]:
+    """Import the file of a spec and return its builder; the only place where model code is executed.
+
+    Raises:
+        ModelError: If the file cannot be imported.
+    """
+    module_name = f"models.{spec.file.stem}" if spec.file.parent == HERE else f"_medbench_plugin_{spec.file.stem}"
+    try:
+        if spec.file.parent == HERE:
+            module = importlib.import_module(module_name)
+        else:
+            found = importlib.util.spec_from_file_location(module_name, spec.file)
+            assert found is not None and found.loader is not None
+            module = sys.modules.get(module_name) or importlib.util.module_from_spec(found)
+            if module_name not in sys.modules:
+                found.loader.exec_module(module)
+                sys.modules[module_name] = module
+    except ImportError as error:
+        raise ModelError(f"Model {spec.name!r} needs {error.name or error}; install the extra [run]") from error
+    builder: Callable[..., Any] = getattr(module, spec.function)
+    return builder
+
+
+def _canonical(node: Any) -> Any:
+    """A syntax tree as nested tuples: no positions, no docstrings, no empty fields (they vary by Python version)."""
+    if isinstance(node, ast.AST):
+        body = getattr(node, "body", None)
+        pairs = []
+        for key, value in ast.iter_fields(node):
+            if key == "body" and isinstance(body, list) and body and isinstance(node, _DOCUMENTED):
+                first = body[0]
+                if isinstance(first, ast.Expr) and isinstance(first.value, ast.Constant):
+                    value = body[1:] if isinstance(first.value.value, str) else body
+            if value is not None and value != [] and key not in ("type_comment", "kind", "ctx"):
+                pairs.append((key, _canonical(value)))
+        return (type(node).__name__, *pairs)
+    if isinstance(node, list):
+        return tuple(_canonical(item) for item in node)
+    return repr(node)
+
+
+_DOCUMENTED = (ast.Module, ast.FunctionDef, ast.ClassDef, ast.AsyncFunctionDef)
+
+
+def _imported_siblings(tree: ast.Module) -> list[Path]:
+    names: set[str] = set()
+    for node in ast.walk(tree):
+        if isinstance(node, ast.ImportFrom) and node.module == "models":
+            names.update(alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom) and (node.module or "").startswith("models."):
+            names.add((node.module or "").split(".")[1])
+        elif isinstance(node, ast.Import):
+            names.update(alias.name.split(".")[1] for alias in node.names if alias.name.startswith("models."))
+    return [HERE / f"{name}.py" for name in sorted(names - {"catalog"}) if (HERE / f"{name}.py").exists()]
+
+
+def fingerprint(spec: ModelSpec, timm_version: str | None = None) -> str:
+    """Digest of the code that decides a model's numbers; no torch needed.
+
+    Over the syntax tree (comments and docstrings stripped) of the family's file and of the `models/` files
+    that it imports, the builder's name and options, and timm's version where timm is used.
+
+    Args:
+        spec: The model.
+        timm_version: timm's version; the installed one by default, "" where timm is not installed.
+
+    Returns:
+        A hexadecimal SHA-256 digest.
+    """
+    pending, seen = [spec.file], set[Path]()
+    digest = hashlib.sha256()
+    uses_timm = False
+    while pending:
+        path = pending.pop(0)
+        if path in seen:
+            continue
+        seen.add(path)
+        tree = ast.parse(path.read_text(encoding="utf-8"))
+        uses_timm = uses_timm or any(
+            (isinstance(node, ast.ImportFrom) and (node.module or "").split(".")[0] == "timm")
+            or (isinstance(node, ast.Import) and any(alias.name.split(".")[0] == "timm" for alias in node.names))
+            for node in ast.walk(tree)
+        )
+        digest.update(repr(_canonical(tree)).encode())
+        pending.extend(_imported_siblings(tree))
+    chosen = (spec.function, spec.timm_name, sorted(spec.options.items()))
+    digest.update(repr(chosen).encode())
+    if uses_timm:
+        digest.update(f"timm {installed_timm() if timm_version is None else timm_version}".encode())
+    return digest.hexdigest()
+
+
+def installed_timm() -> str:
+    """timm's version, "" where it is not installed."""
+    try:
+        return importlib.metadata.version("timm")
+    except importlib.metadata.PackageNotFoundError:
+        return ""
