@@ -2,8 +2,8 @@
 
 A model is one decorated function in one file. The catalogue reads the decorator's arguments from the
 file's syntax tree, so listing, planning and reporting never import a model; the builder is imported when
-`create_model` is called. Three sources: the families in this folder, timm entries in `timm_models.toml`,
-and plugins (a file by path, or an entry point of the group `medbench.models` that names a module).
+`create_model` is called. Three sources: the families in this folder, timm entries in `timm_models.toml`
+and `fitted.toml`, and plugins (a file by path, or an entry point of the group `medbench.models` that names a module).
 """
 
 from __future__ import annotations
@@ -22,6 +22,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 HERE = Path(__file__).parent
+FITTED = HERE.parent / "bench" / "classical.py"  # by path: nothing in models/ imports bench
 ENTRY_POINT_GROUP = "medbench.models"
 TIMM_PREFIX = "timm/"
 Builder = TypeVar("Builder", bound=Callable[..., Any])
@@ -141,6 +142,9 @@ def _read_builtin() -> dict[str, ModelSpec]:
     table = tomllib.loads((HERE / "timm_models.toml").read_text(encoding="utf-8"))
     for name, entry in table.items():
         specs[name] = ModelSpec(name=name, file=HERE / "timm_models.py", function="build_timm", **entry)
+    table = tomllib.loads((HERE / "fitted.toml").read_text(encoding="utf-8"))
+    for name, entry in table.items():
+        specs[name] = ModelSpec(name=name, file=FITTED, function="fit_predict", **entry)
     return specs
 
 

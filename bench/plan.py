@@ -1,0 +1,200 @@
+"""Which runs a selection means, and how each stands: done, missing, stale or failed. No torch."""
+
+from __future__ import annotations
+
+import difflib
+import itertools
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from typing import Literal
+
+from bench.errors import BenchError, ProtocolError, RecordError
+from bench.protocol import Protocol, load_protocol, load_study
+from bench.records import SYNTHETIC_PREFIX, Record, Run, read_card, read_record, read_records
+from models.catalog import ModelError, ModelSpec, fingerprint, get_spec, installed_timm
+
+State = Literal["done", "missing", "stale", "failed"]
+Overwrite = Literal["never", "stale", "failed", "always"]
+
+# The 2D MedMNIST flags that the suite can score, the paper's six first; `tests/test_data.py` holds them
+# equal to medmnist's INFO, which planning must not import.
+PAPER_DATASETS = ("bloodmnist", "breastmnist", "dermamnist", "pneumoniamnist", "organcmnist", "organsmnist")
+DATASETS = (*PAPER_DATASETS, "octmnist", "organamnist", "pathmnist", "retinamnist", "tissuemnist")
+
+
+@dataclass(frozen=True)
+class PlannedRun:
+    """A run, how it stands, why, and what it should cost."""
+
+    run: Run
+    state: State
+    reason: str = ""
+    obstacle: str = ""
+    estimated_seconds: float | None = None
+
+
+def check_dataset(name: str) -> str:
+    """A data set's name, unchanged.
+
+    Raises:
+        BenchError: If no such set can be scored, with the closest name.
+    """
+    flag = name.removeprefix(SYNTHETIC_PREFIX)
+    known: Sequence[str] = PAPER_DATASETS if name.startswith(SYNTHETIC_PREFIX) else DATASETS
+    if flag in known:
+        return name
+    if flag == "chestmnist":
+        raise BenchError("chestmnist is multi-label; the suite scores multi-class, binary and ordinal sets only")
+    close = difflib.get_close_matches(flag, known, n=1)
+    hint = f"did you mean {close[0]!r}?" if close else f"known: {', '.join(known)}"
+    raise BenchError(f"Unknown data set {name!r}; {hint}")
+
+
+def parse_seeds(text: str) -> list[int]:
+    """`0-2,5` -> [0, 1, 2, 5].
+
+    Raises:
+        BenchError: If it is no list of whole numbers and ranges.
+    """
+    seeds: list[int] = []
+    try:
+        for part in text.split(","):
+            first, _, last = part.strip().partition("-")
+            seeds.extend(range(int(first), int(last or first) + 1))
+    except ValueError:
+        raise BenchError(f"--seeds {text!r} is refused; write whole numbers and ranges such as 0-2,5") from None
+    if not seeds:
+        raise BenchError(f"--seeds {text!r} holds no seed")
+    return list(dict.fromkeys(seeds))
+
+
+def expand(
+    protocols: Iterable[str], models: Iterable[str], datasets: Iterable[str], seeds: Iterable[int]
+) -> list[Run]:
+    """Every combination, checked; a floor is the same for every seed and gets the first seed alone.
+
+    Raises:
+        BenchError, ModelError: If a name is unknown.
+    """
+    seeds = list(seeds)
+    runs = []
+    for protocol, model, dataset in itertools.product(protocols, models, datasets):
+        spec = get_spec(model)
+        chosen = seeds[:1] if spec.kind == "floor" else seeds
+        name = load_protocol(protocol).name
+        runs.extend(Run(name, spec.name, check_dataset(dataset), seed) for seed in chosen)
+    return list(dict.fromkeys(runs))
+
+
+def expand_study(name: str) -> list[Run]:
+    """The runs of a study, each once, in its order.
+
+    Raises:
+        ProtocolError, BenchError, ModelError: If the study or a name in it is unknown.
+    """
+    parts = load_study(name).parts
+    runs = [run for part in parts for run in expand(part.protocols, part.models, part.datasets, part.seeds)]
+    return list(dict.fromkeys(runs))
+
+
+def obstacle(spec: ModelSpec, protocol: Protocol) -> str:
+    """Why a model can never run under a protocol, "" if it can."""
+    if spec.kind != "network":
+        return ""
+    size = protocol.data.img_size
+    if size < spec.min_size or size % spec.size_multiple:
+        return f"{spec.name} takes images from {spec.min_size} px, the protocol has {size} px"
+    if protocol.init.kind == "imagenet" and spec.name not in protocol.init.weights:
+        return f"{protocol.name} pins no public ImageNet-1k weights for {spec.name} ({spec.weights_license})"
+    return ""
+
+
+@cache
+def _fingerprint(model: str, timm_version: str) -> str:
+    return fingerprint(get_spec(model), timm_version)
+
+
+def staleness(record: Record, results: Path) -> str:
+    """Why a record no longer counts, "" if it does: its protocol, model or data changed since."""
+    try:
+        if record.protocol_digest != load_protocol(record.protocol).digest():
+            return "the protocol changed"
+        get_spec(record.model)
+    except (ProtocolError, ModelError) as error:
+        return f"its protocol or model is not known here ({error})"
+    # Where timm is not installed the record's own version is all that can be compared with.
+    timm_version = installed_timm() or record.packages.get("timm", "")
+    if record.model_fingerprint != _fingerprint(record.model, timm_version):
+        return "the model's code (or timm's version) changed"
+    card = read_card(results, record.dataset)
+    if record.status == "done" and card is not None and record.labels_digest != card.labels_digest:
+        return "the data changed"
+    return ""
+
+
+def stand(run: Run, results: Path) -> tuple[State, str, Record | None]:
+    """How a run stands in a results folder, why, and its record where it counts for something."""
+    path = run.path(results)
+    if not path.exists():
+        return "missing", "", None
+    try:
+        record = read_record(path, results)
+    except RecordError as error:
+        return "failed", f"damaged record: {error}", None
+    if record.status == "skipped":
+        return "missing", record.failure.message if record.failure else "skipped", record
+    if record.status == "failed":
+        return "failed", f"{record.failure.kind}: {record.failure.message}" if record.failure else "failed", record
+    reason = staleness(record, results)
+    return ("stale", reason, record) if reason else ("done", "", record)
+
+
+class CostEstimate:
+    """Seconds a run should take, from recorded runs: the same model at the same size, scaled by images x epochs."""
+
+    def __init__(self, results: Path) -> None:
+        self.results = results
+        self.rates: dict[tuple[str, int], list[float]] = {}
+        for record in read_records(results)[0]:
+            size = record.resolved_protocol.get("data", {}).get("img_size")
+            if record.status == "done" and record.images_per_second and size:
+                self.rates.setdefault((record.model, size), []).append(record.images_per_second)
+
+    def seconds(self, run: Run) -> float | None:
+        """Training and val scoring of a run; None without a recorded run to go by."""
+        if get_spec(run.model).kind != "network":
+            return 1.0
+        protocol = load_protocol(run.protocol)
+        card = read_card(self.results, run.dataset)
+        rates = self.rates.get((run.model, protocol.data.img_size))
+        if rates is None or card is None:
+            return None
+        num_train = min(card.num_images["train"], protocol.data.max_train or card.num_images["train"])
+        # Scoring an image costs about a third of training on it: forward without backward.
+        images = protocol.schedule.epochs * (num_train + card.num_images["val"] / 3)
+        return images / (sum(rates) / len(rates))
+
+
+def make_plan(runs: Sequence[Run], results: Path) -> list[PlannedRun]:
+    """How each run stands, with an estimate for those not done."""
+    estimate = CostEstimate(results)
+    planned = []
+    for run in runs:
+        state, reason, _ = stand(run, results)
+        blocked = obstacle(get_spec(run.model), load_protocol(run.protocol))
+        seconds = None if state == "done" or blocked else estimate.seconds(run)
+        planned.append(PlannedRun(run, state, reason or blocked, blocked, seconds))
+    return planned
+
+
+def choose(planned: Sequence[PlannedRun], overwrite: Overwrite) -> list[PlannedRun]:
+    """The runs to do: the missing ones, and what `overwrite` adds to them."""
+    redo: dict[str, tuple[State, ...]] = {
+        "never": ("missing",),
+        "stale": ("missing", "stale"),
+        "failed": ("missing", "failed"),
+        "always": ("missing", "stale", "failed", "done"),
+    }
+    return [item for item in planned if item.state in redo[overwrite]]

@@ -1,0 +1,84 @@
+"""Where a number comes from: commit, packages, hardware, threads; asked once a process."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import os
+import platform
+import resource
+import subprocess
+import sys
+from functools import cache
+from pathlib import Path
+
+PACKAGES = ("torch", "torchvision", "timm", "kornia", "medmnist", "mamba-ssm", "numpy", "pandas", "pyarrow", "scikit-learn")
+ROOT = Path(__file__).resolve().parent.parent
+
+
+@cache
+def packages() -> dict[str, str]:
+    """Versions of Python and of the packages that can move a number, as far as they are installed."""
+    versions = {"python": platform.python_version()}
+    for name in PACKAGES:
+        try:
+            versions[name] = importlib.metadata.version(name)
+        except importlib.metadata.PackageNotFoundError:
+            continue
+    return versions
+
+
+def _git(*arguments: str) -> str | None:
+    try:
+        done = subprocess.run(
+            ["git", "-C", str(ROOT), *arguments], capture_output=True, text=True, timeout=10, check=True
+        )
+    except (OSError, subprocess.SubprocessError):
+        return None
+    return done.stdout.strip()
+
+
+@cache
+def commit() -> tuple[str | None, bool | None]:
+    """The code's commit and whether code, tests or set-up differ from it; (None, None) outside a checkout."""
+    head = _git("rev-parse", "HEAD")
+    if head is None or not (ROOT / ".git").exists():
+        return None, None
+    changed = _git("status", "--porcelain", "--", ".", ":(exclude)results", ":(exclude)reports")
+    return head, bool(changed)
+
+
+@cache
+def cpu_name() -> str:
+    """The processor's name as the system tells it."""
+    try:
+        for line in Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines():
+            if line.startswith("model name"):
+                return line.split(":", 1)[1].strip()
+    except OSError:
+        pass
+    return platform.processor() or platform.machine()
+
+
+def device_name(device: str) -> str:
+    """`cpu: <processor>` or `cuda: <card>`."""
+    if device.startswith("cuda"):
+        import torch
+
+        return f"cuda: {torch.cuda.get_device_name(device)}"
+    return f"cpu: {cpu_name()}"
+
+
+def peak_memory_mib(device: str) -> float:
+    """Highest resident memory of this process, or the highest allocation on a CUDA device, in MiB."""
+    if device.startswith("cuda"):
+        import torch
+
+        return torch.cuda.max_memory_allocated(device) / 2**20
+    kib = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return kib / (2**20 if sys.platform == "darwin" else 2**10)
+
+
+def quiet_threads() -> None:
+    """One thread a run and no busy waiting; must come before torch is imported."""
+    os.environ.setdefault("OMP_WAIT_POLICY", "passive")
+    os.environ.setdefault("OMP_NUM_THREADS", "1")

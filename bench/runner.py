@@ -1,0 +1,306 @@
+"""One run, from names to a record: the only place where test is scored."""
+
+from __future__ import annotations
+
+import errno
+import hashlib
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from bench import __version__, provenance
+from bench.errors import BenchError, DataError, RecordError
+from bench.protocol import Protocol
+from bench.records import DataCard, Failure, Record, Run, Scores, canonical, frame_bytes, read_predictions
+from bench.scoring import score_predictions, split_scores
+from models import ModelError, create_model, fingerprint, get_spec, load_plugin
+
+OFFICIAL_TOLERANCE = 1e-9
+
+
+@dataclass(frozen=True)
+class RunRequest:
+    """All that a worker needs to do one run; it can be sent to another process or machine.
+
+    Attributes:
+        run: The run.
+        protocol: Its protocol, resolved.
+        card: The data set's card: digests and the twin-free part.
+        device: `cpu` or `cuda[:i]`.
+        data_root: Where the npz files are, None for the default.
+        checkpoint_dir: Folder of this run's checkpoints, None for none.
+        plugins: Model files to load first.
+    """
+
+    run: Run
+    protocol: Protocol
+    card: DataCard
+    device: str = "cpu"
+    data_root: str | None = None
+    checkpoint_dir: str | None = None
+    plugins: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class RunBundle:
+    """What a run hands to the one that writes results: the record and the bytes of its two tables."""
+
+    record: Record
+    predictions: bytes | None = None
+    history: bytes | None = None
+
+
+@dataclass(frozen=True)
+class Hooks:
+    """How a run talks to its surroundings while it trains."""
+
+    on_progress: Callable[[dict[str, Any]], None] = field(default=lambda event: None)
+    should_stop: Callable[[], bool] = field(default=lambda: False)
+
+
+class OfficialMismatchError(Exception):
+    """Our metrics and medmnist's differ on the same scores."""
+
+
+def base_fields(run: Run, protocol: Protocol) -> dict[str, Any]:
+    """The fields that every record of a run has, whatever became of it."""
+    return {
+        "suite_version": __version__,
+        "run_id": run.run_id,
+        "model": run.model,
+        "dataset": run.dataset,
+        "protocol": run.protocol,
+        "seed": run.seed,
+        "synthetic": run.synthetic,
+        "protocol_digest": protocol.digest(),
+        "resolved_protocol": protocol.model_dump(mode="json"),
+        "model_fingerprint": fingerprint(get_spec(run.model)),
+    }
+
+
+def failed_record(run: Run, protocol: Protocol, failure: Failure, *, skipped: bool = False) -> Record:
+    """The record of a run that has no scores, with the reason."""
+    commit, dirty = provenance.commit()
+    return Record(
+        **base_fields(run, protocol),
+        status="skipped" if skipped else "failed",
+        failure=failure,
+        commit=commit,
+        dirty=dirty,
+        packages=provenance.packages(),
+    ).sealed()
+
+
+def run_one(request: RunRequest, hooks: Hooks | None = None) -> RunBundle:
+    """Do one run and classify what goes wrong; only an interruption and a full disk get out as exceptions.
+
+    Raises:
+        InterruptedTraining: If the hooks asked to stop; the checkpoint has been written.
+        RecordError: If a checkpoint cannot be written.
+    """
+    from bench.train import DivergedError, InterruptedTraining
+
+    hooks = hooks or Hooks()
+    for plugin in request.plugins:
+        load_plugin(plugin)
+    try:
+        return _execute(request, hooks)
+    except (InterruptedTraining, KeyboardInterrupt):
+        raise
+    except DivergedError as error:
+        failure = Failure(kind="diverged", message=str(error), epoch=error.epoch, step=error.step)
+    except DataError as error:
+        failure = Failure(kind="data", message=str(error))
+    except RecordError:
+        raise
+    except (ModelError, BenchError) as error:
+        failure = Failure(kind="error", message=str(error))
+    except MemoryError:
+        failure = Failure(kind="oom", message="out of memory on the host")
+    except Exception as error:  # a model's or a library's fault: the record says which, the other runs go on
+        failure = _classify(error)
+    return RunBundle(failed_record(request.run, request.protocol, failure))
+
+
+def _classify(error: Exception) -> Failure:
+    text = f"{type(error).__name__}: {str(error).strip().splitlines()[0] if str(error).strip() else 'no message'}"
+    if "out of memory" in str(error).lower() or "can't allocate memory" in str(error).lower():
+        return Failure(kind="oom", message=text)
+    if isinstance(error, OSError) and error.errno in (errno.EIO, errno.ECONNRESET, errno.ETIMEDOUT):
+        return Failure(kind="infra", message=text)
+    return Failure(kind="error", message=text)
+
+
+def _execute(request: RunRequest, hooks: Hooks) -> RunBundle:
+    from bench.data import load
+
+    run, protocol, card = request.run, request.protocol, request.card
+    arrays = load(run.dataset, protocol.data.source_size, root=request.data_root, download=False)
+    for split, labels in arrays.labels.items():
+        if hashlib.sha256(labels.astype("<i8").tobytes()).hexdigest() != card.labels_digest[split]:
+            raise DataError(f"{run.dataset}: the {split} labels are not those of results/data/{run.dataset}.json")
+    extra: dict[str, Any] = {}
+    history = None
+    if get_spec(run.model).kind == "network":
+        logits, extra, history = _train_and_predict(request, hooks, arrays.images, arrays.labels)
+    else:
+        from bench.classical import fit_predict
+
+        logits = fit_predict(run.model, arrays, run.seed)
+    predictions = frame_bytes(_prediction_table(logits, arrays.labels))
+    scores = score_predictions(read_predictions(predictions), card)
+    check_official(read_predictions(predictions), card, scores)
+    commit, dirty = provenance.commit()
+    record = Record(
+        **base_fields(run, protocol),
+        status="done",
+        **scores,
+        data_md5=arrays.md5,
+        labels_digest=card.labels_digest,
+        predictions_sha256=hashlib.sha256(predictions).hexdigest(),
+        history_sha256=hashlib.sha256(history).hexdigest() if history is not None else None,
+        commit=commit,
+        dirty=dirty,
+        packages=provenance.packages(),
+        device=provenance.device_name(request.device),
+        num_threads=1,
+        peak_memory_mib=provenance.peak_memory_mib(request.device),
+        **extra,
+    )
+    return RunBundle(record.sealed(), predictions, history)
+
+
+def _to_split(images: NDArray[np.uint8], labels: NDArray[np.int64], device: str) -> Any:
+    import torch
+
+    from bench.train import SplitData
+
+    tensor = torch.from_numpy(images)
+    tensor = tensor.unsqueeze(1) if tensor.ndim == 3 else tensor.permute(0, 3, 1, 2)
+    return SplitData(tensor.contiguous().to(device), torch.from_numpy(labels).to(device))
+
+
+def _train_and_predict(
+    request: RunRequest, hooks: Hooks, images: dict[str, NDArray[np.uint8]], labels: dict[str, NDArray[np.int64]]
+) -> tuple[dict[str, NDArray[np.float32]], dict[str, Any], bytes]:
+    """Train on train, choose on val, then open test: logits of val and test, record fields, history."""
+    import torch
+
+    from bench.checkpoint import Checkpoint
+    from bench.streams import Streams
+    from bench.train import Trainer, predict
+
+    run, protocol, device = request.run, request.protocol, request.device
+    torch.set_num_threads(1)
+    streams = Streams(run.model, run.dataset, run.seed)
+    model, num_classes = build_model(run, protocol, request.card, streams)
+    kept = slice(0, protocol.data.max_train)
+    train = _to_split(images["train"][kept], labels["train"][kept], device)
+    val = _to_split(images["val"], labels["val"], device)
+    checkpoint = None
+    if request.checkpoint_dir is not None:
+        same = [protocol.digest(), fingerprint(get_spec(run.model)), request.card.labels_digest, run.run_id]
+        checkpoint = Checkpoint(Path(request.checkpoint_dir), hashlib.sha256(canonical(same)).hexdigest())
+
+    def on_progress(progress: Any, steps: int) -> None:
+        hooks.on_progress(
+            {
+                "epoch": progress.epoch,
+                "step": progress.step,
+                "steps": steps,
+                "epochs": protocol.schedule.epochs,
+                "images_per_second": progress.images_seen / max(progress.train_seconds, 1e-9),
+            }
+        )
+
+    trainer = Trainer(
+        model.to(device),
+        train,
+        val,
+        protocol,
+        streams,
+        task=request.card.task,
+        num_classes=num_classes,
+        checkpoint=checkpoint,
+        on_progress=on_progress,
+        should_stop=hooks.should_stop,
+    )
+    result = trainer.fit()
+    logits = {"val": predict(trainer.model, val, protocol)}
+    del train, val
+    logits["test"] = predict(trainer.model, _to_split(images["test"], labels["test"], device), protocol)
+    extra = {
+        "best_epoch": result.best_epoch,
+        "num_params": sum(parameter.numel() for parameter in model.parameters()),
+        "train_seconds": result.train_seconds,
+        "images_per_second": result.images_per_second,
+        "scan_backend": _scan_backend(model, device),
+    }
+    return logits, extra, frame_bytes(pd.DataFrame(result.history))
+
+
+def build_model(run: Run, protocol: Protocol, card: DataCard, streams: Any) -> tuple[Any, int]:
+    """The run's model on the CPU, initialised from the run's own stream, and its number of classes.
+
+    Raises:
+        ModelError: If it cannot be built under the protocol.
+    """
+    import torch
+
+    num_classes = len(card.class_names)
+    in_chans = 3 if protocol.data.channels == "rgb" else card.num_channels
+    torch.manual_seed(streams.init())
+    model = create_model(
+        run.model,
+        num_classes=num_classes,
+        in_chans=in_chans,
+        img_size=protocol.data.img_size,
+        pretrained=protocol.init.kind == "imagenet",
+    )
+    return model, num_classes
+
+
+def _scan_backend(model: Any, device: str) -> str | None:
+    """Which selective scan ran, None for models without one."""
+    if not any("SS2D" in type(module).__name__ for module in model.modules()):
+        return None
+    from models.selective_scan import selected_backend
+
+    return str(selected_backend(device))
+
+
+def _prediction_table(logits: dict[str, NDArray[np.float32]], labels: dict[str, NDArray[np.int64]]) -> pd.DataFrame:
+    parts = []
+    for split in ("val", "test"):
+        num_images, num_classes = logits[split].shape
+        if num_images != len(labels[split]) or not np.isfinite(logits[split]).all():
+            raise ValueError(f"the model's {split} logits are {logits[split].shape} or not finite")
+        columns: dict[str, Any] = {"split": split, "index": np.arange(num_images, dtype=np.int32)}
+        columns["label"] = labels[split].astype(np.int16)
+        columns.update({f"logit_{k}": logits[split][:, k].astype(np.float32) for k in range(num_classes)})
+        parts.append(pd.DataFrame(columns))
+    return pd.concat(parts, ignore_index=True)
+
+
+def check_official(table: pd.DataFrame, card: DataCard, scores: dict[str, Scores]) -> None:
+    """Give medmnist's own functions the same array.
+
+    Raises:
+        OfficialMismatchError: If AUC or accuracy differ by more than 1e-9.
+    """
+    from medmnist.evaluator import getACC, getAUC
+
+    for split in ("val", "test"):
+        labels, probs = split_scores(table, split)
+        ours = scores[split]
+        if ours["auc"] is None or ours["acc"] is None:
+            continue
+        official = {"auc": getAUC(labels[:, None], probs, card.task), "acc": getACC(labels[:, None], probs, card.task)}
+        for key, value in official.items():
+            if abs(float(value) - float(ours[key] or 0.0)) > OFFICIAL_TOLERANCE:
+                raise OfficialMismatchError(f"{split} {key}: medmnist says {value!r}, the suite says {ours[key]!r}")

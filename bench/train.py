@@ -1,0 +1,314 @@
+"""One model, train and val arrays, one protocol -> the weights of the epoch that val chose.
+
+Nothing here is ever handed test data. A training that is interrupted and resumed equals one that was not, bit
+for bit on a CPU: the random streams follow from epoch and step (`bench.streams`), all else is in the checkpoint.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from bench.augment import augment, prepare
+from bench.checkpoint import Checkpoint
+from bench.metrics import accuracy, auc, softmax
+from bench.protocol import OptimRules, Protocol, ScheduleRules
+from bench.streams import Streams
+
+EVAL_BATCH = 256
+DTYPES = {"fp32": torch.float32, "bf16": torch.float32, "fp64": torch.float64}
+FORMATS = {"contiguous": torch.contiguous_format, "channels_last": torch.channels_last}
+
+
+class DivergedError(Exception):
+    """The training loss is not finite any more."""
+
+    def __init__(self, epoch: int, step: int) -> None:
+        super().__init__(f"the loss is not finite at epoch {epoch}, step {step}")
+        self.epoch, self.step = epoch, step
+
+
+class InterruptedTraining(Exception):
+    """The training was asked to stop; its checkpoint has been written."""
+
+
+@dataclass(frozen=True)
+class SplitData:
+    """Images (N, C, H, W) uint8 and labels (N,) int64 of one split, whole on the training device."""
+
+    images: Tensor
+    labels: Tensor
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+
+@dataclass
+class Progress:
+    """All that a resume needs beside weights and optimiser; floats are Python's, counts whole."""
+
+    epoch: int = 0
+    step: int = 0
+    losses: list[float] = field(default_factory=list)
+    history: list[dict[str, float]] = field(default_factory=list)
+    best_auc: float = -1.0
+    best_epoch: int = -1
+    train_seconds: float = 0.0
+    images_seen: int = 0
+
+
+@dataclass(frozen=True)
+class TrainResult:
+    """What training leaves.
+
+    Attributes:
+        best_epoch: The chosen epoch, from 0.
+        history: One row an epoch: epoch, lr, train_loss, val_loss, val_auc, val_acc.
+        train_seconds: Seconds in training steps, over all resumes; scoring of val is not in it.
+        images_per_second: Training images through the steps over `train_seconds`.
+    """
+
+    best_epoch: int
+    history: list[dict[str, float]]
+    train_seconds: float
+    images_per_second: float
+
+
+def batch_bounds(num_images: int, batch_size: int) -> list[tuple[int, int]]:
+    """Start and end of each batch; a last batch of one image joins the batch before (batch norm needs two)."""
+    starts = list(range(0, num_images, batch_size))
+    if len(starts) > 1 and num_images - starts[-1] == 1:
+        starts.pop()
+    return list(zip(starts, [*starts[1:], num_images], strict=True))
+
+
+def learning_rate(schedule: ScheduleRules, base: float, epoch: int, step: int, steps: int) -> float:
+    """The learning rate of a step: linear warm-up, then constant, cosine to zero, or steps by `gamma`."""
+    position = epoch + (step + 1) / steps
+    if position <= schedule.warmup_epochs:
+        return base * position / schedule.warmup_epochs
+    if schedule.name == "cosine":
+        share = (epoch + step / steps - schedule.warmup_epochs) / (schedule.epochs - schedule.warmup_epochs)
+        return float(base * 0.5 * (1 + np.cos(np.pi * max(0.0, share))))
+    if schedule.name == "multistep":
+        return float(base * schedule.gamma ** sum(epoch >= milestone for milestone in schedule.milestones))
+    return base
+
+
+def build_optimizer(model: nn.Module, rules: OptimRules) -> torch.optim.Optimizer:
+    """The protocol's optimiser over all parameters that need a gradient."""
+    parameters = [p for p in model.parameters() if p.requires_grad]
+    if rules.decay_norm_and_bias or rules.weight_decay == 0.0:
+        groups: list[dict[str, Any]] = [{"params": parameters, "weight_decay": rules.weight_decay}]
+    else:
+        groups = [
+            {"params": [p for p in parameters if p.ndim > 1], "weight_decay": rules.weight_decay},
+            {"params": [p for p in parameters if p.ndim <= 1], "weight_decay": 0.0},
+        ]
+    if rules.name == "sgd":
+        return torch.optim.SGD(groups, lr=rules.lr, momentum=rules.momentum)
+    if rules.name == "rmsprop":
+        return torch.optim.RMSprop(groups, lr=rules.lr, momentum=rules.momentum)
+    if rules.name == "adam":
+        return torch.optim.Adam(groups, lr=rules.lr)
+    return torch.optim.AdamW(groups, lr=rules.lr)
+
+
+def predict(model: nn.Module, data: SplitData, protocol: Protocol) -> NDArray[np.float32]:
+    """Logits (N, K) float32 of a split, in evaluation mode."""
+    dtype = DTYPES[protocol.numerics.precision]
+    memory_format = FORMATS[protocol.numerics.memory_format]
+    model.eval()
+    parts = []
+    with torch.inference_mode(), _autocast(data.images.device, protocol):
+        for start in range(0, len(data), EVAL_BATCH):
+            x_BCHW = prepare(data.images[start : start + EVAL_BATCH], protocol, dtype=dtype)
+            parts.append(model(x_BCHW.to(memory_format=memory_format)).float())
+    logits: NDArray[np.float32] = torch.cat(parts).cpu().numpy()
+    return logits
+
+
+def _autocast(device: torch.device, protocol: Protocol) -> torch.autocast:
+    return torch.autocast(device.type, dtype=torch.bfloat16, enabled=protocol.numerics.precision == "bf16")
+
+
+class Trainer:
+    """The training of one run.
+
+    Args:
+        model: On the device of the data, already initialised.
+        train: The training split, cut to the protocol's `max_train`.
+        val: The split that chooses the epoch.
+        protocol: The rules.
+        streams: The run's seeds.
+        task: medmnist's task, for the AUC.
+        num_classes: K.
+        checkpoint: Where to save and resume, None to do neither.
+        on_progress: Called after each step with the progress and the number of steps an epoch.
+        should_stop: Asked after each step; True saves and raises InterruptedTraining.
+    """
+
+    def __init__(
+        self,
+        model: nn.Module,
+        train: SplitData,
+        val: SplitData,
+        protocol: Protocol,
+        streams: Streams,
+        *,
+        task: str,
+        num_classes: int,
+        checkpoint: Checkpoint | None = None,
+        on_progress: Callable[[Progress, int], None] | None = None,
+        should_stop: Callable[[], bool] | None = None,
+    ) -> None:
+        self.train_data, self.val_data = train, val
+        self.protocol, self.streams = protocol, streams
+        self.task, self.num_classes = task, num_classes
+        self.checkpoint, self.on_progress, self.should_stop = checkpoint, on_progress, should_stop
+        self.dtype = DTYPES[protocol.numerics.precision]
+        self.memory_format = FORMATS[protocol.numerics.memory_format]
+        self.model = model.to(dtype=self.dtype, memory_format=self.memory_format)  # type: ignore[call-overload]
+        self.optimizer = build_optimizer(self.model, protocol.optim)
+        self.best_state = self._copy_weights()
+        self.progress = Progress()
+        self._epoch_losses = torch.empty(0)
+
+    def fit(self) -> TrainResult:
+        """Train, or go on from the checkpoint; leaves the chosen epoch's weights in the model.
+
+        Raises:
+            DivergedError: If a loss is not finite.
+            InterruptedTraining: If `should_stop` said so.
+        """
+        self._resume()
+        progress = self.progress
+        while progress.epoch < self.protocol.schedule.epochs:
+            self._train_epoch()
+            self._score_epoch()
+            progress.epoch, progress.step, progress.losses = progress.epoch + 1, 0, []
+            if self.should_stop is not None and self.should_stop():
+                self._save()
+                raise InterruptedTraining
+        if self.checkpoint is not None:
+            self._save()
+        self.model.load_state_dict(self.best_state)
+        rate = progress.images_seen / progress.train_seconds if progress.train_seconds else 0.0
+        return TrainResult(progress.best_epoch, progress.history, progress.train_seconds, rate)
+
+    def _train_epoch(self) -> None:
+        progress, device = self.progress, self.train_data.labels.device
+        bounds = batch_bounds(len(self.train_data), self.protocol.schedule.batch_size)
+        torch.manual_seed(self.streams.order(progress.epoch))
+        order = torch.randperm(len(self.train_data), device=device)
+        # Losses stay on the device until the epoch's end: no step waits for the host.
+        losses = torch.zeros(len(bounds), dtype=self.dtype, device=device)
+        losses[: progress.step] = torch.tensor(progress.losses, dtype=self.dtype, device=device)
+        self._epoch_losses = losses
+        self.model.train()
+        while progress.step < len(bounds):
+            started = time.perf_counter()
+            first, last = bounds[progress.step]
+            losses[progress.step] = self._step(order[first:last], len(bounds))
+            progress.step += 1
+            progress.images_seen += last - first
+            progress.train_seconds += time.perf_counter() - started
+            self._after_step(len(bounds))
+        started = time.perf_counter()
+        progress.losses = losses.tolist()  # on CUDA this waits for the epoch's last step
+        progress.train_seconds += time.perf_counter() - started
+        bad = [step for step, loss in enumerate(progress.losses) if not np.isfinite(loss)]
+        if bad:
+            raise DivergedError(progress.epoch, bad[0])
+
+    def _step(self, chosen: Tensor, steps: int) -> Tensor:
+        epoch, step = self.progress.epoch, self.progress.step
+        optim = self.protocol.optim
+        rate = learning_rate(self.protocol.schedule, optim.lr, epoch, step, steps)
+        for group in self.optimizer.param_groups:
+            group["lr"] = rate
+        torch.manual_seed(self.streams.augment(epoch, step))
+        x_BCHW, targets_BK = augment(
+            self.train_data.images[chosen],
+            self.train_data.labels[chosen],
+            self.protocol,
+            self.num_classes,
+            dtype=self.dtype,
+        )
+        torch.manual_seed(self.streams.forward(epoch, step))
+        self.optimizer.zero_grad(set_to_none=True)
+        with _autocast(x_BCHW.device, self.protocol):
+            logits_BK = self.model(x_BCHW.to(memory_format=self.memory_format))
+        smoothing = self.protocol.loss.label_smoothing
+        loss = F.cross_entropy(logits_BK.to(self.dtype), targets_BK, label_smoothing=smoothing)
+        loss.backward()
+        if optim.clip_grad_norm is not None:
+            nn.utils.clip_grad_norm_(self.model.parameters(), optim.clip_grad_norm)
+        self.optimizer.step()
+        return loss.detach()
+
+    def _after_step(self, steps: int) -> None:
+        if self.on_progress is not None:
+            self.on_progress(self.progress, steps)
+        stop = self.should_stop is not None and self.should_stop()
+        if stop or (self.checkpoint is not None and self.checkpoint.due()):
+            self.progress.losses = self._epoch_losses[: self.progress.step].tolist()
+            self._save()
+        if stop:
+            raise InterruptedTraining
+
+    def _score_epoch(self) -> None:
+        progress = self.progress
+        labels = self.val_data.labels.cpu().numpy()
+        logits = predict(self.model, self.val_data, self.protocol)
+        if not np.isfinite(logits).all():
+            raise DivergedError(progress.epoch, progress.step - 1)
+        probs = softmax(logits)
+        val_auc = auc(labels, probs, self.task)
+        chosen = np.clip(probs[np.arange(len(labels)), labels], 1e-12, None)
+        progress.history.append(
+            {
+                "epoch": progress.epoch,
+                "lr": self.optimizer.param_groups[0]["lr"],
+                "train_loss": float(np.mean(progress.losses)),
+                "val_loss": float(-np.log(chosen).mean()),
+                "val_auc": float("nan") if val_auc is None else val_auc,
+                "val_acc": accuracy(labels, probs, self.task),
+            }
+        )
+        if (val_auc or 0.0) > progress.best_auc:  # ties keep the earlier epoch
+            progress.best_auc, progress.best_epoch = val_auc or 0.0, progress.epoch
+            self.best_state = self._copy_weights()
+
+    def _copy_weights(self) -> dict[str, Tensor]:
+        return {key: value.detach().clone() for key, value in self.model.state_dict().items()}
+
+    def _save(self) -> None:
+        if self.checkpoint is None:
+            return
+        self.checkpoint.save(
+            {
+                "model": self.model.state_dict(),
+                "optimizer": self.optimizer.state_dict(),
+                "best_state": self.best_state,
+                "progress": vars(self.progress).copy(),
+            }
+        )
+
+    def _resume(self) -> None:
+        state = self.checkpoint.load() if self.checkpoint is not None else None
+        if state is None:
+            return
+        self.model.load_state_dict(state["model"])
+        self.optimizer.load_state_dict(state["optimizer"])
+        device = self.train_data.labels.device
+        self.best_state = {key: value.to(device) for key, value in state["best_state"].items()}
+        self.progress = Progress(**state["progress"])
