@@ -74,7 +74,8 @@ def _select(study: str, protocol: str, models: str, datasets: str, seeds: str, p
         if protocol or models or datasets:
             raise BenchError("--study names its own protocols, models and data sets; leave the other selectors out")
         return expand_study(study)
-    missing = [name for name, value in (("--protocol", protocol), ("--models", models), ("--datasets", datasets)) if not value]
+    given = {"--protocol": protocol, "--models": models, "--datasets": datasets}
+    missing = [name for name, value in given.items() if not value]
     if missing:
         raise BenchError(f"Nothing is selected: give --study, or {', '.join(missing)} too")
     return expand(_split(protocol), _match(models), _split(datasets), parse_seeds(seeds))
@@ -165,8 +166,9 @@ def run(
     """Run what is missing in a selection; exit code 1 if a run failed or was skipped."""
     from bench import launch as launching
     from bench.console import err, out, progress_for
-    from bench.plan import choose, make_plan
+    from bench.plan import choose, make_plan, optional_runs
 
+    optional = optional_runs(study) if study else set()
     planned = make_plan(_select(study, protocol, models, datasets, seeds, plugin), results)
     chosen = choose(planned, overwrite.value)
     out.print(_summary(planned))
@@ -194,7 +196,7 @@ def run(
     for record in outcome.failed:
         reason = record.failure.message if record.failure else ""
         err.print(f"failed: {record.run_id}: {reason}", markup=False)
-    raise typer.Exit(1 if outcome.failed or outcome.skipped else 0)
+    raise typer.Exit(1 if outcome.failed or set(outcome.skipped) - optional else 0)
 
 
 def _tell_left(failed: list[PlannedRun], planned: list[PlannedRun]) -> None:

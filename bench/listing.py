@@ -38,7 +38,7 @@ def _models() -> list[dict[str, Any]]:
 
 def _datasets() -> list[dict[str, Any]]:
     names = [*DATASETS, *(SYNTHETIC_PREFIX + flag for flag in PAPER_DATASETS)]
-    note = {flag: "in the paper" for flag in PAPER_DATASETS}
+    note = dict.fromkeys(PAPER_DATASETS, "in the paper")
     return [
         {"name": name, "note": "made here by formula" if name.startswith(SYNTHETIC_PREFIX) else note.get(name, "")}
         for name in names
@@ -65,5 +65,6 @@ def _protocols() -> list[dict[str, Any]]:
 
 def _studies() -> list[dict[str, Any]]:
     return [
-        {"name": name, "runs": len(expand_study(name)), "question": load_study(name).question} for name in list_studies()
+        {"name": name, "runs": len(expand_study(name)), "question": load_study(name).question}
+        for name in list_studies()
     ]

@@ -70,16 +70,14 @@ def parse_seeds(text: str) -> list[int]:
     return list(dict.fromkeys(seeds))
 
 
-def expand(
-    protocols: Iterable[str], models: Iterable[str], datasets: Iterable[str], seeds: Iterable[int]
-) -> list[Run]:
+def expand(protocols: Iterable[str], models: Iterable[str], datasets: Iterable[str], seeds: Iterable[int]) -> list[Run]:
     """Every combination, checked; a floor is the same for every seed and gets the first seed alone.
 
     Raises:
         BenchError, ModelError: If a name is unknown.
     """
     seeds = list(seeds)
-    runs = []
+    runs: list[Run] = []
     for protocol, model, dataset in itertools.product(protocols, models, datasets):
         spec = get_spec(model)
         chosen = seeds[:1] if spec.kind == "floor" else seeds
@@ -97,6 +95,12 @@ def expand_study(name: str) -> list[Run]:
     parts = load_study(name).parts
     runs = [run for part in parts for run in expand(part.protocols, part.models, part.datasets, part.seeds)]
     return list(dict.fromkeys(runs))
+
+
+def optional_runs(name: str) -> set[Run]:
+    """The runs of a study that may lack their data without failing it."""
+    parts = [part for part in load_study(name).parts if part.optional]
+    return {run for part in parts for run in expand(part.protocols, part.models, part.datasets, part.seeds)}
 
 
 def obstacle(spec: ModelSpec, protocol: Protocol) -> str:

@@ -156,12 +156,13 @@ class Protocol(_Frozen):
 
 
 class StudyPart(_Frozen):
-    """A block of runs: every combination of its lists."""
+    """A block of runs: every combination of its lists; an optional one may lack its data without failing the study."""
 
     protocols: tuple[str, ...]
     models: tuple[str, ...]
     datasets: tuple[str, ...]
     seeds: tuple[int, ...]
+    optional: bool = False
 
 
 class Study(_Frozen):

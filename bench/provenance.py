@@ -11,7 +11,18 @@ import sys
 from functools import cache
 from pathlib import Path
 
-PACKAGES = ("torch", "torchvision", "timm", "kornia", "medmnist", "mamba-ssm", "numpy", "pandas", "pyarrow", "scikit-learn")
+PACKAGES = (
+    "torch",
+    "torchvision",
+    "timm",
+    "kornia",
+    "medmnist",
+    "mamba-ssm",
+    "numpy",
+    "pandas",
+    "pyarrow",
+    "scikit-learn",
+)
 ROOT = Path(__file__).resolve().parent.parent
 
 

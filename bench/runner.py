@@ -159,7 +159,9 @@ def _execute(request: RunRequest, hooks: Hooks) -> RunBundle:
     record = Record(
         **base_fields(run, protocol),
         status="done",
-        **scores,
+        val=scores["val"],
+        test=scores["test"],
+        test_twin_free=scores["test_twin_free"],
         data_md5=arrays.md5,
         labels_digest=card.labels_digest,
         predictions_sha256=hashlib.sha256(predictions).hexdigest(),

@@ -22,7 +22,9 @@ def split_scores(table: pd.DataFrame, split: str) -> tuple[NDArray[np.int64], ND
         logits = part[[f"logit_{k}" for k in range(part.shape[1] - 3)]].to_numpy(np.float32)
         labels, indices = part["label"].to_numpy(np.int64), part["index"].to_numpy(np.int64)
     except KeyError as error:
-        raise RecordError(f"the prediction table lacks {error}; known columns: split, index, label, logit_0 ...") from None
+        raise RecordError(
+            f"the prediction table lacks {error}; known columns: split, index, label, logit_0 ..."
+        ) from None
     if not np.array_equal(indices, np.arange(len(indices))):
         raise RecordError(f"the prediction table's {split} indices are not 0 .. {len(indices) - 1}")
     return labels, softmax(logits)

@@ -249,7 +249,7 @@ class Trainer:
             logits_BK = self.model(x_BCHW.to(memory_format=self.memory_format))
         smoothing = self.protocol.loss.label_smoothing
         loss = F.cross_entropy(logits_BK.to(self.dtype), targets_BK, label_smoothing=smoothing)
-        loss.backward()
+        loss.backward()  # type: ignore[no-untyped-call]
         if optim.clip_grad_norm is not None:
             nn.utils.clip_grad_norm_(self.model.parameters(), optim.clip_grad_norm)
         self.optimizer.step()

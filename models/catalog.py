@@ -226,7 +226,8 @@ def import_builder(spec: ModelSpec) -> Callable[..., Any]:
             module = importlib.import_module(module_name)
         else:
             found = importlib.util.spec_from_file_location(module_name, spec.file)
-            assert found is not None and found.loader is not None
+            assert found is not None
+            assert found.loader is not None
             module = sys.modules.get(module_name) or importlib.util.module_from_spec(found)
             if module_name not in sys.modules:
                 found.loader.exec_module(module)
@@ -307,7 +308,7 @@ def fingerprint(spec: ModelSpec, timm_version: str | None = None) -> str:
 
 
 def installed_timm() -> str:
-    """timm's version, "" where it is not installed."""
+    """The version of timm, "" where it is not installed."""
     try:
         return importlib.metadata.version("timm")
     except importlib.metadata.PackageNotFoundError:

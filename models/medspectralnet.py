@@ -34,6 +34,8 @@ from torch import Tensor, nn
 from models.catalog import ModelError, register_model
 from models.timm_models import load_pretrained
 
+TRUNK_CHANS = 512  # C of the paper's section 3.1
+
 Patches = Literal["overlapping", "non_overlapping"]
 Attention = Literal["pairwise", "joint"]
 GateWidth = Literal["concat", "repeat"]
@@ -174,6 +176,8 @@ class MedSpectralNet(nn.Module):
         num_classes: K.
         in_chans: Input channels.
         last_stage_depth: Blocks kept in the trunk's last stage: 2, or 1 for the 8.5 M reading.
+        with_flow1, with_gate, with_flow2: False leaves a part out (ablation). Without the gate f_b itself is added,
+            so that the map f_b enters the sum once in every variant.
         pretrained: Start the trunk from ImageNet-1k weights.
         pretrained_tag: timm tag of those weights.
         groups, reduction, kernel_size, attention_reduction, attention, patches, gate_width: See the head.
@@ -185,6 +189,9 @@ class MedSpectralNet(nn.Module):
         in_chans: int = 3,
         *,
         last_stage_depth: int = 2,
+        with_flow1: bool = True,
+        with_gate: bool = True,
+        with_flow2: bool = True,
         pretrained: bool = False,
         pretrained_tag: str = "",
         groups: int = 8,
@@ -196,11 +203,12 @@ class MedSpectralNet(nn.Module):
         gate_width: GateWidth = "concat",
     ) -> None:
         super().__init__()
-        self.trunk = timm.create_model("resnet18", in_chans=in_chans, num_classes=0, global_pool="")
+        trunk: Any = timm.create_model("resnet18", in_chans=in_chans, num_classes=0, global_pool="")
         if pretrained:
-            load_pretrained(self.trunk, "resnet18", pretrained_tag, in_chans=in_chans)
-        self.trunk.layer4 = self.trunk.layer4[:last_stage_depth]
-        chans = self.trunk.num_features
+            load_pretrained(trunk, "resnet18", pretrained_tag, in_chans=in_chans)
+        trunk.layer4 = nn.Sequential(*list(trunk.layer4.children())[:last_stage_depth])
+        self.trunk = trunk
+        chans = TRUNK_CHANS
         flow: dict[str, Any] = {
             "groups": groups,
             "reduction": reduction,
@@ -211,16 +219,18 @@ class MedSpectralNet(nn.Module):
         }
         step = groups * reduction
         hidden = max(1, round(chans / 3 / step)) * step
-        self.flow1 = SpectralFlow(chans, **flow)
-        self.gate = ContextGate(chans, hidden, gate_width=gate_width, **flow)
-        self.flow2 = SpectralFlow(chans, **flow)
+        self.flow1 = SpectralFlow(chans, **flow) if with_flow1 else None
+        self.gate = ContextGate(chans, hidden, gate_width=gate_width, **flow) if with_gate else nn.Identity()
+        self.flow2 = SpectralFlow(chans, **flow) if with_flow2 else nn.Identity()
         self.norm = nn.BatchNorm2d(chans)
         self.head = nn.Linear(chans, num_classes)
 
     def forward(self, x_BCHW: Tensor) -> Tensor:
         """(B, in_chans, H, W) -> logits (B, K)."""
         base_BCHW = self.trunk(x_BCHW)
-        fused_BCHW = self.flow1(base_BCHW) + self.gate(base_BCHW)
+        fused_BCHW = self.gate(base_BCHW)
+        if self.flow1 is not None:
+            fused_BCHW = self.flow1(base_BCHW) + fused_BCHW
         refined_BCHW = self.norm(self.flow2(fused_BCHW))
         logits_BK: Tensor = self.head(refined_BCHW.mean(dim=(2, 3)))
         return logits_BK
@@ -261,4 +271,61 @@ def medspectralnet_8m5(
     """Would the claims hold at the claimed size? One basic block of the trunk left out."""
     return MedSpectralNet(
         num_classes, in_chans, last_stage_depth=1, pretrained=pretrained, pretrained_tag="a1_in1k", **options
+    )
+
+
+@register_model(
+    paper="https://doi.org/10.1371/journal.pone.0346128",
+    source="medspectralnet without SpectralFlow beside ContextGate: an ablation that the paper lacks",
+    code_license="own code (MIT); trunk Apache-2.0 (timm)",
+    weights_license="trunk: timm resnet18.a1_in1k, Apache-2.0, trained on ImageNet-1k (non-commercial terms)",
+    num_params=12_518_220,
+    differs="SpectralFlow beside ContextGate is left out; the rest as medspectralnet",
+    target_layer="flow2",
+    pretrained_tag="a1_in1k",
+)
+def medspectralnet_no_flow1(
+    *, num_classes: int, in_chans: int = 3, img_size: int = 224, pretrained: bool = False, **options: Any
+) -> MedSpectralNet:
+    """Ablation: no SpectralFlow beside ContextGate."""
+    return MedSpectralNet(
+        num_classes, in_chans, with_flow1=False, pretrained=pretrained, pretrained_tag="a1_in1k", **options
+    )
+
+
+@register_model(
+    paper="https://doi.org/10.1371/journal.pone.0346128",
+    source="medspectralnet without ContextGate: an ablation that the paper lacks",
+    code_license="own code (MIT); trunk Apache-2.0 (timm)",
+    weights_license="trunk: timm resnet18.a1_in1k, Apache-2.0, trained on ImageNet-1k (non-commercial terms)",
+    num_params=12_571_240,
+    differs="ContextGate is left out (f_b itself is added); the rest as medspectralnet",
+    target_layer="flow2",
+    pretrained_tag="a1_in1k",
+)
+def medspectralnet_no_gate(
+    *, num_classes: int, in_chans: int = 3, img_size: int = 224, pretrained: bool = False, **options: Any
+) -> MedSpectralNet:
+    """Ablation: no ContextGate."""
+    return MedSpectralNet(
+        num_classes, in_chans, with_gate=False, pretrained=pretrained, pretrained_tag="a1_in1k", **options
+    )
+
+
+@register_model(
+    paper="https://doi.org/10.1371/journal.pone.0346128",
+    source="medspectralnet without the second SpectralFlow: an ablation that the paper lacks",
+    code_license="own code (MIT); trunk Apache-2.0 (timm)",
+    weights_license="trunk: timm resnet18.a1_in1k, Apache-2.0, trained on ImageNet-1k (non-commercial terms)",
+    num_params=12_518_220,
+    differs="the second SpectralFlow is left out; the rest as medspectralnet",
+    target_layer="gate",
+    pretrained_tag="a1_in1k",
+)
+def medspectralnet_no_flow2(
+    *, num_classes: int, in_chans: int = 3, img_size: int = 224, pretrained: bool = False, **options: Any
+) -> MedSpectralNet:
+    """Ablation: no the second SpectralFlow."""
+    return MedSpectralNet(
+        num_classes, in_chans, with_flow2=False, pretrained=pretrained, pretrained_tag="a1_in1k", **options
     )

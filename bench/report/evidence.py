@@ -1,0 +1,70 @@
+"""What a report is made of: the records that count, and why the others do not."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from bench import __version__
+from bench.plan import staleness
+from bench.records import DataCard, Record, read_card, read_records
+
+
+@dataclass
+class Evidence:
+    """The content of a results folder, sorted for reports.
+
+    Attributes:
+        results: The folder.
+        records: Finished runs that count, real ones and synthetic ones.
+        unfinished: Failed and skipped runs: reasons for missing cells.
+        cards: The data sets' cards by name.
+        notes: What was left out and why, one line each.
+    """
+
+    results: Path
+    records: list[Record] = field(default_factory=list)
+    unfinished: list[Record] = field(default_factory=list)
+    cards: dict[str, DataCard] = field(default_factory=dict)
+    notes: list[str] = field(default_factory=list)
+
+    def real(self) -> list[Record]:
+        """Finished runs on real data."""
+        return [record for record in self.records if not record.synthetic]
+
+    def synthetic(self) -> list[Record]:
+        """Finished runs on data made here."""
+        return [record for record in self.records if record.synthetic]
+
+
+def gather(results: Path) -> Evidence:
+    """Read a results folder; damaged and stale records are left out and noted, never silently."""
+    evidence = Evidence(results)
+    records, problems = read_records(results)
+    evidence.notes.extend(f"left out: {problem}" for problem in problems)
+    for record in records:
+        if record.status != "done":
+            evidence.unfinished.append(record)
+            continue
+        reason = staleness(record, results)
+        if reason:
+            evidence.notes.append(f"left out as stale: {record.run_id}: {reason}")
+        else:
+            evidence.records.append(record)
+    for dataset in sorted({record.dataset for record in records}):
+        card = read_card(results, dataset)
+        if card is not None:
+            evidence.cards[dataset] = card
+    return evidence
+
+
+def records_digest(records: list[Record]) -> str:
+    """One digest for a set of records: equal sets, equal digest."""
+    joined = "\n".join(sorted(record.record_digest for record in records))
+    return hashlib.sha256(joined.encode()).hexdigest()[:16]
+
+
+def first_line(records: list[Record]) -> str:
+    """What line one of a generated file says; no commit and no date, so that same records give same bytes."""
+    return f"medbench report | medspectral-bench {__version__} | {len(records)} records {records_digest(records)}"
