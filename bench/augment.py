@@ -159,7 +159,7 @@ def _normalize(x_BCHW: Tensor, rules: DataRules) -> Tensor:
 def _draw(batch_size: int, device: torch.device, dtype: torch.dtype) -> dict[str, Tensor]:
     """Name -> (rows, B) uniform numbers in [0, 1), drawn in float32."""
     block = torch.rand(sum(DRAWS.values()), batch_size, device=device, dtype=torch.float32).to(dtype)
-    return dict(zip(DRAWS, block.split(list(DRAWS.values())), strict=True))
+    return dict(zip(DRAWS, torch.split(block, list(DRAWS.values())), strict=True))
 
 
 def _between(uniform: Tensor, low: float, high: float) -> Tensor:
@@ -213,9 +213,9 @@ def _homography(draws: dict[str, Tensor], rules: AugmentRules) -> Tensor:
     corners = _constant((-1.0, -1.0, 1.0, -1.0, 1.0, 1.0, -1.0, 1.0), device, torch.float64)
     # Each corner moves inwards by up to the distortion times half the side, in x and in y.
     moved = corners * (1.0 - rules.perspective * exact["corners"].T)
-    moved = torch.where(exact["perspective"].T < rules.perspective_p, moved, corners)
+    moved = torch.where(_hits(exact["perspective"], rules.perspective_p).flatten(1), moved, corners)
     start, end = corners.expand_as(moved).reshape(-1, 4, 2), moved.reshape(-1, 4, 2)
-    inverse_affine, _ = torch.linalg.inv_ex(affine)
+    inverse_affine: Tensor = torch.linalg.inv_ex(affine)[0]
     return inverse_affine @ get_perspective_transform(end, start)
 
 
@@ -279,6 +279,7 @@ def _cutmix_box(x_BCHW: Tensor, draws: dict[str, Tensor], rules: AugmentRules) -
     mixed, centre_y, centre_x = draws["cutmix"][:, 0]
     half = ((1.0 - kept_share).sqrt() * (0.5 * size)).floor() * (mixed < rules.cutmix_p)
     top, left = ((centre * size).floor() - half for centre in (centre_y, centre_x))
-    edges = [edge.clamp(0, size) for edge in (top, top + 2 * half, left, left + 2 * half)]
-    share = (edges[1] - edges[0]) * (edges[3] - edges[2]) / size**2
-    return _inside_box(*edges, size), share
+    bottom, right = (top + 2 * half).clamp(max=size), (left + 2 * half).clamp(max=size)
+    top, left = top.clamp(min=0), left.clamp(min=0)
+    share = (bottom - top) * (right - left) / size**2
+    return _inside_box(top, bottom, left, right, size), share
