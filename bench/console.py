@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 import time
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -14,7 +15,9 @@ from rich.table import Table
 from bench.engines import Event
 from bench.records import Record
 
-out = Console(soft_wrap=False, highlight=False)
+LOG_WIDTH = 160  # columns of tables where there is no terminal to ask
+
+out = Console(highlight=False, width=None if sys.stdout.isatty() else LOG_WIDTH)
 err = Console(stderr=True, soft_wrap=True, highlight=False)
 
 
@@ -82,10 +85,10 @@ class PlainProgress:
         if event.kind == "finished":
             self.ended += 1
             line = outcome_line(event.record) if event.record else f"done elsewhere: {run_id}"
-            out.print(f"[{self.ended}/{self.total}] {line}", markup=False)
+            out.print(f"[{self.ended}/{self.total}] {line}", markup=False, soft_wrap=True)
         elif event.kind == "progress" and time.monotonic() - self.last.setdefault(run_id, time.monotonic()) > 60:
             self.last[run_id] = time.monotonic()
-            out.print(f"  {run_id}: {_position(event.progress)}", markup=False)
+            out.print(f"  {run_id}: {_position(event.progress)}", markup=False, soft_wrap=True)
 
 
 def _position(progress: Mapping[str, Any]) -> str:

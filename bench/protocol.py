@@ -189,7 +189,8 @@ def _known_keys(model: type[BaseModel], location: tuple[int | str, ...]) -> list
 
 
 def _explain(path: Path, kind: type[BaseModel], error: ValidationError) -> ProtocolError:
-    first = error.errors()[0]
+    # A mistyped key is also a missing one: the mistyping is what helps.
+    first = next((item for item in error.errors() if item["type"] == "extra_forbidden"), error.errors()[0])
     location = tuple(first["loc"])
     where = ".".join(str(step) for step in location) or path.stem
     if first["type"] == "extra_forbidden":
