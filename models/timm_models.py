@@ -2,11 +2,13 @@
 
 Paper:    see each entry.
 Source:   timm, https://github.com/huggingface/pytorch-image-models (Apache-2.0), used as a library.
-Differs:  nothing; `img_size` is passed to the architectures that take it.
+Differs:  nothing; `img_size` is passed to the architectures that take it. A size is tried once a process, with one
+          image through the model as built, so that what cannot run is told when it is built and not in training.
 """
 
 from __future__ import annotations
 
+import contextlib
 import os
 import urllib.error
 import urllib.request
@@ -15,11 +17,14 @@ from typing import Any
 
 import timm
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from models.catalog import ModelError
 
 PROBE_SECONDS = 5.0
+TRIED_SIZES = (28, 64, 96, 128, 224)  # those of protocols and MedMNIST+; a refusal names which would do
+BUILD_ERRORS = (AssertionError, IndexError, RuntimeError, ValueError, ZeroDivisionError)
+_sizes_that_run: set[tuple[str, int, str]] = set()
 
 
 def build_timm(
@@ -37,26 +42,65 @@ def build_timm(
     Raises:
         ModelError: If timm does not know the name, refuses the size, or the weights cannot be had.
     """
-    if timm_name not in timm.list_models(timm_name):
+    if not timm.is_model(timm_name):
         raise ModelError(f"timm {timm.__version__} has no architecture {timm_name!r}; see timm.list_models()")
-    arguments = {"num_classes": num_classes, "in_chans": in_chans, **options}
-    if _takes_img_size(timm_name):
-        arguments["img_size"] = img_size
     try:
-        model: nn.Module = timm.create_model(timm_name, **arguments)
-    except (AssertionError, ValueError, RuntimeError, ZeroDivisionError) as error:
-        raise ModelError(f"timm/{timm_name} cannot be built for {img_size} px images: {_line(error)}") from error
+        model = _create(timm_name, img_size, num_classes=num_classes, in_chans=in_chans, **options)
+        if (timm_name, img_size, repr(options)) not in _sizes_that_run:
+            _try_size(model, (1, in_chans, img_size, img_size), num_classes)
+            _sizes_that_run.add((timm_name, img_size, repr(options)))
+    except BUILD_ERRORS as error:
+        sizes = _sizes_taken(timm_name, options)
+        raise ModelError(f"timm/{timm_name} cannot take {img_size} px images ({_line(error)}); {sizes}") from error
     if pretrained:
         load_pretrained(model, timm_name, pretrained_tag, in_chans=in_chans)
     return model
+
+
+def _create(timm_name: str, img_size: int, **arguments: Any) -> nn.Module:
+    if _takes_img_size(timm_name):
+        arguments["img_size"] = img_size
+    model: nn.Module = timm.create_model(timm_name, **arguments)
+    return model
+
+
+def _try_size(model: nn.Module, shape: tuple[int, int, int, int], num_classes: int) -> None:
+    """Send one image through a model; its weights, its mode and the generators stay as they are.
+
+    Raises:
+        ValueError: If the output is no (1, K) tensor; else what the model raises.
+    """
+    parameter = next(model.parameters())
+    with torch.random.fork_rng(devices=[]), torch.no_grad():
+        output = model.eval()(parameter.new_zeros(shape))
+    model.train()
+    if not isinstance(output, Tensor) or output.shape != (1, num_classes):
+        found = tuple(output.shape) if isinstance(output, Tensor) else type(output).__name__
+        raise ValueError(f"it gives {found} instead of logits (1, {num_classes})")
+
+
+def _sizes_taken(timm_name: str, options: dict[str, Any]) -> str:
+    """Which sizes would do, in words; tried on the meta device, which computes shapes alone."""
+    tried, taken = sorted({*TRIED_SIZES, _own_size(timm_name)}), []
+    for size in tried:
+        with contextlib.suppress(*BUILD_ERRORS), torch.random.fork_rng(devices=[]), torch.device("meta"):
+            _try_size(_create(timm_name, size, num_classes=2, **options), (1, 3, size, size), 2)
+            taken.append(str(size))
+    return f"of {', '.join(map(str, tried))} px it takes {', '.join(taken) or 'none'}"
+
+
+def _own_size(timm_name: str) -> int:
+    """The image size that timm configures for an architecture, in pixels."""
+    config = timm.models.get_pretrained_cfg(timm_name)
+    return 224 if config is None else int(config.input_size[-1])
 
 
 @cache
 def _takes_img_size(timm_name: str) -> bool:
     """Whether an architecture is built for one size; the probe must draw nothing from the caller's generators."""
     try:
-        with torch.random.fork_rng(), torch.device("meta"):
-            timm.create_model(timm_name, img_size=224)
+        with torch.random.fork_rng(devices=[]), torch.device("meta"):
+            timm.create_model(timm_name, img_size=_own_size(timm_name))
     except TypeError as error:
         if "img_size" in str(error):
             return False
@@ -100,7 +144,9 @@ def _is_cached(hub_id: str | None, filename: str | None) -> bool:
 
 def _require_hub(full_name: str, hub_id: str | None) -> None:
     endpoint = os.environ.get("HF_ENDPOINT", "https://huggingface.co")
-    what_to_do = "put the file into the cache on a machine with a network, or choose a protocol that starts from scratch"
+    what_to_do = (
+        "put the file into the cache on a machine with a network, or choose a protocol that starts from scratch"
+    )
     if os.environ.get("HF_HUB_OFFLINE", "").lower() in ("1", "true", "yes", "on"):
         raise ModelError(f"Weights {full_name} are not in the cache and HF_HUB_OFFLINE is set; {what_to_do}")
     request = urllib.request.Request(f"{endpoint}/{hub_id}/resolve/main/config.json", method="HEAD")
