@@ -61,8 +61,8 @@ def parse_seeds(text: str) -> list[int]:
     seeds: list[int] = []
     try:
         for part in text.split(","):
-            first, _, last = part.strip().partition("-")
-            seeds.extend(range(int(first), int(last or first) + 1))
+            first, dash, last = part.strip().partition("-")
+            seeds.extend(range(int(first), int(last if dash else first) + 1))
     except ValueError:
         raise BenchError(f"--seeds {text!r} is refused; write whole numbers and ranges such as 0-2,5") from None
     if not seeds:

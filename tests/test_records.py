@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Any
 
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -12,7 +11,6 @@ from hypothesis import strategies as st
 
 import bench
 from bench.errors import RecordError
-from bench.protocol import load_protocol
 from bench.records import (
     Record,
     Run,
@@ -25,32 +23,7 @@ from bench.records import (
     write_atomic,
     write_run,
 )
-
-RUN = Run("smoke", "timm/resnet26", "breastmnist", 3)
-
-
-def make_record(run: Run = RUN, **changes: Any) -> Record:
-    """A finished record with made-up scores: for tests of files, not of numbers."""
-    protocol = load_protocol("smoke")
-    content: dict[str, Any] = {
-        "suite_version": "0.1.0",
-        "run_id": run.run_id,
-        "model": run.model,
-        "dataset": run.dataset,
-        "protocol": run.protocol,
-        "seed": run.seed,
-        "status": "done",
-        "synthetic": run.synthetic,
-        "val": {"auc": 0.5, "acc": 0.25},
-        "test": {"auc": None, "acc": 0.125},
-        "test_twin_free": {"auc": 0.1 + 0.2, "acc": 1 / 3},
-        "protocol_digest": protocol.digest(),
-        "resolved_protocol": protocol.model_dump(mode="json"),
-        "model_fingerprint": "0" * 64,
-        "predictions_sha256": "0" * 64,
-    }
-    return Record.model_validate({**content, **changes}).sealed()
-
+from tests.making import RUN, make_record
 
 def test_names_become_paths_and_ids() -> None:
     """`/` becomes `--`; the id names model, data set, protocol and seed."""

@@ -1,0 +1,108 @@
+"""Made-up records for tests of files, tables and statistics; never numbers of a study."""
+
+from __future__ import annotations
+
+import hashlib
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from bench.protocol import load_protocol
+from bench.records import DataCard, Record, Run, frame_bytes, write_card, write_run
+from bench.scoring import score_predictions
+from models.catalog import fingerprint, get_spec
+
+RUN = Run("smoke", "timm/resnet26", "breastmnist", 3)
+
+
+def make_record(run: Run = RUN, **changes: Any) -> Record:
+    """A finished record with made-up scores."""
+    protocol = load_protocol(run.protocol)
+    content: dict[str, Any] = {
+        "suite_version": "0.1.0",
+        "run_id": run.run_id,
+        "model": run.model,
+        "dataset": run.dataset,
+        "protocol": run.protocol,
+        "seed": run.seed,
+        "status": "done",
+        "synthetic": run.synthetic,
+        "val": {"auc": 0.5, "acc": 0.25},
+        "test": {"auc": None, "acc": 0.125},
+        "test_twin_free": {"auc": 0.1 + 0.2, "acc": 1 / 3},
+        "protocol_digest": protocol.digest(),
+        "resolved_protocol": protocol.model_dump(mode="json"),
+        "model_fingerprint": fingerprint(get_spec(run.model)),
+        "predictions_sha256": "0" * 64,
+    }
+    return Record.model_validate({**content, **changes}).sealed()
+
+
+def make_labels(dataset: str, num_classes: int = 2) -> dict[str, np.ndarray]:
+    """Labels of the three splits: 30, 12 and 24 images, every class in each."""
+    shift = len(dataset)
+    return {split: (np.arange(n) * 7 + shift) % num_classes for split, n in (("train", 30), ("val", 12), ("test", 24))}
+
+
+def make_card(dataset: str, num_classes: int = 2) -> DataCard:
+    """A data set's card; test images 1 and 5 have twins."""
+    labels = make_labels(dataset, num_classes)
+    return DataCard(
+        dataset=dataset,
+        synthetic=dataset.startswith("synthetic-"),
+        task="binary-class" if num_classes == 2 else "multi-class",
+        source_size=28,
+        num_channels=1,
+        class_names=[f"class {k}" for k in range(num_classes)],
+        clinical_positive=0,
+        license="CC BY 4.0",
+        citation="nobody",
+        md5="0" * 32,
+        num_images={split: len(values) for split, values in labels.items()},
+        class_counts={split: np.bincount(values, minlength=num_classes).tolist() for split, values in labels.items()},
+        labels_digest={s: hashlib.sha256(v.astype("<i8").tobytes()).hexdigest() for s, v in labels.items()},
+        twin_threshold=0.99,
+        num_exact_pairs={"train/test": 0, "train/val": 0, "val/test": 0},
+        num_twin_pairs={"train/test": 2, "train/val": 0, "val/test": 0},
+        twins={"train/test": [[0, 1], [3, 5]], "train/val": [], "val/test": []},
+        exact={"train/test": [], "train/val": [], "val/test": []},
+        twin_test_indices=[1, 5],
+    )
+
+
+def make_predictions(dataset: str, seed: int, num_classes: int = 2) -> bytes:
+    """Logits by formula, better than chance, as the runner stores them."""
+    parts = []
+    generator = np.random.default_rng(seed)
+    for split in ("val", "test"):
+        labels = make_labels(dataset, num_classes)[split]
+        logits = generator.normal(size=(len(labels), num_classes)) + 1.5 * np.eye(num_classes)[labels]
+        columns: dict[str, Any] = {"split": split, "index": np.arange(len(labels), dtype=np.int32)}
+        columns["label"] = labels.astype(np.int16)
+        columns.update({f"logit_{k}": logits[:, k].astype(np.float32) for k in range(num_classes)})
+        parts.append(pd.DataFrame(columns))
+    return frame_bytes(pd.concat(parts, ignore_index=True))
+
+
+def make_run(results: Path, run: Run, num_classes: int = 2, **changes: Any) -> Record:
+    """Write a finished run whose scores are really those of its predictions."""
+    from bench.records import read_predictions
+
+    card = make_card(run.dataset, num_classes)
+    write_card(results, card)
+    predictions = make_predictions(run.dataset, run.seed, num_classes)
+    history = frame_bytes(pd.DataFrame({"epoch": [0], "val_auc": [0.5]}))
+    record = make_record(
+        run,
+        **{
+            **score_predictions(read_predictions(predictions), card),
+            "labels_digest": card.labels_digest,
+            "predictions_sha256": hashlib.sha256(predictions).hexdigest(),
+            "history_sha256": hashlib.sha256(history).hexdigest(),
+            **changes,
+        },
+    )
+    write_run(results, record, predictions, history)
+    return record

@@ -1,0 +1,127 @@
+"""Verification: every planted fault is found, and nothing else."""
+
+from __future__ import annotations
+
+import io
+import json
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+from bench.errors import RecordError
+from bench.records import Record, Run, frame_bytes, history_path, predictions_path, pretty
+from bench.verify import verify
+from tests.making import make_run
+
+RUNS = [Run("smoke", "resnet18_28", "breastmnist", seed) for seed in range(3)]
+
+
+@pytest.fixture()
+def results(tmp_path: Path) -> Path:
+    for run in RUNS:
+        make_run(tmp_path, run)
+    make_run(tmp_path, Run("smoke", "resnet18_28", "synthetic-organcmnist", 0), num_classes=11)
+    return tmp_path
+
+
+def reseal(path: Path, **changes: object) -> None:
+    """Change a record and give it a fitting digest: what a careful forger would do."""
+    record = Record.model_validate({**json.loads(path.read_bytes()), **changes, "record_digest": ""})
+    path.write_bytes(pretty(record.sealed().model_dump(mode="json")))
+
+
+def test_whole_results_have_no_problem(results: Path) -> None:
+    """What the suite wrote verifies, scores included."""
+    findings = verify(results, scores=True)
+    assert findings.problems == []
+    assert findings.rescored == 4
+    assert "4 records (4 done)" in findings.summary()
+
+
+def test_a_changed_score_is_found_by_re_scoring(results: Path) -> None:
+    """A forged number with a fitting digest passes the digest and fails the predictions."""
+    path = RUNS[0].path(results)
+    test = json.loads(path.read_bytes())["test"]
+    reseal(path, test={**test, "auc": test["auc"] + 1e-9})
+    assert verify(results).problems == []
+    (problem,) = verify(results, scores=True).problems
+    assert "test auc is" in problem
+    assert "seed0.json" in problem
+
+
+def test_changed_predictions_are_found(results: Path) -> None:
+    """The file is not the one that the record was written with."""
+    path = predictions_path(RUNS[1].path(results))
+    table = pd.read_parquet(path)
+    table.loc[0, "logit_0"] += 1.0
+    path.write_bytes(frame_bytes(table))
+    (problem,) = verify(results).problems
+    assert "seed1.predictions.parquet is not the file" in problem
+
+
+def test_shuffled_test_order_is_found(results: Path) -> None:
+    """Labels in another order are not the data set's, even where record and file fit each other."""
+    import hashlib
+
+    path = RUNS[1].path(results)
+    table = pd.read_parquet(predictions_path(path))
+    test = table[table["split"] == "test"].iloc[::-1].assign(index=range(24))
+    content = frame_bytes(pd.concat([table[table["split"] == "val"], test], ignore_index=True))
+    predictions_path(path).write_bytes(content)
+    reseal(path, predictions_sha256=hashlib.sha256(content).hexdigest())
+    (problem,) = verify(results, scores=True).problems
+    assert "labels beside the predictions are not the data set's" in problem
+
+
+def test_missing_files_and_orphans_are_found(results: Path) -> None:
+    """A record without its table, a table without its record, a left temporary file."""
+    history_path(RUNS[0].path(results)).unlink()
+    RUNS[1].path(results).unlink()
+    RUNS[2].path(results).with_name(".tmp-1-seed2.json").write_bytes(b"")
+    problems = verify(results).problems
+    assert any("seed0.history.parquet: No such file" in problem for problem in problems)
+    assert sum("no record beside it" in problem for problem in problems) == 2
+    assert any("left by a killed writer" in problem for problem in problems)
+
+
+def test_a_synthetic_record_in_a_real_store_is_found(results: Path) -> None:
+    """Somebody copied it there by hand."""
+    (results / "store.json").write_text('{"real_only": true}', encoding="utf-8")
+    (problem,) = verify(results).problems
+    assert "synthetic record in a store of real ones" in problem
+
+
+def test_a_real_name_on_a_synthetic_record_is_found(results: Path) -> None:
+    """`synthetic: false` does not make a stand-in real."""
+    reseal(Run("smoke", "resnet18_28", "synthetic-organcmnist", 0).path(results), synthetic=False)
+    (problem,) = verify(results).problems
+    assert "synthetic does not fit" in problem
+
+
+def test_a_stale_record_is_told_but_is_no_damage(results: Path) -> None:
+    """Old code makes a record stale, not wrong."""
+    reseal(RUNS[0].path(results), model_fingerprint="1" * 64)
+    findings = verify(results)
+    assert findings.problems == []
+    assert len(findings.stale) == 1
+    assert "1 stale" in findings.summary()
+
+
+def test_columns_that_are_missing_are_one_clear_line(results: Path) -> None:
+    """A table of another form is a finding, not a crash."""
+    import hashlib
+
+    path = RUNS[0].path(results)
+    buffer = io.BytesIO()
+    pd.DataFrame({"split": ["val"], "label": [0]}).to_parquet(buffer)
+    predictions_path(path).write_bytes(buffer.getvalue())
+    reseal(path, predictions_sha256=hashlib.sha256(buffer.getvalue()).hexdigest())
+    (problem,) = verify(results, scores=True).problems
+    assert "seed0.json" in problem
+
+
+def test_no_folder_is_a_clear_error(tmp_path: Path) -> None:
+    """The path that came, and what to give."""
+    with pytest.raises(RecordError, match="no results folder"):
+        verify(tmp_path / "nothing")
