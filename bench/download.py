@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import http.client
 import os
@@ -35,7 +36,7 @@ def md5_of(stream: IO[bytes]) -> str:
     return hashlib.file_digest(stream, lambda: hashlib.md5(usedforsecurity=False)).hexdigest()  # type: ignore[arg-type]
 
 
-def download(url: str, path: Path, md5: str) -> None:
+def download_file(url: str, path: Path, md5: str) -> None:
     """Download to a temporary file beside the target, which gets its name when its MD5 is right.
 
     medmnist's own downloader is torchvision's: no timeout, and no check unless asked.
@@ -64,14 +65,8 @@ def download(url: str, path: Path, md5: str) -> None:
     except (OSError, http.client.HTTPException) as error:
         raise DownloadError(f"{type(error).__name__}: {error}") from None
     finally:
-        _remove(temporary)
-
-
-def _remove(path: Path) -> None:
-    try:
-        path.unlink(missing_ok=True)
-    except OSError:
-        pass  # a folder that cannot be written holds no such file either
+        with contextlib.suppress(OSError):  # a folder that cannot be written holds no such file either
+            temporary.unlink()
 
 
 def _open(url: str) -> Any:
@@ -96,8 +91,8 @@ def _open(url: str) -> Any:
         raise DownloadError(f"HTTP {answer.code} {answer.reason}")
     if isinstance(answer, Exception):
         reason = getattr(answer, "reason", answer)
-        late = isinstance(reason, TimeoutError)
-        _silent_hosts[host] = f"no answer within {ANSWER_SECONDS:g} s" if late else str(reason)
+        words = getattr(reason, "strerror", None) or str(reason)
+        _silent_hosts[host] = f"no answer within {ANSWER_SECONDS:g} s" if isinstance(reason, TimeoutError) else words
         raise DownloadError(_silent_hosts[host])
     return answer
 

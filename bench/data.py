@@ -1,0 +1,368 @@
+"""MedMNIST sets: file -> checksum -> official splits -> uint8 arrays, whole in memory.
+
+medmnist's INFO is the source of truth for MD5, address, splits, classes and licence. It is imported when asked
+for: it takes torch with it.
+"""
+
+from __future__ import annotations
+
+import difflib
+import functools
+import hashlib
+import importlib
+import os
+import warnings
+import zipfile
+import zlib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from bench import synthetic
+from bench.download import DownloadError, download_file, md5_of
+from bench.errors import DataError, DataMissingError
+from bench.records import SYNTHETIC_PREFIX, DataCard
+from bench.twins import TWIN_THRESHOLD, compare
+
+SPLITS = ("train", "val", "test")
+MEASURED_SIZE = 28
+KNOWN_FLAGS = (
+    "pathmnist",
+    "dermamnist",
+    "octmnist",
+    "pneumoniamnist",
+    "retinamnist",
+    "breastmnist",
+    "bloodmnist",
+    "tissuemnist",
+    "organamnist",
+    "organcmnist",
+    "organsmnist",
+)
+MULTI_LABEL_FLAGS = ("chestmnist",)
+# The class whose absence or presence a clinician asks for: malignant, pneumonia, melanoma.
+CLINICAL_POSITIVE = {"breastmnist": 0, "pneumoniamnist": 1, "dermamnist": 4}
+CITATION = (
+    "Yang et al., MedMNIST v2: a large-scale lightweight benchmark for 2D and 3D biomedical image classification, "
+    "Scientific Data 10:41, 2023, https://doi.org/10.1038/s41597-022-01721-8; and the source data named there"
+)
+ROOT_VARIABLE = "MEDMNIST_ROOT"
+
+Root = str | os.PathLike[str] | None
+Content = dict[str, NDArray[Any]]
+
+
+@dataclass(frozen=True)
+class DatasetInfo:
+    """What is known of a data set without its file.
+
+    Attributes:
+        name: `breastmnist` or `synthetic-breastmnist`.
+        flag: medmnist's, `breastmnist` for both.
+        task: medmnist's word: `binary-class`, `multi-class` or `ordinal-regression`.
+        num_channels: 1 or 3.
+        class_names: By label.
+        num_images: By split.
+        md5: Of the official file, by pixels a side; empty for a synthetic set.
+        url: Of the official file, by pixels a side; empty for a synthetic set.
+    """
+
+    name: str
+    flag: str
+    task: synthetic.Task
+    num_classes: int
+    num_channels: int
+    class_names: tuple[str, ...]
+    license: str
+    synthetic: bool
+    num_images: Mapping[str, int]
+    md5: Mapping[int, str]
+    url: Mapping[int, str]
+
+
+@dataclass(frozen=True)
+class Arrays:
+    """A data set in memory.
+
+    Attributes:
+        images: By split, (N, H, W) or (N, H, W, 3).
+        labels: By split, (N,) class indices.
+        md5: Of the file; of the arrays' bytes for a synthetic set.
+        info: What is known of it.
+    """
+
+    images: dict[str, NDArray[np.uint8]]
+    labels: dict[str, NDArray[np.int64]]
+    md5: str
+    info: DatasetInfo
+
+
+def check_name(name: str) -> str:
+    """The MedMNIST flag of a data set's name; needs no medmnist.
+
+    Raises:
+        DataError: If no such set can be scored, with the closest name.
+    """
+    flag = name.removeprefix(SYNTHETIC_PREFIX)
+    if flag != name:
+        synthetic.stand_in(name)
+    if flag in KNOWN_FLAGS:
+        return flag
+    if flag in MULTI_LABEL_FLAGS:
+        raise DataError(f"{name!r} has several labels an image, the suite scores one: {', '.join(KNOWN_FLAGS)}")
+    if flag.endswith("3d"):
+        raise DataError(f"{name!r} holds volumes, the suite takes 2D sets: {', '.join(KNOWN_FLAGS)}")
+    closest = difflib.get_close_matches(flag.lower(), KNOWN_FLAGS, n=1)
+    hint = f"did you mean {closest[0]!r}?" if closest else f"known: {', '.join(KNOWN_FLAGS)}"
+    raise DataError(f"Unknown data set {name!r}; {hint}")
+
+
+def get_info(name: str) -> DatasetInfo:
+    """What is known of a data set without its file.
+
+    Raises:
+        DataError: If no such set can be scored, or medmnist is not installed.
+    """
+    flag = check_name(name)
+    if flag != name:
+        return _synthetic_info(name, flag)
+    entry = _medmnist_info()[flag]
+    sizes = {int(key.removeprefix("MD5_")) if "_" in key else 28: key for key in entry if key.startswith("MD5")}
+    return DatasetInfo(
+        name=name,
+        flag=flag,
+        task=entry["task"],
+        num_classes=len(entry["label"]),
+        num_channels=entry["n_channels"],
+        class_names=tuple(entry["label"][str(label)] for label in range(len(entry["label"]))),
+        license=entry["license"],
+        synthetic=False,
+        num_images=dict(entry["n_samples"]),
+        md5={size: entry[key] for size, key in sorted(sizes.items())},
+        url={size: entry[key.replace("MD5", "url")] for size, key in sorted(sizes.items())},
+    )
+
+
+def _synthetic_info(name: str, flag: str) -> DatasetInfo:
+    form = synthetic.STAND_INS[flag]
+    num_classes = len(form.train_counts)
+    return DatasetInfo(
+        name=name,
+        flag=flag,
+        task=form.task,
+        num_classes=num_classes,
+        num_channels=form.num_channels,
+        class_names=tuple(f"synthetic {label}" for label in range(num_classes)),
+        license=synthetic.LICENSE,
+        synthetic=True,
+        num_images=dict(synthetic.SPLIT_SIZES),
+        md5={},
+        url={},
+    )
+
+
+def _medmnist_info() -> Mapping[str, Any]:
+    """The INFO of medmnist, whose import makes ~/.medmnist and warns where it cannot: no reason to stop."""
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            info: Mapping[str, Any] = importlib.import_module("medmnist").INFO
+    except ImportError as error:
+        hint = "install the suite's extra [run]"
+        raise DataError(f"MedMNIST's sets need the package medmnist, whose import fails ({error}); {hint}") from None
+    return info
+
+
+def file_name(flag: str, size: int) -> str:
+    """Name of a set's file as medmnist has it: `breastmnist.npz`, `breastmnist_64.npz`."""
+    return f"{flag}.npz" if size == 28 else f"{flag}_{size}.npz"
+
+
+def data_root(root: Root = None) -> Path:
+    """The folder of the files: the argument, else `$MEDMNIST_ROOT`, else `~/.medmnist`."""
+    return Path(root or os.environ.get(ROOT_VARIABLE) or os.path.expanduser("~/.medmnist"))
+
+
+def find_file(name: str, size: int, root: Root = None, download: bool = True) -> Path:
+    """The official file of a set, with the official MD5; downloaded where it is not at hand.
+
+    Args:
+        name: A MedMNIST flag.
+        size: Pixels a side.
+        root: Folder to look in instead of `$MEDMNIST_ROOT` or `~/.medmnist`.
+        download: Whether to try; MEDBENCH_OFFLINE=1 in the environment also forbids it.
+
+    Raises:
+        DataMissingError: If the file is neither there nor downloadable.
+        DataError: If it is damaged or no such file exists.
+    """
+    info = get_info(name)
+    if info.synthetic:
+        raise DataError(f"{name} has no file, it is made by formula; `load` makes it")
+    if size not in info.md5:
+        raise DataError(f"There is no {name} with {size} px; there are {', '.join(map(str, info.md5))} px")
+    path = data_root(root) / file_name(info.flag, size)
+    try:
+        there = path.is_file()
+    except OSError as error:
+        raise DataError(f"Cannot look for {path}: {error.strerror}; make the folder readable") from None
+    if not there:
+        _obtain(info, size, path, download)
+    _check_md5(path, info, size)
+    return path
+
+
+def _obtain(info: DatasetInfo, size: int, path: Path, download: bool) -> None:
+    url = info.url[size]
+    try:
+        if not download:
+            raise DownloadError("not tried")
+        download_file(url, path, info.md5[size])
+    except DownloadError as error:
+        raise DataMissingError(
+            f"{info.name} ({size} px) is not at hand: looked for {path}; download from {url}: {error}. "
+            f"Put the file there, or set {ROOT_VARIABLE} to the folder that holds it"
+        ) from None
+
+
+def _check_md5(path: Path, info: DatasetInfo, size: int) -> None:
+    try:
+        stat = path.stat()
+        found = _md5_of(path.resolve(), stat.st_mtime_ns, stat.st_size)
+    except OSError as error:
+        raise DataError(f"Cannot read {path}: {error.strerror}; make it readable") from None
+    if found != info.md5[size]:
+        raise DataError(
+            f"{path} is not the official {info.name} ({size} px): its MD5 is {found}, the official one is "
+            f"{info.md5[size]}; delete it to have it downloaded, or put the official file there"
+        )
+
+
+@functools.cache
+def _md5_of(path: Path, mtime_ns: int, size_bytes: int) -> str:
+    """A file's MD5, read once a process as long as the file's time and size stay the same."""
+    with path.open("rb") as stream:
+        return md5_of(stream)
+
+
+def read_npz(path: Path) -> Content:
+    """All arrays of an npz file; nothing in it is executed.
+
+    Raises:
+        DataError: If it cannot be read as one.
+    """
+    try:
+        with path.open("rb") as stream:
+            archive = np.load(stream, allow_pickle=False)
+            if not isinstance(archive, np.lib.npyio.NpzFile):
+                raise ValueError("it holds a single array")
+            return {key: archive[key] for key in archive.files}
+    except (OSError, ValueError, EOFError, KeyError, NotImplementedError, zipfile.BadZipFile, zlib.error) as error:
+        raise DataError(f"{path} is not a readable npz file ({error}); put the official file there") from None
+
+
+def to_arrays(content: Content, info: DatasetInfo, size: int, md5: str, source: str) -> Arrays:
+    """Check the six arrays of a file and flatten the labels.
+
+    Args:
+        content: By medmnist's key.
+        info: What the set must look like.
+        size: Pixels a side.
+        md5: Passed on.
+        source: Path or name, for messages.
+
+    Raises:
+        DataError: If a key, dtype, shape, count or label is not as it must be.
+    """
+    expected = {f"{split}_{kind}" for split in SPLITS for kind in ("images", "labels")}
+    if set(content) != expected:
+        raise DataError(f"{source} holds {', '.join(sorted(content))}; {info.name} needs {', '.join(sorted(expected))}")
+    pixels = (size, size) if info.num_channels == 1 else (size, size, 3)
+    for split in SPLITS:
+        images, labels, num = content[f"{split}_images"], content[f"{split}_labels"], info.num_images[split]
+        if images.dtype != np.uint8 or images.shape != (num, *pixels):
+            raise DataError(f"{source}: {split}_images is {_form(images)}; needed is uint8 {(num, *pixels)}")
+        if labels.dtype.kind not in "iu" or labels.shape != (num, 1):
+            raise DataError(f"{source}: {split}_labels is {_form(labels)}; needed are whole numbers {(num, 1)}")
+        low, high = int(labels.min()), int(labels.max())
+        if low < 0 or high >= info.num_classes:
+            raise DataError(f"{source}: {split}_labels go from {low} to {high}; there are {info.num_classes} classes")
+    return Arrays(
+        images={split: content[f"{split}_images"] for split in SPLITS},
+        labels={split: content[f"{split}_labels"].ravel().astype(np.int64) for split in SPLITS},
+        md5=md5,
+        info=info,
+    )
+
+
+def _form(array: NDArray[Any]) -> str:
+    return f"{array.dtype} {array.shape}"
+
+
+def load(name: str, size: int, root: Root = None, download: bool = True) -> Arrays:
+    """A data set, whole in memory.
+
+    Args:
+        name: A MedMNIST flag, or `synthetic-<flag>`.
+        size: Pixels a side.
+        root: As for `find_file`.
+        download: As for `find_file`.
+
+    Raises:
+        DataMissingError: If the file is neither there nor downloadable.
+        DataError: If it is damaged or no such set exists.
+    """
+    info = get_info(name)
+    if info.synthetic:
+        content = synthetic.make(name, size)
+        return to_arrays(content, info, size, synthetic.arrays_md5(content), name)
+    path = find_file(name, size, root, download)
+    return to_arrays(read_npz(path), info, size, info.md5[size], str(path))
+
+
+def labels_digest(labels: NDArray[np.int64]) -> str:
+    """SHA-256 over the labels as little-endian int64."""
+    return hashlib.sha256(labels.astype("<i8").tobytes()).hexdigest()
+
+
+def measure(name: str, root: Root = None, download: bool = True) -> DataCard:
+    """What reports need of a data set: counts, digests, equal and nearly equal images across splits.
+
+    Args:
+        name: A MedMNIST flag, or `synthetic-<flag>`.
+        root: As for `find_file`.
+        download: As for `find_file`.
+
+    Raises:
+        DataMissingError: If the file is neither there nor downloadable.
+        DataError: If it is damaged or no such set exists.
+    """
+    arrays = load(name, MEASURED_SIZE, root, download)
+    info, duplicates = arrays.info, compare(arrays.images)
+    return DataCard(
+        dataset=name,
+        synthetic=info.synthetic,
+        task=info.task,
+        source_size=MEASURED_SIZE,
+        num_channels=info.num_channels,
+        class_names=list(info.class_names),
+        clinical_positive=CLINICAL_POSITIVE.get(info.flag),
+        license=info.license,
+        citation=synthetic.CITATION if info.synthetic else CITATION,
+        md5=arrays.md5,
+        num_images={split: len(arrays.labels[split]) for split in SPLITS},
+        class_counts={
+            split: np.bincount(arrays.labels[split], minlength=info.num_classes).tolist() for split in SPLITS
+        },
+        labels_digest={split: labels_digest(arrays.labels[split]) for split in SPLITS},
+        twin_threshold=TWIN_THRESHOLD,
+        num_exact_pairs={key: found.num for key, found in duplicates.exact.items()},
+        num_twin_pairs={key: found.num for key, found in duplicates.twins.items()},
+        twins={key: found.pairs for key, found in duplicates.twins.items()},
+        exact={key: found.pairs for key, found in duplicates.exact.items()},
+        twin_test_indices=duplicates.test_indices,
+    )
