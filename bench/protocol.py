@@ -70,9 +70,9 @@ class AugmentRules(_Frozen):
 
 
 class PinnedWeights(_Frozen):
-    """Public weights of one model: timm's tag, and the SHA-256 of the file where it could be pinned."""
+    """Public weights of one model: timm's full name, and the SHA-256 of the file where it could be pinned."""
 
-    tag: str
+    tag: str = Field(pattern=r"^[a-z0-9_]+\.[a-z0-9_]+$")
     sha256: str | None = Field(default=None, pattern="^[0-9a-f]{64}$")
 
 

@@ -242,6 +242,7 @@ def _train_and_predict(
         "train_seconds": result.train_seconds,
         "images_per_second": result.images_per_second,
         "scan_backend": _scan_backend(model, device),
+        "weights_sha256": check_weights(run, protocol),
     }
     return logits, extra, frame_bytes(pd.DataFrame(result.history))
 
@@ -264,7 +265,27 @@ def build_model(run: Run, protocol: Protocol, card: DataCard, streams: Any) -> t
         img_size=protocol.data.img_size,
         pretrained=protocol.init.kind == "imagenet",
     )
+    check_weights(run, protocol)
     return model, num_classes
+
+
+def check_weights(run: Run, protocol: Protocol) -> str | None:
+    """Digest of the public weights that a run starts from, None from scratch.
+
+    Raises:
+        ModelError: If they are not those that the protocol pins.
+    """
+    if protocol.init.kind != "imagenet":
+        return None
+    from models.timm_models import weights_digest
+
+    pinned = protocol.init.weights[run.model]
+    if pinned.tag.partition(".")[2] != get_spec(run.model).pretrained_tag:
+        raise ModelError(f"{protocol.name} pins {pinned.tag} for {run.model}, whose builder loads another tag")
+    digest = weights_digest(pinned.tag)
+    if pinned.sha256 is not None and digest != pinned.sha256:
+        raise ModelError(f"Weights {pinned.tag} have SHA-256 {digest}, {protocol.name} pins {pinned.sha256}")
+    return digest
 
 
 def _scan_backend(model: Any, device: str) -> str | None:

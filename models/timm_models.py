@@ -9,6 +9,7 @@ Differs:  nothing; `img_size` is passed to the architectures that take it. A siz
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import os
 import urllib.error
 import urllib.request
@@ -17,10 +18,12 @@ from typing import Any
 
 import timm
 import torch
+from huggingface_hub import try_to_load_from_cache
 from torch import Tensor, nn
 
 from models.catalog import ModelError
 
+WEIGHT_FILES = ("model.safetensors", "pytorch_model.bin")
 PROBE_SECONDS = 5.0
 TRIED_SIZES = (28, 64, 96, 128, 224)  # those of protocols and MedMNIST+; a refusal names which would do
 BUILD_ERRORS = (AssertionError, IndexError, RuntimeError, ValueError, ZeroDivisionError)
@@ -130,15 +133,33 @@ def load_pretrained(model: nn.Module, timm_name: str, tag: str, *, in_chans: int
         source = timm.create_model(full_name, pretrained=True, in_chans=in_chans)
     except Exception as error:  # whatever the hub client raises: the user can only fetch the file
         raise ModelError(f"Weights {full_name} could not be fetched: {_line(error)}") from error
-    state = {key: value for key, value in source.state_dict().items() if key in model.state_dict()}
     own = model.state_dict()
-    model.load_state_dict({key: value for key, value in state.items() if value.shape == own[key].shape}, strict=False)
+    state = {key: value for key, value in source.state_dict().items() if key in own}
+    fitting = {key: value for key, value in state.items() if value.shape == own[key].shape}
+    classifier = f"{config.classifier}."
+    left_out = [key for key in own if key not in fitting and not key.startswith(classifier)]
+    if left_out:
+        raise ModelError(f"Weights {full_name} do not fit {left_out[0]} and {len(left_out) - 1} other tensors")
+    model.load_state_dict(fitting, strict=False)
+
+
+def weights_digest(full_name: str) -> str:
+    """SHA-256 of the cached file of public weights, `resnet18.a1_in1k` for instance.
+
+    Raises:
+        ModelError: If the file is not in the cache.
+    """
+    config = timm.models.get_pretrained_cfg(full_name)
+    for name in (config.hf_hub_filename,) if config.hf_hub_filename else WEIGHT_FILES:
+        path = try_to_load_from_cache(config.hf_hub_id, name)
+        if isinstance(path, str):
+            with open(path, "rb") as stream:
+                return hashlib.file_digest(stream, "sha256").hexdigest()
+    raise ModelError(f"Weights {full_name} are not in the cache; load them first")
 
 
 def _is_cached(hub_id: str | None, filename: str | None) -> bool:
-    from huggingface_hub import try_to_load_from_cache
-
-    names = [filename] if filename else ["model.safetensors", "pytorch_model.bin"]
+    names = (filename,) if filename else WEIGHT_FILES
     return hub_id is not None and any(isinstance(try_to_load_from_cache(hub_id, name), str) for name in names)
 
 
