@@ -54,6 +54,15 @@ def _split(text: str) -> list[str]:
     return [part.strip() for part in text.split(",") if part.strip()]
 
 
+def _numbers(text: str, option: str) -> list[int]:
+    from bench.errors import BenchError
+
+    try:
+        return [int(part) for part in _split(text)]
+    except ValueError:
+        raise BenchError(f"{option} {text!r} is refused; write whole numbers separated by commas") from None
+
+
 def _match(patterns: str) -> list[str]:
     from models import list_models
 
@@ -275,6 +284,36 @@ def measure_data(
         write_card(results, card)
         out.print(f"{name}: {card.num_images}, {len(card.twin_test_indices)} test images have a twin in train or val")
     raise typer.Exit(1 if missing else 0)
+
+
+@measure_app.command("costs")
+def measure_costs(
+    models: Models = "*",
+    size: Annotated[str, typer.Option(help="Heights and widths in pixels, separated by commas.")] = "224",
+    num_classes: Annotated[str, typer.Option(help="Numbers of classes, separated by commas.")] = "8",
+    results: Results = Path("results"),
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Count again what is recorded.")] = False,
+    plugin: Plugins = [],  # noqa: B006
+    as_json: Json = False,
+) -> None:
+    """Count parameters and MACs by thop, ptflops and torch into results/costs/; the literature calls GMACs GFLOPs."""
+    from bench import costs
+    from bench.console import err, print_json, print_table
+    from models import load_plugin
+
+    for path in plugin:
+        load_plugin(path)
+    cells = costs.expand_costs(_match(models), _numbers(size, "--size"), _numbers(num_classes, "--num-classes"))
+    outcomes = list(costs.measure_costs(cells, results, overwrite=overwrite))
+    rows = [costs.cost_row(outcome) for outcome in outcomes]
+    if as_json:
+        print_json(rows)
+    else:
+        print_table("costs of one image", rows)
+    refused = [outcome for outcome in outcomes if outcome.record is None]
+    for outcome in refused:
+        err.print(f"skipped: {outcome.reason}", markup=False)
+    raise typer.Exit(1 if refused else 0)
 
 
 @app.command()
