@@ -33,6 +33,14 @@ ALONE = [
     {"erasing_p": 1.0},
     {"cutmix_p": 1.0},
 ]
+# A batch of 4 images from seed 11: means by image and channel, and pixels of 24 x 24 by label.
+GOLDEN_MEANS = [
+    [0.368982684094, -0.087344877271, -0.315508657953],
+    [-0.221191889951, -0.480794593301, -0.610595944976],
+    [-0.285464234217, -0.523642822812, -0.642732117109],
+    [-0.04017807755, -0.301090940589, -0.431547372108],
+]
+GOLDEN_PIXELS = [[520, 0, 56], [56, 520, 0], [0, 56, 520], [576, 0, 0]]
 
 
 def test_prepare_by_hand() -> None:
@@ -42,16 +50,6 @@ def test_prepare_by_hand() -> None:
     pixels = torch.tensor([[0.0, 1.0], [0.2, 0.4]])
     expected = torch.stack((pixels, (pixels - 0.5) / 0.5, (pixels - 1.0) / 2.0))[None]
     torch.testing.assert_close(prepare(images, protocol, dtype=torch.float32), expected)
-
-
-# A batch of 4 images from seed 11: means by image and channel, and pixels of 24 x 24 by label.
-GOLDEN_MEANS = [
-    [0.368982684094, -0.087344877271, -0.315508657953],
-    [-0.221191889951, -0.480794593301, -0.610595944976],
-    [-0.285464234217, -0.523642822812, -0.642732117109],
-    [-0.04017807755, -0.301090940589, -0.431547372108],
-]
-GOLDEN_PIXELS = [[520, 0, 56], [56, 520, 0], [0, 56, 520], [576, 0, 0]]
 
 
 @pytest.mark.parametrize("size", [28, 96, 224])
