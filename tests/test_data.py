@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import hashlib
 import http.server
 import importlib.util
@@ -415,6 +416,21 @@ def test_a_download_that_brings_something_else_leaves_nothing(official, server, 
     with pytest.raises(DataMissingError, match=words) as caught:
         data.load("breastmnist", 28, root)
     assert "\n" not in str(caught.value)
+    assert list(root.iterdir()) == []
+
+
+def test_a_download_gets_its_name_last(monkeypatch, official, server, root):
+    """The file appears whole, by rename: where that fails, on a full disk say, nothing is left."""
+    official.entry["url"] = f"{server.address}/breastmnist.npz"
+    server.answers["/breastmnist.npz"] = (200, official.content, len(official.content))
+
+    def full(self, target):
+        assert self.read_bytes() == official.content
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(Path, "replace", full)
+    with pytest.raises(DataMissingError, match="No space left"):
+        data.load("breastmnist", 28, root)
     assert list(root.iterdir()) == []
 
 
