@@ -230,7 +230,9 @@ def _save_for_backward(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, 
     ctx.set_materialize_grads(False)  # nothing uses the boundaries' gradient: no zeros of their size
 
 
-def _differentiate(ctx: Any, grad: Tensor, _: None) -> tuple[Tensor | None, ...]:
+def _differentiate(ctx: Any, grad: Tensor | None, _: None) -> tuple[Tensor | None, ...]:
+    if grad is None:
+        return (None,) * 8  # seven tensors and a flag
     grads: tuple[Tensor, ...] = torch.ops.medbench.selective_scan_backward(grad, *ctx.saved_tensors)
     return *grads, None
 
