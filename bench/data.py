@@ -6,7 +6,6 @@ for: it takes torch with it.
 
 from __future__ import annotations
 
-import difflib
 import functools
 import hashlib
 import importlib
@@ -23,27 +22,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bench import synthetic
+from bench.datasets import flag_of
 from bench.download import DownloadError, download_file, md5_of
 from bench.errors import DataError, DataMissingError
-from bench.records import SYNTHETIC_PREFIX, DataCard
+from bench.records import DataCard
 from bench.twins import TWIN_THRESHOLD, compare
 
 SPLITS = ("train", "val", "test")
 MEASURED_SIZE = 28
-KNOWN_FLAGS = (
-    "pathmnist",
-    "dermamnist",
-    "octmnist",
-    "pneumoniamnist",
-    "retinamnist",
-    "breastmnist",
-    "bloodmnist",
-    "tissuemnist",
-    "organamnist",
-    "organcmnist",
-    "organsmnist",
-)
-MULTI_LABEL_FLAGS = ("chestmnist",)
 # The class whose absence or presence a clinician asks for: malignant, pneumonia, melanoma.
 CLINICAL_POSITIVE = {"breastmnist": 0, "pneumoniamnist": 1, "dermamnist": 4}
 CITATION = (
@@ -101,33 +87,13 @@ class Arrays:
     info: DatasetInfo
 
 
-def check_name(name: str) -> str:
-    """The MedMNIST flag of a data set's name; needs no medmnist.
-
-    Raises:
-        DataError: If no such set can be scored, with the closest name.
-    """
-    flag = name.removeprefix(SYNTHETIC_PREFIX)
-    if flag != name:
-        synthetic.stand_in(name)
-    if flag in KNOWN_FLAGS:
-        return flag
-    if flag in MULTI_LABEL_FLAGS:
-        raise DataError(f"{name!r} has several labels an image, the suite scores one: {', '.join(KNOWN_FLAGS)}")
-    if flag.endswith("3d"):
-        raise DataError(f"{name!r} holds volumes, the suite takes 2D sets: {', '.join(KNOWN_FLAGS)}")
-    closest = difflib.get_close_matches(flag.lower(), KNOWN_FLAGS, n=1)
-    hint = f"did you mean {closest[0]!r}?" if closest else f"known: {', '.join(KNOWN_FLAGS)}"
-    raise DataError(f"Unknown data set {name!r}; {hint}")
-
-
 def get_info(name: str) -> DatasetInfo:
     """What is known of a data set without its file.
 
     Raises:
         DataError: If no such set can be scored, or medmnist is not installed.
     """
-    flag = check_name(name)
+    flag = flag_of(name)
     if flag != name:
         return _synthetic_info(name, flag)
     entry = _medmnist_info()[flag]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import itertools
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -10,18 +9,14 @@ from functools import cache
 from pathlib import Path
 from typing import Literal
 
+from bench.datasets import flag_of
 from bench.errors import BenchError, ProtocolError, RecordError
 from bench.protocol import Protocol, load_protocol, load_study
-from bench.records import SYNTHETIC_PREFIX, Record, Run, read_card, read_record, read_records
+from bench.records import Record, Run, read_card, read_record, read_records
 from models.catalog import ModelError, ModelSpec, fingerprint, get_spec, installed_timm
 
 State = Literal["done", "missing", "stale", "failed"]
 Overwrite = Literal["never", "stale", "failed", "always"]
-
-# The 2D MedMNIST flags that the suite can score, the paper's six first; `tests/test_data.py` holds them
-# equal to medmnist's INFO, which planning must not import.
-PAPER_DATASETS = ("bloodmnist", "breastmnist", "dermamnist", "pneumoniamnist", "organcmnist", "organsmnist")
-DATASETS = (*PAPER_DATASETS, "octmnist", "organamnist", "pathmnist", "retinamnist", "tissuemnist")
 
 
 @dataclass(frozen=True)
@@ -33,23 +28,6 @@ class PlannedRun:
     reason: str = ""
     obstacle: str = ""
     estimated_seconds: float | None = None
-
-
-def check_dataset(name: str) -> str:
-    """A data set's name, unchanged.
-
-    Raises:
-        BenchError: If no such set can be scored, with the closest name.
-    """
-    flag = name.removeprefix(SYNTHETIC_PREFIX)
-    known: Sequence[str] = PAPER_DATASETS if name.startswith(SYNTHETIC_PREFIX) else DATASETS
-    if flag in known:
-        return name
-    if flag == "chestmnist":
-        raise BenchError("chestmnist is multi-label; the suite scores multi-class, binary and ordinal sets only")
-    close = difflib.get_close_matches(flag, known, n=1)
-    hint = f"did you mean {close[0]!r}?" if close else f"known: {', '.join(known)}"
-    raise BenchError(f"Unknown data set {name!r}; {hint}")
 
 
 def parse_seeds(text: str) -> list[int]:
@@ -71,7 +49,7 @@ def parse_seeds(text: str) -> list[int]:
 
 
 def expand(protocols: Iterable[str], models: Iterable[str], datasets: Iterable[str], seeds: Iterable[int]) -> list[Run]:
-    """Every combination, checked; a floor is the same for every seed and gets the first seed alone.
+    """Every combination, checked; what is fitted comes out the same for every seed and gets the first one alone.
 
     Raises:
         BenchError, ModelError: If a name is unknown.
@@ -80,9 +58,10 @@ def expand(protocols: Iterable[str], models: Iterable[str], datasets: Iterable[s
     runs: list[Run] = []
     for protocol, model, dataset in itertools.product(protocols, models, datasets):
         spec = get_spec(model)
-        chosen = seeds[:1] if spec.kind == "floor" else seeds
+        flag_of(dataset)
+        chosen = seeds if spec.kind == "network" else seeds[:1]
         name = load_protocol(protocol).name
-        runs.extend(Run(name, spec.name, check_dataset(dataset), seed) for seed in chosen)
+        runs.extend(Run(name, spec.name, dataset, seed) for seed in chosen)
     return list(dict.fromkeys(runs))
 
 
@@ -121,16 +100,16 @@ def _fingerprint(model: str, timm_version: str) -> str:
 
 
 def staleness(record: Record, results: Path) -> str:
-    """Why a record no longer counts, "" if it does: its protocol, model or data changed since."""
-    try:
-        if record.protocol_digest != load_protocol(record.protocol).digest():
-            return "the protocol changed"
-        get_spec(record.model)
-    except (ProtocolError, ModelError) as error:
-        return f"its protocol or model is not known here ({error})"
+    """Why a record no longer counts, "" if it does: its protocol, model or data changed since.
+
+    A protocol file or plugin that is not loaded here cannot be compared with; see `unchecked`.
+    """
+    hidden = unchecked(record)
+    if "protocol" not in hidden and record.protocol_digest != load_protocol(record.protocol).digest():
+        return "the protocol changed"
     # Where timm is not installed the record's own version is all that can be compared with.
     timm_version = installed_timm() or record.packages.get("timm", "")
-    if record.model_fingerprint != _fingerprint(record.model, timm_version):
+    if "model" not in hidden and record.model_fingerprint != _fingerprint(record.model, timm_version):
         return "the model's code (or timm's version) changed"
     card = read_card(results, record.dataset)
     if record.status == "done" and card is not None and record.labels_digest != card.labels_digest:
@@ -153,6 +132,20 @@ def stand(run: Run, results: Path) -> tuple[State, str, Record | None]:
         return "failed", f"{record.failure.kind}: {record.failure.message}" if record.failure else "failed", record
     reason = staleness(record, results)
     return ("stale", reason, record) if reason else ("done", "", record)
+
+
+def unchecked(record: Record) -> list[str]:
+    """What of a record cannot be compared with today's: a `protocol` or `model` that is not known here."""
+    hidden = []
+    try:
+        load_protocol(record.protocol)
+    except ProtocolError:
+        hidden.append("protocol")
+    try:
+        get_spec(record.model)
+    except ModelError:
+        hidden.append("model")
+    return hidden
 
 
 class CostEstimate:

@@ -143,6 +143,13 @@ class Protocol(_Frozen):
             raise ValueError("data.mean and data.std need one value for all channels, or three")
         if self.schedule.warmup_epochs >= self.schedule.epochs:
             raise ValueError("schedule.warmup_epochs must be smaller than schedule.epochs")
+        augment = self.augment
+        if augment.blur_kernel and (augment.blur_kernel % 2 == 0 or augment.blur_kernel > self.data.img_size):
+            raise ValueError("augment.blur_kernel must be odd and no larger than data.img_size")
+        for key in ("scale", "blur_sigma", "erasing_ratio"):
+            low, high = getattr(augment, key)
+            if not 0 < low <= high:
+                raise ValueError(f"augment.{key} must be two positive numbers, the smaller first")
         return self
 
     def digested(self) -> dict[str, Any]:
@@ -254,13 +261,24 @@ def _load(kind: type[Kind], path: Path, content: dict[str, Any]) -> Kind:
 
 @cache
 def load_protocol(name: str) -> Protocol:
-    """Load a protocol by name, or by the path of a TOML file.
+    """Load a protocol by name, or by the path of a TOML file, which is then known by its name too.
 
     Raises:
-        ProtocolError: If it is unknown, is not valid TOML, or has an unknown, missing or refused key.
+        ProtocolError: If it is unknown, is not valid TOML, has an unknown, missing or refused key, or has the
+            name of another one.
     """
+    if name in _by_path:
+        return _by_path[name]
     path = _find(name, PROTOCOL_DIR, "protocol")
-    return _load(Protocol, path, _resolve(path))
+    protocol = _load(Protocol, path, _resolve(path))
+    if path.parent != PROTOCOL_DIR:
+        known = _by_path.setdefault(protocol.name, protocol)
+        if known != protocol or (PROTOCOL_DIR / path.name).exists():
+            raise ProtocolError(f"{path}: the name {protocol.name!r} is taken by another protocol; rename the file")
+    return protocol
+
+
+_by_path: dict[str, Protocol] = {}
 
 
 @cache

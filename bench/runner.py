@@ -5,9 +5,9 @@ from __future__ import annotations
 import errno
 import hashlib
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
@@ -19,6 +19,9 @@ from bench.protocol import Protocol
 from bench.records import DataCard, Failure, Record, Run, Scores, canonical, frame_bytes, read_predictions
 from bench.scoring import score_predictions, split_scores
 from models import ModelError, create_model, fingerprint, get_spec, load_plugin
+
+if TYPE_CHECKING:
+    from bench.data import Arrays
 
 OFFICIAL_TOLERANCE = 1e-9
 
@@ -146,6 +149,7 @@ def _execute(request: RunRequest, hooks: Hooks) -> RunBundle:
             raise DataError(f"{run.dataset}: the {split} labels are not those of results/data/{run.dataset}.json")
     extra: dict[str, Any] = {}
     history = None
+    arrays = _cut(arrays, protocol.data.max_train)
     if get_spec(run.model).kind == "network":
         logits, extra, history = _train_and_predict(request, hooks, arrays.images, arrays.labels)
     else:
@@ -177,6 +181,13 @@ def _execute(request: RunRequest, hooks: Hooks) -> RunBundle:
     return RunBundle(record.sealed(), predictions, history)
 
 
+def _cut(arrays: Arrays, max_train: int | None) -> Arrays:
+    """The data set with no more than the first `max_train` training images."""
+    images = {**arrays.images, "train": arrays.images["train"][:max_train]}
+    labels = {**arrays.labels, "train": arrays.labels["train"][:max_train]}
+    return replace(arrays, images=images, labels=labels)
+
+
 def _to_split(images: NDArray[np.uint8], labels: NDArray[np.int64], device: str) -> Any:
     import torch
 
@@ -201,8 +212,7 @@ def _train_and_predict(
     torch.set_num_threads(1)
     streams = Streams(run.model, run.dataset, run.seed)
     model, num_classes = build_model(run, protocol, request.card, streams)
-    kept = slice(0, protocol.data.max_train)
-    train = _to_split(images["train"][kept], labels["train"][kept], device)
+    train = _to_split(images["train"], labels["train"], device)
     val = _to_split(images["val"], labels["val"], device)
     checkpoint = None
     if request.checkpoint_dir is not None:

@@ -22,7 +22,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from bench import data, download, plan, synthetic
+from bench import data, download, synthetic
+from bench.datasets import DATASETS
 from bench.errors import DataError, DataMissingError
 from bench.records import card_path, pretty, read_card
 
@@ -125,14 +126,14 @@ def test_known_flags_are_medmnists():
     single = ("multi-class", "binary-class", "ordinal-regression")
     info = data._medmnist_info()
     usable = {flag for flag, entry in info.items() if entry["task"] in single and not flag.endswith("3d")}
-    assert set(data.KNOWN_FLAGS) == usable == set(plan.DATASETS)
-    assert len(data.KNOWN_FLAGS) == len(usable)
+    assert set(DATASETS) == usable
+    assert len(DATASETS) == len(usable)
 
 
 @needs_medmnist
 def test_info_of_every_flag_is_usable():
     """Every known set has its classes, three splits, and an MD5 and an address for the four sizes."""
-    for flag in data.KNOWN_FLAGS:
+    for flag in DATASETS:
         info = data.get_info(flag)
         assert (info.name, info.flag, info.synthetic) == (flag, flag, False)
         assert len(info.class_names) == info.num_classes >= 2

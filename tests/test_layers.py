@@ -36,7 +36,19 @@ ALLOWED = {
     "contract": {"errors", "protocol", "models"},
 }
 # May be imported without torch, timm or medmnist; the rest loads them when it works.
-LIGHT = ("errors", "protocol", "records", "metrics", "scoring", "plan", "datasets", "verify", "report", "cli", "listing")
+LIGHT = (
+    "errors",
+    "protocol",
+    "records",
+    "metrics",
+    "scoring",
+    "plan",
+    "datasets",
+    "verify",
+    "report",
+    "cli",
+    "listing",
+)
 
 
 def _imports(path: Path) -> set[str]:

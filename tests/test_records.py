@@ -25,6 +25,7 @@ from bench.records import (
 )
 from tests.making import RUN, make_record
 
+
 def test_names_become_paths_and_ids() -> None:
     """`/` becomes `--`; the id names model, data set, protocol and seed."""
     assert RUN.run_id == "timm--resnet26__breastmnist__smoke__s3"

@@ -18,7 +18,7 @@ FLOOR = Run("smoke", "floor/prior", "breastmnist", 0)
 MADE = Run("smoke", "resnet18_28", "synthetic-breastmnist", 0)
 
 
-@pytest.fixture()
+@pytest.fixture
 def results(tmp_path: Path) -> Path:
     folder = tmp_path / "results"
     for run in (*REAL, FLOOR, MADE):

@@ -17,7 +17,7 @@ from tests.making import make_run
 RUNS = [Run("smoke", "resnet18_28", "breastmnist", seed) for seed in range(3)]
 
 
-@pytest.fixture()
+@pytest.fixture
 def results(tmp_path: Path) -> Path:
     for run in RUNS:
         make_run(tmp_path, run)

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from bench import __version__
-from bench.plan import staleness
+from bench.plan import staleness, unchecked
 from bench.records import DataCard, Record, read_card, read_records
 
 
@@ -52,6 +52,10 @@ def gather(results: Path) -> Evidence:
             evidence.notes.append(f"left out as stale: {record.run_id}: {reason}")
         else:
             evidence.records.append(record)
+        hidden = unchecked(record)
+        if hidden and not reason:
+            which = f"{record.run_id}: its {' and '.join(hidden)} (a file of your own?) is not loaded here"
+            evidence.notes.append(f"not checked for staleness: {which}")
     for dataset in sorted({record.dataset for record in records}):
         card = read_card(results, dataset)
         if card is not None:

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import pandas as pd
 
-from bench.plan import PAPER_DATASETS
+from bench.datasets import PAPER_DATASETS
 from bench.records import SYNTHETIC_PREFIX, Record
 from bench.report.evidence import Evidence, first_line
 from models.catalog import ModelError, get_spec

@@ -1,0 +1,34 @@
+"""Names of the data sets that can be scored: MedMNIST flags and their synthetic stand-ins. No medmnist."""
+
+from __future__ import annotations
+
+import difflib
+
+from bench.errors import DataError
+from bench.records import SYNTHETIC_PREFIX
+
+# The paper's six sets, then medmnist's other 2D sets with one label an image; a test holds them equal to its INFO.
+PAPER_DATASETS = ("bloodmnist", "breastmnist", "dermamnist", "pneumoniamnist", "organcmnist", "organsmnist")
+DATASETS = (*PAPER_DATASETS, "octmnist", "organamnist", "pathmnist", "retinamnist", "tissuemnist")
+MULTI_LABEL = ("chestmnist",)
+
+
+def flag_of(name: str) -> str:
+    """The MedMNIST flag of a data set's name: `synthetic-breastmnist` -> `breastmnist`.
+
+    Raises:
+        DataError: If no such set can be scored, with the closest name.
+    """
+    flag = name.removeprefix(SYNTHETIC_PREFIX)
+    made_here = flag != name
+    known = PAPER_DATASETS if made_here else DATASETS
+    if flag in known:
+        return flag
+    names = [SYNTHETIC_PREFIX + known_flag if made_here else known_flag for known_flag in known]
+    if flag in MULTI_LABEL:
+        raise DataError(f"{name!r} has several labels an image, the suite scores one: {', '.join(names)}")
+    if flag.endswith("3d"):
+        raise DataError(f"{name!r} holds volumes, the suite takes 2D sets: {', '.join(names)}")
+    closest = difflib.get_close_matches(name.lower(), names, n=1)
+    hint = f"did you mean {closest[0]!r}?" if closest else f"known: {', '.join(names)}"
+    raise DataError(f"Unknown data set {name!r}; {hint}")

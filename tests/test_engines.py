@@ -1,0 +1,234 @@
+"""Processes, kills and two drivers at once: nothing torn, nothing done twice, nothing lost."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from bench.records import read_records
+
+PROTOCOL = """
+extends = "smoke"
+description = "Ten short epochs: long enough to be killed in the middle."
+[schedule]
+epochs = 10
+"""
+TINY_NET = '''
+"""A small net: fast, with batch norm and dropout."""
+from torch import nn
+from models import register_model
+
+
+@register_model(paper="none", source="a test", code_license="MIT")
+def tiny_net(*, num_classes, in_chans=3, img_size=28, pretrained=False):
+    return nn.Sequential(
+        nn.Conv2d(in_chans, 8, 3, stride=2), nn.BatchNorm2d(8), nn.ReLU(), nn.AdaptiveAvgPool2d(2),
+        nn.Flatten(), nn.Dropout(0.1), nn.Linear(32, num_classes),
+    )
+'''
+FAULTS = {
+    "raises": "raise RuntimeError('a broken model')",
+    "exits": "import os; os._exit(7)",
+    "wrong_shape": "return self.net(x)[:, :1]",
+    "emits_nan": "return self.net(x) * float('nan')",
+    "never_ends": "import time; time.sleep(600)",
+}
+FAULTY_NET = """
+from torch import nn
+from models import register_model
+
+
+class Net(nn.Module):
+    def __init__(self, num_classes, in_chans):
+        super().__init__()
+        self.net = nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(in_chans, num_classes))
+
+    def forward(self, x):
+        {fault}
+
+
+@register_model(paper="none", source="a test", code_license="MIT")
+def {name}(*, num_classes, in_chans=3, img_size=28, pretrained=False):
+    return Net(num_classes, in_chans)
+"""
+SET = "synthetic-bloodmnist"
+
+
+@pytest.fixture
+def workshop(tmp_path: Path) -> Path:
+    (tmp_path / "ten.toml").write_text(PROTOCOL, encoding="utf-8")
+    (tmp_path / "tiny.py").write_text(TINY_NET, encoding="utf-8")
+    for name, fault in FAULTS.items():
+        (tmp_path / f"{name}.py").write_text(FAULTY_NET.format(name=name, fault=fault), encoding="utf-8")
+    return tmp_path
+
+
+def command(workshop: Path, results: str, *more: str, seeds: str = "0", models: str = "tiny_net") -> list[str]:
+    arguments = ["run", "--protocol", "ten.toml", "--models", models, "--datasets", SET, "--seeds", seeds]
+    arguments += ["--results", results, "--device", "cpu", "--plugin", "tiny.py", *more]
+    return [sys.executable, "-m", "bench.cli", *arguments]
+
+
+def environment(**changes: str) -> dict[str, str]:
+    return {
+        **os.environ,
+        "PYTHONPATH": str(Path(__file__).parent.parent),
+        "MEDBENCH_CHECKPOINT_SECONDS": "0",
+        **changes,
+    }
+
+
+def run(workshop: Path, results: str, *more: str, **options: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        command(workshop, results, *more, **options),
+        cwd=workshop,
+        env=environment(),
+        capture_output=True,
+        text=True,
+        timeout=240,
+        check=False,
+    )
+
+
+def scores(results: Path) -> dict[str, tuple[object, ...]]:
+    """What must be equal between equal runs: scores and the digests of both tables."""
+    records, problems = read_records(results)
+    assert problems == []
+    return {r.run_id: (r.status, r.val, r.test, r.predictions_sha256, r.history_sha256) for r in records}
+
+
+def leftovers(results: Path) -> list[str]:
+    """Files that a finished plan must not leave."""
+    found = [path for path in results.rglob("*") if path.is_file()]
+    return [str(path) for path in found if path.name.startswith(".tmp") or path.suffix in (".ckpt", ".tmp")]
+
+
+def test_the_same_command_twice_is_bit_identical_and_again_does_nothing(workshop: Path) -> None:
+    """Two folders, one content; the third call has nothing to do and changes no byte."""
+    assert run(workshop, "one", "--jobs", "2", seeds="0-1").returncode == 0
+    assert run(workshop, "two", seeds="0-1").returncode == 0
+    assert scores(workshop / "one") == scores(workshop / "two")
+    assert len(scores(workshop / "one")) == 2
+    before = {path: path.read_bytes() for path in (workshop / "one" / "records").rglob("*.*")}
+    again = run(workshop, "one", seeds="0-1")
+    assert again.returncode == 0
+    assert "2 done" in again.stdout
+    assert before == {path: path.read_bytes() for path in (workshop / "one" / "records").rglob("*.*")}
+
+
+@pytest.mark.parametrize("victims", ["everyone", "driver"])
+def test_killed_and_started_again_equals_undisturbed(workshop: Path, victims: str) -> None:
+    """SIGKILL in the middle, to the driver alone or to all its processes; the same command then finishes it."""
+    assert run(workshop, "calm").returncode == 0
+    checkpoints = workshop / "killed" / "checkpoints"
+    killed = 0
+    for wanted in (1, 2):
+        process = subprocess.Popen(
+            command(workshop, "killed"),
+            cwd=workshop,
+            env=environment(),
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+            start_new_session=True,
+        )
+        deadline = time.monotonic() + 120
+        seen: set[int] = set()
+        while process.poll() is None and time.monotonic() < deadline and len(seen) <= 3 * wanted:
+            seen |= {path.stat().st_mtime_ns for path in checkpoints.rglob("*.ckpt") if path.exists()}
+            time.sleep(0.005)
+        if process.poll() is None:
+            killed += 1
+            if victims == "everyone":
+                os.killpg(process.pid, signal.SIGKILL)
+            else:
+                process.kill()
+        process.wait()
+    assert killed > 0
+    finished = run(workshop, "killed")
+    assert finished.returncode == 0, finished.stderr
+    assert scores(workshop / "killed") == scores(workshop / "calm")
+    assert leftovers(workshop / "killed") == []
+
+
+@pytest.mark.parametrize(("signum", "code"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)])
+def test_a_signal_saves_and_says_how_to_go_on(workshop: Path, signum: signal.Signals, code: int) -> None:
+    """One line, the right exit code, a checkpoint to go on from."""
+    process = subprocess.Popen(
+        command(workshop, "stopped"),
+        cwd=workshop,
+        env=environment(),
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    deadline = time.monotonic() + 120
+    while process.poll() is None and time.monotonic() < deadline:
+        if list((workshop / "stopped" / "checkpoints").rglob("*.ckpt")):
+            break
+        time.sleep(0.005)
+    process.send_signal(signum)
+    _, error = process.communicate(timeout=120)
+    assert process.returncode == code
+    assert error.strip() == "medbench: interrupted; the same command goes on from the last checkpoint"
+    assert list((workshop / "stopped" / "checkpoints").rglob("*.ckpt"))
+
+
+def test_two_drivers_share_the_work(workshop: Path) -> None:
+    """Started together on one folder, each run is done once and both end well."""
+    drivers = [
+        subprocess.Popen(
+            command(workshop, "shared", seeds="0-3"),
+            cwd=workshop,
+            env=environment(),
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        for _ in range(2)
+    ]
+    outputs = [driver.communicate(timeout=240) for driver in drivers]
+    assert [driver.returncode for driver in drivers] == [0, 0], outputs
+    assert len(scores(workshop / "shared")) == 4
+    done = [line for text, _ in outputs for line in text.splitlines() if "] done: " in line]
+    assert len(done) == 4
+
+
+def test_a_broken_plugin_fails_alone(workshop: Path) -> None:
+    """It raises, exits, returns a wrong shape, emits NaN or never ends: its run fails with a class, the rest go on."""
+    plugins = [part for name in FAULTS for part in ("--plugin", f"{name}.py")]
+    models = ",".join([*FAULTS, "tiny_net"])
+    done = run(workshop, "faulty", *plugins, "--timeout", "25", "--jobs", "2", models=models)
+    assert done.returncode == 1
+    assert "Traceback" not in done.stderr
+    records, _ = read_records(workshop / "faulty")
+    kinds = {record.model: record.failure.kind if record.failure else record.status for record in records}
+    assert kinds == {
+        "raises": "error",
+        "exits": "error",
+        "wrong_shape": "error",
+        "emits_nan": "diverged",
+        "never_ends": "timeout",
+        "tiny_net": "done",
+    }
+    messages = {record.model: record.failure.message for record in records if record.failure}
+    assert messages["raises"] == "RuntimeError: a broken model"
+    assert "exited with code 7" in messages["exits"]
+    again = json.loads(
+        subprocess.run(
+            [*command(workshop, "faulty", models="raises")[:3], "plan", "--protocol", "ten.toml", "--models", "raises"]
+            + ["--datasets", SET, "--results", "faulty", "--plugin", "raises.py", "--json"],
+            cwd=workshop,
+            env=environment(),
+            capture_output=True,
+            text=True,
+            check=True,
+        ).stdout
+    )
+    assert again[0]["state"] == "failed"

@@ -1,0 +1,551 @@
+"""Timings: when a measurement stops, what the blocks say, what survives a crash, and who may be compared."""
+
+from __future__ import annotations
+
+import itertools
+import json
+import sys
+import time
+import types
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from torch.utils import benchmark
+
+from bench import timing_launch, timing_process
+from bench.errors import BenchError, RecordError
+from bench.gpu_meter import Meter
+from bench.report.cost_tables import TIMING_COLUMNS, best_modes, one_device, rank, throughput_table, timing_rows
+from bench.sealed import read_sealed
+from bench.timing import (
+    Agreement,
+    Round,
+    Setting,
+    TimingCell,
+    TimingRecord,
+    choose_settings,
+    core_settings,
+    device_label,
+    read_timings,
+    timing_path,
+)
+from bench.timing_blocks import Budget, measure_blocks
+from bench.timing_steps import Clock
+from bench.timing_summary import bootstrap_median, summarise
+from bench.timing_worker import Bench, compare
+from models import catalog, load_plugin
+
+TINY = '''
+import os, signal
+import torch
+from torch import nn
+from models import register_model
+
+class Tiny(nn.Module):
+    def __init__(self, chans, classes):
+        super().__init__()
+        self.conv = nn.Conv2d(chans, classes, 3, padding=1)
+    def forward(self, x):
+        return self.conv(x).mean((2, 3))
+
+class Hungry(Tiny):
+    def forward(self, x):
+        if self.training:
+            raise RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried to allocate 9 bytes")
+        return super().forward(x)
+
+class Fatal(Tiny):
+    def forward(self, x):
+        if self.training:
+            os.kill(os.getpid(), signal.SIGKILL)
+        return super().forward(x)
+
+@register_model()
+def tiny_timed(*, num_classes: int, in_chans: int = 3, img_size: int = 224, pretrained: bool = False) -> nn.Module:
+    """Fast enough for a test."""
+    return Tiny(in_chans, num_classes)
+
+@register_model()
+def hungry_timed(*, num_classes: int, in_chans: int = 3, img_size: int = 224, pretrained: bool = False) -> nn.Module:
+    """Has no memory for training."""
+    return Hungry(in_chans, num_classes)
+
+@register_model()
+def fatal_timed(*, num_classes: int, in_chans: int = 3, img_size: int = 224, pretrained: bool = False) -> nn.Module:
+    """Is killed while it trains."""
+    return Fatal(in_chans, num_classes)
+
+@register_model(min_size=64)
+def large_timed(*, num_classes: int, in_chans: int = 3, img_size: int = 224, pretrained: bool = False) -> nn.Module:
+    """Takes large images only."""
+    return Tiny(in_chans, num_classes)
+'''
+QUICK = Budget(cell_seconds=0.2, warm_up_seconds=0.02, min_blocks=2, block_seconds=0.002)
+
+
+def setting(**changed: Any) -> Setting:
+    """fp32 inference of 2 images of 8 px, or what is changed about it."""
+    plain = {"mode": "inference", "precision": "fp32", "memory_format": "contiguous", "compiled": False}
+    return Setting.model_validate({**plain, "batch_size": 2, "img_size": 8, **changed})
+
+
+def cell(seconds: list[list[float]], *, iterations: int = 1, **changed: Any) -> TimingCell:
+    """A finished cell from the block seconds of each round."""
+    rounds = [
+        Round(index=index, status="done", iterations=iterations, block_seconds=blocks, peak_memory_mib=100.0 + index)
+        for index, blocks in enumerate(seconds)
+    ]
+    return TimingCell(setting=setting(**changed), rounds=rounds)
+
+
+def record(model: str, device: str, cells: list[TimingCell]) -> TimingRecord:
+    """A record that holds some cells."""
+    return TimingRecord(
+        suite_version="0",
+        model=model,
+        model_fingerprint="0",
+        device=device,
+        num_threads=1,
+        driver=None,
+        scan_backend=None,
+        cells=cells,
+        packages={},
+        commit=None,
+        dirty=None,
+    )
+
+
+def fake_blocks(batch_seconds: Callable[[int], float]) -> tuple[Callable[[int], float], list[int]]:
+    """A `run_block` without a clock: batch number -> seconds; and the list of the block sizes it was asked for."""
+    asked: list[int] = []
+
+    def run_block(iterations: int) -> float:
+        start = sum(asked)
+        asked.append(iterations)
+        return sum(batch_seconds(start + number) for number in range(iterations))
+
+    return run_block, asked
+
+
+@pytest.fixture
+def plugin(tmp_path: Path) -> Iterator[Path]:
+    """A file with tiny models, known to the catalogue for the length of a test."""
+    before = dict(catalog._plugins)
+    file = tmp_path / "tiny_timed_plugin.py"
+    file.write_text(TINY, encoding="utf-8")
+    load_plugin(file)
+    yield file
+    catalog._plugins.clear()
+    catalog._plugins.update(before)
+    sys.modules.pop("_medbench_plugin_tiny_timed_plugin", None)
+
+
+def plan_for(models: tuple[str, ...], plugin: Path, results: Path, rounds: int = 2) -> timing_process.TimingPlan:
+    """Inference and training of tiny models, two short rounds."""
+    return timing_process.TimingPlan(
+        models=models,
+        settings=(setting(), setting(memory_format="channels_last"), setting(mode="training")),
+        device="cpu",
+        device_name="cpu: test",
+        results=results,
+        rounds=rounds,
+        budget=QUICK,
+        plugins=(str(plugin),),
+    )
+
+
+def test_blocks_are_long_enough_and_many_enough() -> None:
+    """A batch of 10 ms: blocks of at least 50 ms, 30 of them, after a warm-up that stands still at once."""
+    run_block, asked = fake_blocks(lambda number: 0.1 if number == 0 else 0.01)
+    blocks = measure_blocks(run_block, Budget())
+    assert blocks.steady
+    assert len(blocks.seconds) == 30
+    assert min(blocks.seconds) >= 0.05
+    assert blocks.iterations == 6  # 1.2 x 50 ms over 10 ms
+    assert asked[0] == 1  # the cold batch is in no block
+    assert blocks.warm_up_seconds == pytest.approx(0.1 + 0.01 * sum(asked[1:-30]))
+
+
+def test_warm_up_goes_on_while_the_median_moves() -> None:
+    """A batch that gets faster by 3 % a block is not measured before it has stopped."""
+    run_block, asked = fake_blocks(lambda number: 0.06 * max(0.5, 0.97**number))
+    blocks = measure_blocks(run_block, Budget())
+    assert blocks.steady
+    assert blocks.seconds[0] == pytest.approx(blocks.seconds[-1] / 1, rel=0.01)
+    assert sum(asked) - sum([blocks.iterations] * len(blocks.seconds)) > 20
+
+
+def test_warm_up_ends_after_its_budget() -> None:
+    """A batch that slows down for ever is measured after the warm-up's seconds, and said to be still moving."""
+    run_block, _ = fake_blocks(lambda number: 0.06 * 1.05**number)
+    blocks = measure_blocks(run_block, Budget(cell_seconds=None, warm_up_seconds=2.0, min_blocks=3))
+    assert not blocks.steady
+    assert blocks.warm_up_seconds <= 2.0
+    assert len(blocks.seconds) == 3
+
+
+def test_blocks_that_turn_out_short_are_measured_anew() -> None:
+    """A model that gets ten times faster after the warm-up still has no block under 50 ms."""
+    run_block, _ = fake_blocks(lambda number: 0.06 if number < 20 else 0.006)
+    blocks = measure_blocks(run_block, Budget())
+    assert min(blocks.seconds) >= 0.05
+    assert len(blocks.seconds) == 30
+
+
+@given(batch_seconds=st.floats(1e-4, 60.0), cell_seconds=st.floats(0.5, 30.0))
+def test_no_cell_overruns_its_budget(batch_seconds: float, cell_seconds: float) -> None:
+    """Whatever a batch takes, a cell ends within its seconds; a batch longer than half of them runs once."""
+    run_block, asked = fake_blocks(lambda number: batch_seconds)
+    blocks = measure_blocks(run_block, Budget(cell_seconds=cell_seconds))
+    total = batch_seconds * sum(asked)
+    assert len(blocks.seconds) >= 1
+    if batch_seconds > cell_seconds / 2:
+        assert (asked, blocks.steady) == ([1], False)
+    else:
+        assert total <= cell_seconds * 1.001
+
+
+def test_our_blocks_and_torchs_timer_agree() -> None:
+    """The same sleeping workload takes the same by torch.utils.benchmark and by these blocks, within 10 %."""
+    step = lambda _: time.sleep(0.01)  # noqa: E731
+    ours = measure_blocks(Clock(torch.device("cpu"), step).run_block, Budget(min_blocks=5))
+    theirs = benchmark.Timer("step(0)", globals={"step": step}).blocked_autorange(min_run_time=0.2)
+    assert np.median(ours.seconds) / ours.iterations == pytest.approx(theirs.median, rel=0.1)
+
+
+def test_inputs_take_turns() -> None:
+    """Batch i uses buffer i modulo the number of buffers, over the ends of blocks too."""
+    seen: list[int] = []
+    clock = Clock(torch.device("cpu"), seen.append)
+    clock.run_block(3)
+    clock.run_block(2)
+    assert seen == [0, 1, 2, 3, 4]
+    assert clock.wall_over_event(2) is None
+
+
+def test_a_summary_by_hand() -> None:
+    """2 images x 5 batches in 1, 2, 4 s and in 2, 2, 2 s: 10, 5, 2.5 and 5, 5, 5 images/s."""
+    summary = summarise(cell([[1.0, 2.0, 4.0], [2.0, 2.0, 2.0]], iterations=5))
+    assert (summary.median, summary.q1, summary.q3) == (5.0, 5.0, 5.0)
+    assert summary.round_spread == 0.0
+    assert (summary.num_rounds, summary.num_blocks, summary.status) == (2, 6, "done")
+    assert summary.peak_memory_mib == 101.0
+    assert summary.ci_low is not None
+    assert summary.ci_high is not None
+    assert 2.5 <= summary.ci_low <= 5.0 <= summary.ci_high <= 10.0
+    assert summarise(cell([[1.0], [2.0]])).round_spread == pytest.approx(1 / 1.5)
+
+
+def test_joules_are_per_image() -> None:
+    """60 J over 3 blocks of 5 batches of 2 images are 2 J an image."""
+    done = Round(index=0, status="done", iterations=5, block_seconds=[1.0] * 3, joules=60.0)
+    assert summarise(TimingCell(setting=setting(), rounds=[done])).joules_per_image == 2.0
+
+
+def test_the_interval_is_as_wide_as_rounds_differ() -> None:
+    """Blocks of a process are alike: three rounds apart give a wide interval, pooled blocks would give a narrow one."""
+    rounds = [np.full(30, 10.0), np.full(30, 11.0), np.full(30, 12.0)]
+    assert bootstrap_median(rounds) == (10.0, 12.0)
+    low, high = bootstrap_median([np.random.default_rng(1).normal(11, 1, 90)])
+    assert 10.5 < low < 11 < high < 11.5
+    uneven = bootstrap_median([np.array([10.0]), np.full(30, 12.0)])
+    assert uneven == (10.0, 12.0)
+
+
+@given(st.lists(st.lists(st.floats(0.1, 1e4), min_size=1, max_size=8), min_size=1, max_size=4))
+def test_an_interval_holds_no_value_that_was_not_there(rounds: list[list[float]]) -> None:
+    """Low and high lie between the slowest and the fastest block, also with rounds of different lengths."""
+    low, high = bootstrap_median([np.array(blocks) for blocks in rounds])
+    every = list(itertools.chain(*rounds))
+    assert min(every) * 0.999999 <= low <= high <= max(every) * 1.000001
+
+
+def test_a_mode_that_disagrees_is_never_best() -> None:
+    """The faster mode has other logits than fp32 eager: it is marked, and the slower one is the best mode."""
+    wrong = Agreement(num_images=8, top1=1.0, max_difference=0.2, spread=1.0)
+    fast = cell([[1.0]], precision="bf16")
+    fast = fast.model_copy(update={"rounds": [fast.rounds[0].model_copy(update={"agreement": wrong})]})
+    table = timing_rows([record("m", "cpu: a", [cell([[2.0]]), fast])])
+    assert list(table["status"]) == ["done", "disagrees"]
+    assert list(best_modes(table)["precision"]) == ["fp32"]
+    assert pd.isna(rank(table).set_index("precision").loc["bf16", "rank"])
+
+
+def test_agreement_is_relative_to_the_spread_of_the_logits() -> None:
+    """A difference of 1 % of the spread passes for bf16 and not for fp32; what is not finite never passes."""
+    expected = torch.tensor([[0.0, 10.0], [4.0, 2.0]])
+    found = expected + torch.tensor([[0.1, 0.0], [0.0, 0.0]])
+    agreement = compare(expected, found)
+    assert (agreement.top1, agreement.spread) == (1.0, 10.0)
+    assert agreement.holds("bf16")
+    assert not agreement.holds("fp32")
+    flipped = compare(expected, expected.flip(1))
+    assert flipped.top1 == 0.0
+    broken = compare(expected, torch.full_like(expected, float("nan")))
+    assert broken.max_difference is None
+    assert not broken.holds("bf16")
+
+
+def test_devices_are_never_ranked_together() -> None:
+    """The slowest model of a fast device is not behind the fastest of a slow one; each device has its own first."""
+    slow = [record(name, "cpu: a, 1 thread", [cell([[seconds]])]) for name, seconds in (("m", 4.0), ("n", 2.0))]
+    fast = [record(name, "cuda: b", [cell([[seconds]])]) for name, seconds in (("m", 0.2), ("n", 0.4))]
+    table = timing_rows([*slow, *fast])
+    ranked = rank(table).set_index(["device", "model"])["rank"]
+    assert ranked.to_dict() == {
+        ("cpu: a, 1 thread", "n"): 1,
+        ("cpu: a, 1 thread", "m"): 2,
+        ("cuda: b", "m"): 1,
+        ("cuda: b", "n"): 2,
+    }
+    assert len(best_modes(table)) == 4
+    with pytest.raises(RecordError, match="2 devices"):
+        throughput_table(table)
+    column = throughput_table(table[table["device"] == "cuda: b"])
+    assert column.loc["m"].iloc[0] == 10.0
+    assert one_device(table[table["device"] == "cuda: b"]) == "cuda: b"
+
+
+def test_settings_are_never_ranked_together() -> None:
+    """Another batch, size, mode or way to run is another ranking."""
+    cells = [
+        cell([[1.0]]),
+        cell([[2.0]], batch_size=4),
+        cell([[3.0]], mode="training"),
+        cell([[4.0]], precision="bf16"),
+    ]
+    assert list(rank(timing_rows([record("m", "cpu: a", cells)]))["rank"]) == [1, 1, 1, 1]
+
+
+def test_the_timing_table_has_the_documented_columns() -> None:
+    """A cell that ran out of memory has a row with a status and no number."""
+    lost = TimingCell(setting=setting(mode="training"), rounds=[Round(index=0, status="oom", reason="none left")])
+    table = timing_rows([record("m", "cpu: a", [cell([[0.5]]), lost])])
+    assert list(table.columns) == TIMING_COLUMNS
+    expected = (
+        "model img_size device mode precision memory_format compiled batch_size median_images_per_second "
+        "ci_low ci_high peak_memory_mib joules_per_image scan_backend status"
+    )
+    assert expected.split() == TIMING_COLUMNS
+    assert list(table["status"]) == ["done", "oom"]
+    assert table["median_images_per_second"].iloc[0] == 4.0
+    assert pd.isna(table["median_images_per_second"].iloc[1])
+    assert timing_rows([]).empty
+
+
+def test_the_core_matrix() -> None:
+    """CPU: 2 formats x (batch 1, 32 and a training step); CUDA: 3 ways x (1, 128) and a training step."""
+    cpu = core_settings("cpu", 224)
+    assert [(s.mode, s.batch_size) for s in cpu] == [
+        *[("inference", size) for size in (1, 1, 32, 32)],
+        *[("training", 32)] * 2,
+    ]
+    assert {s.precision for s in cpu} == {"fp32"}
+    cuda = core_settings("cuda:1", 224)
+    assert len(cuda) == 7
+    assert [s.label() for s in cuda][-1] == "training bf16 channels_last b128 224px"
+    assert sum(s.compiled for s in cuda) == 2
+
+
+def test_other_precisions_come_by_flag() -> None:
+    """`--precisions bf16 --compile` gives every combination; what a device lacks is refused in one line."""
+    chosen = choose_settings("cpu", [224], [8], ["bf16"], compiled=True)
+    assert len(chosen) == 2 * 2 * 2
+    assert {s.precision for s in chosen} == {"bf16"}
+    with pytest.raises(BenchError, match="tf32"):
+        choose_settings("cpu", [224], [], ["tf32"], compiled=False)
+    with pytest.raises(BenchError, match="--precisions"):
+        choose_settings("cuda", [224], [], [], compiled=True)
+
+
+def test_threads_belong_to_a_cpu() -> None:
+    """Two numbers of threads are two devices, in two folders."""
+    one, two = device_label("cpu: AMD EPYC", 1), device_label("cpu: AMD EPYC", 2)
+    assert (one, two) == ("cpu: AMD EPYC, 1 thread", "cpu: AMD EPYC, 2 threads")
+    assert device_label("cuda: NVIDIA H100", 2) == "cuda: NVIDIA H100"
+    path = timing_path(Path("r"), one, "timm/resnet26")
+    assert path == Path("r/timings/cpu-amd-epyc-1-thread/timm--resnet26.json")
+
+
+def test_the_order_is_shuffled_and_repeatable(plugin: Path, tmp_path: Path) -> None:
+    """Each round has every model once, in an order that the seed alone decides and that differs between rounds."""
+    plan = plan_for(tuple("abcdefgh"), plugin, tmp_path, rounds=3)
+    rounds = [[model for index, model in plan.order() if index == place] for place in range(3)]
+    assert all(sorted(order) == list("abcdefgh") for order in rounds)
+    assert len({tuple(order) for order in rounds}) == 3
+    assert plan.order() == plan_for(tuple("hgfedcba"), plugin, tmp_path, rounds=3).order()
+
+
+def test_a_measurement_is_recorded_and_resumed(plugin: Path, tmp_path: Path) -> None:
+    """Two rounds of one model are measured once; the second call has nothing to do; a third round is added alone."""
+    plan = plan_for(("tiny_timed", "large_timed"), plugin, tmp_path)
+    events = list(timing_launch.run_timings(plan))
+    assert [event.reason for event in events if event.round is None] == ["large_timed cannot take 8 px images"]
+    done = [event for event in events if event.round is not None]
+    assert len(done) == 2 * 3
+    path = timing_path(tmp_path, "cpu: test, 1 thread", "tiny_timed")
+    first = read_sealed(path, TimingRecord)
+    for timed in first.cells:
+        assert [round_.index for round_ in timed.rounds] == [0, 1]
+        for round_ in timed.rounds:
+            assert round_.status == "done", round_.reason
+            assert len(round_.block_seconds) >= 1
+            assert round_.peak_memory_mib is not None
+            assert (round_.agreement is None) == (timed.setting.mode == "training")
+    assert first.scan_backend is None
+    assert summarise(first.cells[1]).status == "done"  # channels_last computes the same
+    assert list(timing_launch.run_timings(plan_for(("tiny_timed",), plugin, tmp_path))) == []
+    third = list(timing_launch.run_timings(plan_for(("tiny_timed",), plugin, tmp_path, rounds=3)))
+    assert [event.round.index for event in third if event.round is not None] == [2, 2, 2]
+    second = read_sealed(path, TimingRecord)
+    assert [timed.rounds[:2] for timed in second.cells] == [timed.rounds for timed in first.cells]
+
+
+def test_memory_that_ran_out_is_a_status(plugin: Path, tmp_path: Path) -> None:
+    """Inference is measured, training is `oom` and never a smaller batch, and a later round does not try again."""
+    plan = plan_for(("hungry_timed",), plugin, tmp_path)
+    events = [event for event in timing_launch.run_timings(plan) if event.round is not None]
+    path = timing_path(tmp_path, plan.label, "hungry_timed")
+    cells = read_sealed(path, TimingRecord).cells
+    assert [summarise(timed).status for timed in cells] == ["done", "done", "oom"]
+    assert len(cells[2].rounds) == 1
+    assert "allocate memory" in events[2].line()
+
+
+def test_a_killed_process_loses_one_cell(plugin: Path, tmp_path: Path) -> None:
+    """A worker that the system kills while it trains has left its inference cells, and the reason is recorded."""
+    plan = plan_for(("fatal_timed",), plugin, tmp_path, rounds=1)
+    events = list(timing_launch.run_timings(plan))
+    cells = read_sealed(timing_path(tmp_path, plan.label, "fatal_timed"), TimingRecord).cells
+    assert [summarise(timed).status for timed in cells] == ["done", "done", "oom"]
+    assert events[-1].round is not None
+    assert "killed" in events[-1].round.reason
+
+
+def test_overwrite_forgets_the_plans_settings_alone(plugin: Path, tmp_path: Path) -> None:
+    """Rounds of other settings stay; the plan's are measured anew."""
+    plan = plan_for(("tiny_timed",), plugin, tmp_path)
+    path = timing_path(tmp_path, plan.label, "tiny_timed")
+    start = timing_launch.load_or_start(plan, "tiny_timed")
+    kept = Round(index=0, status="failed", reason="kept")
+    for one in (setting(batch_size=64), *plan.settings):
+        start = timing_launch.with_round(start, one, kept)
+    timing_launch.write_sealed(path, start)
+    assert timing_launch.missing(start, plan, 0) == []
+    assert timing_launch.missing(start, plan, 1) == list(plan.settings)
+    left = timing_launch.without(start, plan.settings)
+    assert [(timed.setting.batch_size, timed.rounds) for timed in left.cells] == [(64, [kept])]
+
+
+def test_a_changed_model_starts_a_new_record(plugin: Path, tmp_path: Path) -> None:
+    """Rounds of other code never stand beside new ones, and a report leaves a stale record out with a note."""
+    plan = plan_for(("tiny_timed",), plugin, tmp_path)
+    path = timing_path(tmp_path, plan.label, "tiny_timed")
+    old = timing_launch.with_round(
+        timing_launch.load_or_start(plan, "tiny_timed"), setting(), Round(index=0, status="failed")
+    )
+    timing_launch.write_sealed(path, old)
+    assert len(read_timings(tmp_path)[0]) == 1
+    plugin.write_text(TINY.replace("3, padding=1", "5, padding=2"), encoding="utf-8")
+    assert timing_launch.load_or_start(plan, "tiny_timed").cells == []
+    records, notes = read_timings(tmp_path)
+    assert records == []
+    assert "stale" in notes[0]
+
+
+def test_a_set_up_that_cannot_start_is_told(plugin: Path, tmp_path: Path) -> None:
+    """A worker that dies before it measures is no failed cell: the reason is passed on, nothing is recorded."""
+    plan = plan_for(("tiny_timed",), plugin, tmp_path, rounds=1)
+    broken = timing_process.TimingPlan(**{**vars(plan), "plugins": (str(tmp_path / "missing.py"),)})
+    events = list(timing_launch.run_timings(broken))
+    assert len(events) == 1
+    assert "missing.py" in events[0].line()
+    assert not timing_path(tmp_path, plan.label, "tiny_timed").exists()
+
+
+def test_a_worker_that_hangs_is_ended(plugin: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Silence for longer than the limit is a timeout, not a wait for ever."""
+    monkeypatch.setattr(timing_process, "HANG_SECONDS", 0.3)
+    monkeypatch.setattr(timing_process, "HANG_FACTOR", 0.0)
+    plan = plan_for(("tiny_timed",), plugin, tmp_path, rounds=1)
+    answers = list(timing_process.answers(plan, "tiny_timed", 0, plan.settings))
+    assert answers[-1]["round"]["status"] == "timeout"
+
+
+def test_a_model_with_a_scan_says_which() -> None:
+    """MedMamba's column names the backend, ResNet's is empty."""
+    assert Bench("medmamba_t", "cpu", QUICK, 0).scan_backend(32) in ("torch", "mamba_ssm")
+    assert Bench("resnet18", "cpu", QUICK, 0).scan_backend(32) is None
+
+
+def test_a_launch_bound_cell_is_flagged() -> None:
+    """Wall time more than 1.1 times device time means that the host sets the pace; a CPU has no such ratio."""
+    assert Round(index=0, status="done", wall_over_event=1.2).launch_bound is True
+    assert Round(index=0, status="done", wall_over_event=1.05).launch_bound is False
+    assert Round(index=0, status="done").launch_bound is None
+
+
+def test_the_meter_reads_nvml(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Millijoules become joules, and the card is found by UUID, since numbers differ under CUDA_VISIBLE_DEVICES."""
+    nvml = types.ModuleType("pynvml")
+    values: dict[str, Any] = {
+        "NVML_CLOCK_SM": 1,
+        "NVML_TEMPERATURE_GPU": 0,
+        "NVMLError": RuntimeError,
+        "nvmlInit": lambda: None,
+        "nvmlDeviceGetHandleByUUID": lambda uuid: uuid,
+        "nvmlDeviceGetClockInfo": lambda handle, kind: 1980,
+        "nvmlDeviceGetTemperature": lambda handle, kind: 41,
+        "nvmlDeviceGetCurrentClocksThrottleReasons": lambda handle: 4,
+        "nvmlDeviceGetTotalEnergyConsumption": lambda handle: 12_500,
+        "nvmlSystemGetDriverVersion": lambda: b"550.1",
+    }
+    for name, value in values.items():
+        setattr(nvml, name, value)
+    monkeypatch.setitem(sys.modules, "pynvml", nvml)
+    monkeypatch.setattr(torch.cuda, "get_device_properties", lambda device: types.SimpleNamespace(uuid="0-1-2"))
+    meter = Meter("cuda:0")
+    assert meter.handle == "GPU-0-1-2"
+    assert meter.joules() == 12.5
+    assert meter.driver() == "550.1"
+    assert (meter.state().sm_clock_mhz, meter.state().temperature_c, meter.state().throttle_reasons) == (1980, 41, 4)
+    assert Meter("cpu").joules() is None
+
+
+def test_a_record_survives_a_round_trip(tmp_path: Path) -> None:
+    """JSON and back gives the same record; an infinite number never enters one."""
+    made = record("m", "cpu: a", [cell([[0.1234567]])]).sealed()
+    assert TimingRecord.model_validate(json.loads(made.model_dump_json())) == made
+    with pytest.raises(ValueError, match="finite"):
+        Round(index=0, status="done", warm_up_seconds=float("inf"))
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
+@pytest.mark.parametrize("way", core_settings("cuda", 64, (1, 16)), ids=lambda way: way.label())
+def test_the_core_matrix_runs_on_cuda(way: Setting) -> None:
+    """Events, peak memory and agreement are there for every core setting of a real model."""
+    round_ = Bench("resnet18", "cuda", Budget(cell_seconds=None, warm_up_seconds=2.0, min_blocks=5), 0).measure(way)
+    assert round_.status == "done", round_.reason
+    assert round_.wall_over_event is not None
+    assert round_.wall_over_event >= 0.99
+    assert round_.peak_memory_mib is not None
+    assert round_.peak_memory_mib > 0
+    if way.mode == "inference":
+        assert round_.agreement is not None
+        assert round_.agreement.holds(way.precision)
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
+def test_memory_that_runs_out_on_cuda_is_a_status() -> None:
+    """A batch that fits no card is `oom`."""
+    huge = setting(batch_size=2_000_000, img_size=224)
+    assert Bench("resnet18", "cuda", QUICK, 0).measure(huge).status == "oom"
