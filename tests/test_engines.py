@@ -76,13 +76,10 @@ def command(workshop: Path, results: str, *more: str, seeds: str = "0", models: 
     return [sys.executable, "-m", "bench.cli", *arguments]
 
 
-def environment(**changes: str) -> dict[str, str]:
-    return {
-        **os.environ,
-        "PYTHONPATH": str(Path(__file__).parent.parent),
-        "MEDBENCH_CHECKPOINT_SECONDS": "0",
-        **changes,
-    }
+def environment() -> dict[str, str]:
+    """Checkpoint at every step, so that a kill at any moment finds one."""
+    root = str(Path(__file__).parent.parent)
+    return {**os.environ, "PYTHONPATH": root, "MEDBENCH_CHECKPOINT_SECONDS": "0"}
 
 
 def run(workshop: Path, results: str, *more: str, **options: str) -> subprocess.CompletedProcess[str]:
@@ -220,15 +217,13 @@ def test_a_broken_plugin_fails_alone(workshop: Path) -> None:
     messages = {record.model: record.failure.message for record in records if record.failure}
     assert messages["raises"] == "RuntimeError: a broken model"
     assert "exited with code 7" in messages["exits"]
-    again = json.loads(
-        subprocess.run(
-            [*command(workshop, "faulty", models="raises")[:3], "plan", "--protocol", "ten.toml", "--models", "raises"]
-            + ["--datasets", SET, "--results", "faulty", "--plugin", "raises.py", "--json"],
-            cwd=workshop,
-            env=environment(),
-            capture_output=True,
-            text=True,
-            check=True,
-        ).stdout
+    arguments = ["plan", "--protocol", "ten.toml", "--models", "raises", "--datasets", SET, "--results", "faulty"]
+    planned = subprocess.run(
+        [sys.executable, "-m", "bench.cli", *arguments, "--plugin", "raises.py", "--json"],
+        cwd=workshop,
+        env=environment(),
+        capture_output=True,
+        text=True,
+        check=True,
     )
-    assert again[0]["state"] == "failed"
+    assert json.loads(planned.stdout)[0]["state"] == "failed"

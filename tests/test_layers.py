@@ -16,7 +16,7 @@ HEAVY = {"torch", "torchvision", "timm", "medmnist", "kornia", "thop", "ptflops"
 ALLOWED = {
     "errors": set(),
     "protocol": {"errors"},
-    "datasets": {"errors"},
+    "datasets": {"errors", "records"},
     "records": {"errors"},
     "metrics": {"errors"},
     "scoring": {"errors", "metrics", "records"},
@@ -32,23 +32,24 @@ ALLOWED = {
     "train": {"errors", "protocol", "augment", "metrics", "streams", "checkpoint"},
     "classical": {"errors", "data", "metrics", "datasets"},
     "verify": {"errors", "records", "metrics", "scoring", "plan", "models"},
-    "report": {"errors", "records", "stats", "plan", "datasets", "protocol", "metrics", "scoring", "models"},
+    "report": {
+        "errors",
+        "records",
+        "stats",
+        "plan",
+        "datasets",
+        "protocol",
+        "metrics",
+        "scoring",
+        "costs",
+        "timing",
+        "timing_summary",
+        "models",
+    },
     "contract": {"errors", "protocol", "models"},
 }
 # May be imported without torch, timm or medmnist; the rest loads them when it works.
-LIGHT = (
-    "errors",
-    "protocol",
-    "records",
-    "metrics",
-    "scoring",
-    "plan",
-    "datasets",
-    "verify",
-    "report",
-    "cli",
-    "listing",
-)
+LIGHT = "errors protocol datasets records metrics scoring plan verify report cli listing".split()
 
 
 def _imports(path: Path) -> set[str]:
