@@ -124,9 +124,7 @@ def load_pretrained(model: nn.Module, timm_name: str, tag: str, *, in_chans: int
         ModelError: If the tag is unknown or the weights are neither cached nor downloadable.
     """
     full_name = f"{timm_name}.{tag}"
-    config = timm.models.get_pretrained_cfg(full_name)
-    if config is None or not config.has_weights:
-        raise ModelError(f"timm has no weights {full_name!r}; see timm.list_pretrained({timm_name!r})")
+    config = _weights_config(full_name)
     if not _is_cached(config.hf_hub_id, config.hf_hub_filename):
         _require_hub(full_name, config.hf_hub_id)
     try:
@@ -136,11 +134,20 @@ def load_pretrained(model: nn.Module, timm_name: str, tag: str, *, in_chans: int
     own = model.state_dict()
     state = {key: value for key, value in source.state_dict().items() if key in own}
     fitting = {key: value for key, value in state.items() if value.shape == own[key].shape}
-    classifier = f"{config.classifier}."
-    left_out = [key for key in own if key not in fitting and not key.startswith(classifier)]
+    classifiers = (config.classifier,) if isinstance(config.classifier, str) else tuple(config.classifier or ())
+    heads = tuple(f"{classifier}." for classifier in classifiers)
+    left_out = [key for key in own if key not in fitting and not key.startswith(heads)]
     if left_out:
         raise ModelError(f"Weights {full_name} do not fit {left_out[0]} and {len(left_out) - 1} other tensors")
     model.load_state_dict(fitting, strict=False)
+
+
+def _weights_config(full_name: str) -> Any:
+    """What timm knows of public weights; most of its fields may be None."""
+    timm_name = full_name.split(".")[0]
+    if full_name not in timm.list_pretrained(timm_name):
+        raise ModelError(f"timm has no weights {full_name!r}; see timm.list_pretrained({timm_name!r})")
+    return timm.models.get_pretrained_cfg(full_name)
 
 
 def weights_digest(full_name: str) -> str:
@@ -149,7 +156,7 @@ def weights_digest(full_name: str) -> str:
     Raises:
         ModelError: If the file is not in the cache.
     """
-    config = timm.models.get_pretrained_cfg(full_name)
+    config = _weights_config(full_name)
     for name in (config.hf_hub_filename,) if config.hf_hub_filename else WEIGHT_FILES:
         path = try_to_load_from_cache(config.hf_hub_id, name)
         if isinstance(path, str):
