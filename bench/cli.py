@@ -269,12 +269,15 @@ def measure_data(
     """Measure counts, digests and duplicates of data sets into results/data/."""
     from bench.console import err, out
     from bench.data import measure
+    from bench.datasets import flag_of
     from bench.errors import DataMissingError
-    from bench.plan import check_dataset
     from bench.records import write_card
 
     missing = 0
-    for name in [check_dataset(part) for part in _split(datasets)]:
+    names = _split(datasets)
+    for name in names:
+        flag_of(name)
+    for name in names:
         try:
             card = measure(name, root=data_root)
         except DataMissingError as error:
@@ -313,6 +316,43 @@ def measure_costs(
     refused = [outcome for outcome in outcomes if outcome.record is None]
     for outcome in refused:
         err.print(f"skipped: {outcome.reason}", markup=False)
+    raise typer.Exit(1 if refused else 0)
+
+
+@measure_app.command("timing")
+def measure_timing(
+    models: Models = "*",
+    size: Annotated[str, typer.Option(help="Heights and widths in pixels, separated by commas.")] = "224",
+    device: Annotated[str, typer.Option(help="cpu, cuda, cuda:1, or auto.")] = "auto",
+    batch_sizes: Annotated[str, typer.Option(help="Instead of 1,32 (CPU) or 1,128 (CUDA); training: largest.")] = "",
+    precisions: Annotated[str, typer.Option(help="fp32, tf32, bf16, fp16 in both memory formats, not the core.")] = "",
+    compiled: Annotated[bool, typer.Option("--compile", help="With --precisions: compiled too.")] = False,
+    rounds: Annotated[int, typer.Option(min=1, help="Processes a model, in shuffled order of the models.")] = 3,
+    seed: Annotated[int, typer.Option(help="Decides the order.")] = 0,
+    threads: Annotated[int, typer.Option(min=1, help="CPU threads.")] = 1,
+    cell_seconds: Annotated[float | None, typer.Option(help="A cell and round at most; CPU: 20, CUDA: open.")] = None,
+    results: Results = Path("results"),
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Measure again what is recorded.")] = False,
+    plugin: Plugins = [],  # noqa: B006
+) -> None:
+    """Time inference and a training step into results/timings/; goes on where an earlier call ended."""
+    from bench.console import err, out
+    from bench.launch import choose_device
+    from bench.timing import choose_settings
+    from bench.timing_launch import announcement, make_plan, run_timings
+    from models import load_plugin
+
+    for path in plugin:
+        load_plugin(path)
+    device = choose_device(device)
+    batches = _numbers(batch_sizes, "--batch-sizes")
+    settings = choose_settings(device, _numbers(size, "--size"), batches, _split(precisions), compiled=compiled)
+    plan = make_plan(_match(models), settings, device, results, rounds, seed, threads, cell_seconds, plugin)
+    out.print(announcement(plan, overwrite=overwrite), markup=False)
+    refused = False
+    for event in run_timings(plan, overwrite=overwrite):
+        refused |= event.round is None
+        (err if event.round is None else out).print(event.line(), markup=False)
     raise typer.Exit(1 if refused else 0)
 
 

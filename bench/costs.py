@@ -207,11 +207,16 @@ def explain(count: Count) -> str:
     missed = sum(count.missed_macs.values())
     if missed:
         largest = sorted(count.missed_macs.items(), key=lambda item: -item[1])[:3]
-        names = ", ".join(f"{name} {macs / 1e9:.3f}" for name, macs in largest)
-        parts.append(f"leaves out {missed / 1e9:.3f} GMACs ({names})")
+        names = ", ".join(f"{name} {_amount(macs)}" for name, macs in largest)
+        parts.append(f"leaves out {_amount(missed, 'MACs')} ({names})")
     if count.added_macs > 0:
         names = ", ".join(count.added_for[:3]) or "biases"
-        parts.append(f"adds {count.added_macs / 1e9:.3f} GMACs that aten counts as 0 (most in {names})")
+        parts.append(f"adds {_amount(count.added_macs, 'MACs')} that aten counts as 0 (most in {names})")
     elif count.added_macs < 0:
-        parts.append(f"counts {-count.added_macs / 1e9:.3f} GMACs less in operators that both count")
+        parts.append(f"counts {_amount(-count.added_macs, 'MACs')} less in operators that both count")
     return f"{count.counter} " + " and ".join(parts) if parts else ""
+
+
+def _amount(macs: int, unit: str = "") -> str:
+    """`0.371 GMACs`, or all digits of what would read as 0.000."""
+    return f"{macs / 1e9:.3f} G{unit}" if macs >= 500_000 else f"{macs:,} {unit}".rstrip()

@@ -1,0 +1,251 @@
+"""What a model costs on a machine: the settings that are timed, the records, what they say. No torch.
+
+`results/timings/<device>/<model>.json`, one record a device and model; the device's name holds the number of CPU
+threads. A record holds cells (a setting each) of rounds (a process each) of blocks; medians and intervals are
+worked out from the blocks (`bench.timing_summary`), never stored. `bench.timing_launch` fills records.
+"""
+
+from __future__ import annotations
+
+import itertools
+import re
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import Field
+
+from bench.errors import BenchError, RecordError
+from bench.records import model_slug
+from bench.sealed import Sealed, Strict, read_sealed
+from models.catalog import ModelError, fingerprint, get_spec, installed_timm
+
+Mode = Literal["inference", "training"]
+Precision = Literal["fp32", "tf32", "bf16", "fp16"]
+MemoryFormat = Literal["contiguous", "channels_last"]
+RoundStatus = Literal["done", "oom", "timeout", "failed"]
+
+IN_CHANS, NUM_CLASSES = 3, 8
+FORMATS: tuple[MemoryFormat, ...] = ("contiguous", "channels_last")
+LAUNCH_BOUND = 1.1  # wall time over device time above which the host is what is measured
+# Largest logit difference to fp32 eager that a mode may have, as a share of the spread of fp32's logits.
+TOLERANCE: dict[Precision, float] = {"fp32": 1e-3, "tf32": 1e-2, "bf16": 5e-2, "fp16": 2e-2}
+
+
+class Setting(Strict):
+    """How a model runs; bf16 and fp16 are autocast with weights in fp32, training is one SGD step."""
+
+    mode: Mode
+    precision: Precision
+    memory_format: MemoryFormat
+    compiled: bool
+    batch_size: int = Field(ge=1)
+    img_size: int = Field(ge=1)
+
+    def label(self) -> str:
+        """`inference fp32 channels_last b32 224px`."""
+        compiled = " compiled" if self.compiled else ""
+        return f"{self.mode} {self.precision} {self.memory_format}{compiled} b{self.batch_size} {self.img_size}px"
+
+
+class MachineState(Strict):
+    """What can bend a timing: load of the host; clock, temperature and throttle reasons of a GPU."""
+
+    load_average: float | None = None
+    sm_clock_mhz: int | None = None
+    temperature_c: int | None = None
+    throttle_reasons: int | None = None
+
+
+class Agreement(Strict):
+    """A mode's logits against fp32 eager on the same weights and images; differences in logits.
+
+    Attributes:
+        num_images: Images compared.
+        top1: Share of the images with the same highest logit.
+        max_difference: Largest absolute difference of a logit; None where it is not finite.
+        spread: Largest less smallest logit of fp32 eager.
+    """
+
+    num_images: int
+    top1: float
+    max_difference: float | None
+    spread: float
+
+    def holds(self, precision: Precision) -> bool:
+        """Whether the mode computes the same model within its precision's tolerance."""
+        return self.max_difference is not None and self.max_difference <= TOLERANCE[precision] * self.spread
+
+
+class Round(Strict):
+    """One process's measurement of a cell.
+
+    Attributes:
+        index: The round, from 0.
+        status, reason: How it ended.
+        iterations: Batches a block.
+        block_seconds: Seconds of each block; on CUDA between device events.
+        steady: Whether the warm-up's median had stopped moving; where one batch takes more than half of what a
+            cell may take, the first, cold batch is all there is.
+        warm_up_seconds: Seconds before the first block.
+        compile_seconds: Seconds of the first, compiling call.
+        wall_over_event: Wall time over device time; None on a CPU.
+        peak_memory_mib: Highest resident memory of the process with its libraries (CPU) or highest allocation (CUDA).
+        joules: Energy of all blocks, None where there is no meter.
+        agreement: None for training.
+    """
+
+    index: int = Field(ge=0)
+    status: RoundStatus
+    reason: str = ""
+    iterations: int = 0
+    block_seconds: list[float] = Field(default_factory=list)
+    steady: bool = False
+    warm_up_seconds: float = 0.0
+    compile_seconds: float | None = None
+    wall_over_event: float | None = None
+    peak_memory_mib: float | None = None
+    joules: float | None = None
+    agreement: Agreement | None = None
+    before: MachineState = MachineState()
+    after: MachineState = MachineState()
+
+    def images_per_second(self, batch_size: int) -> NDArray[np.float64]:
+        """Throughput of each block."""
+        return batch_size * self.iterations / np.asarray(self.block_seconds, dtype=np.float64)
+
+    @property
+    def launch_bound(self) -> bool | None:
+        """Whether the host, not the device, sets the pace; None where there are no device events."""
+        return None if self.wall_over_event is None else self.wall_over_event > LAUNCH_BOUND
+
+
+class TimingCell(Strict):
+    """A setting and its rounds."""
+
+    setting: Setting
+    rounds: list[Round]
+
+
+class TimingRecord(Sealed):
+    """All timings of one model on one device."""
+
+    suite_version: str
+    model: str
+    model_fingerprint: str
+    device: str
+    num_threads: int
+    driver: str | None
+    scan_backend: str | None
+    cells: list[TimingCell]
+    packages: dict[str, str]
+    commit: str | None
+    dirty: bool | None
+
+
+def core_batch_sizes(device: str) -> tuple[int, int]:
+    """One image, and as many as a device is good for."""
+    return (1, 128) if device.startswith("cuda") else (1, 32)
+
+
+def core_settings(device: str, img_size: int, batch_sizes: Sequence[int] = ()) -> list[Setting]:
+    """The matrix that is timed by default; training takes the larger batch.
+
+    CPU: fp32 inference and a training step, both memory formats. CUDA: inference in fp32 (contiguous), bf16
+    channels_last eager and compiled; a training step in bf16 channels_last.
+    """
+    ways: list[tuple[Precision, MemoryFormat, bool]]
+    if device.startswith("cuda"):
+        ways = [("fp32", "contiguous", False), ("bf16", "channels_last", False), ("bf16", "channels_last", True)]
+        training = ways[1:2]
+    else:
+        ways = training = [("fp32", "contiguous", False), ("fp32", "channels_last", False)]
+    batches = sorted(batch_sizes or core_batch_sizes(device))
+    return cross_settings("inference", ways, batches, img_size) + cross_settings(
+        "training", training, batches[-1:], img_size
+    )
+
+
+def cross_settings(
+    mode: Mode, ways: Sequence[tuple[Precision, MemoryFormat, bool]], batch_sizes: Sequence[int], img_size: int
+) -> list[Setting]:
+    """Every combination, small batches first: a process's memory never shrinks."""
+    return [
+        Setting(
+            mode=mode,
+            precision=precision,
+            memory_format=memory_format,
+            compiled=compiled,
+            batch_size=batch_size,
+            img_size=img_size,
+        )
+        for batch_size, (precision, memory_format, compiled) in itertools.product(batch_sizes, ways)
+    ]
+
+
+def choose_settings(
+    device: str, sizes: Sequence[int], batch_sizes: Sequence[int], precisions: Sequence[str], *, compiled: bool
+) -> list[Setting]:
+    """The core matrix, or with `precisions` every combination of what is named with both memory formats.
+
+    Raises:
+        BenchError: If a precision is unknown, or the device has none such.
+    """
+    wrong = [name for name in precisions if name not in TOLERANCE or (name == "tf32" and device == "cpu")]
+    if wrong:
+        known = ", ".join(name for name in TOLERANCE if name != "tf32" or device != "cpu")
+        raise BenchError(f"--precisions {wrong[0]!r} is no precision of {device}; known: {known}")
+    if compiled and not precisions:
+        raise BenchError("--compile needs --precisions: the core matrix says itself what is compiled")
+    ways: list[tuple[Precision, MemoryFormat, bool]] = [
+        (precision, memory_format, compile_)
+        for precision in TOLERANCE
+        for memory_format in FORMATS
+        for compile_ in (False, True)
+        if precision in precisions and compile_ <= compiled
+    ]
+    settings: list[Setting] = []
+    for size in sizes:
+        if not precisions:
+            settings += core_settings(device, size, batch_sizes)
+            continue
+        batches = sorted(batch_sizes or core_batch_sizes(device))
+        settings += cross_settings("inference", ways, batches, size) + cross_settings(
+            "training", ways, batches[-1:], size
+        )
+    return settings
+
+
+def device_label(device_name: str, num_threads: int) -> str:
+    """A device with what belongs to its identity: `cpu: AMD EPYC, 1 thread`, `cuda: NVIDIA H100`."""
+    if device_name.startswith("cuda"):
+        return device_name
+    return f"{device_name}, {num_threads} thread{'s' if num_threads > 1 else ''}"
+
+
+def timing_path(results: Path, device: str, model: str) -> Path:
+    """Where a record stands; `device` is a device label."""
+    slug = re.sub(r"[^a-z0-9]+", "-", device.lower()).strip("-")
+    return results / "timings" / slug / f"{model_slug(model)}.json"
+
+
+def read_timings(results: Path) -> tuple[list[TimingRecord], list[str]]:
+    """Every timing record that counts, and why the others were left out, one line each."""
+    records: list[TimingRecord] = []
+    notes: list[str] = []
+    for path in sorted((results / "timings").glob("*/*.json")):
+        try:
+            record = read_sealed(path, TimingRecord)
+            if timing_path(results, record.device, record.model) != path:
+                raise RecordError(
+                    f"{path}: the record names {record.model} on {record.device}, which belongs elsewhere"
+                )
+            timm_version = installed_timm() or record.packages.get("timm", "")
+            if record.model_fingerprint != fingerprint(get_spec(record.model), timm_version):
+                raise RecordError(f"{path}: stale, the code of {record.model} (or timm's version) changed")
+            records.append(record)
+        except (RecordError, ModelError) as error:
+            notes.append(f"left out: {error}")
+    return records, notes

@@ -1,0 +1,190 @@
+"""Fill timing records: one process a model and round, rounds over all models in shuffled order. No torch here.
+
+Drift and heat of a machine then hit all models alike, and the spread between rounds shows what is left of them.
+A record is written after every cell, and a cell's round that is recorded is not measured again, so an
+interrupted measurement goes on where it was.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from statistics import median
+
+from bench import __version__, provenance
+from bench.errors import RecordError
+from bench.sealed import read_sealed, write_sealed
+from bench.timing import Round, Setting, TimingCell, TimingRecord, timing_path
+from bench.timing_blocks import Budget
+from bench.timing_process import TimingPlan, answers
+from models.catalog import ModelSpec, fingerprint, get_spec
+
+CPU_CELL_SECONDS = 20.0
+
+
+@dataclass(frozen=True)
+class TimingEvent:
+    """A cell's round that was just recorded, or a model that cannot be timed (`round` is None)."""
+
+    model: str
+    setting: Setting | None
+    round: Round | None
+    reason: str = ""
+
+    def line(self) -> str:
+        """One line for a person."""
+        if self.round is None or self.setting is None:
+            return f"skipped: {self.reason}"
+        head = f"round {self.round.index + 1}: {self.model} {self.setting.label()}"
+        if self.round.status != "done":
+            return f"{head}: {self.round.status}: {self.round.reason}"
+        rates = self.round.images_per_second(self.setting.batch_size)
+        steady = "" if self.round.steady else ", still moving"
+        return f"{head}: {median(rates):.4g} images/s from {len(rates)} blocks{steady}"
+
+
+def make_plan(
+    models: Sequence[str],
+    settings: Sequence[Setting],
+    device: str,
+    results: Path,
+    rounds: int,
+    seed: int,
+    num_threads: int,
+    cell_seconds: float | None,
+    plugins: Sequence[Path],
+) -> TimingPlan:
+    """A plan over the networks among `models`; on a CPU a cell may take 20 s a round where nothing else is said.
+
+    Raises:
+        ModelError: If a name is unknown.
+    """
+    if cell_seconds is None and not device.startswith("cuda"):
+        cell_seconds = CPU_CELL_SECONDS
+    return TimingPlan(
+        models=tuple(name for name in dict.fromkeys(models) if get_spec(name).kind == "network"),
+        settings=tuple(settings),
+        device=device,
+        device_name=provenance.device_name(device),
+        results=results,
+        rounds=rounds,
+        seed=seed,
+        num_threads=num_threads,
+        budget=Budget(cell_seconds=cell_seconds),
+        plugins=tuple(str(path.resolve()) for path in plugins),
+    )
+
+
+def announcement(plan: TimingPlan, *, overwrite: bool = False) -> str:
+    """What is about to happen, and how long it takes at most."""
+    cells = plan.rounds * len(plan.models) * len(plan.settings)
+    if not overwrite:
+        cells = sum(len(missing(load_or_start(plan, model), plan, index)) for index, model in plan.order())
+    text = f"{plan.label}: {cells} of {plan.rounds * len(plan.models) * len(plan.settings)} cells x rounds to measure"
+    if plan.budget.cell_seconds is None:
+        return f"{text}."
+    return f"{text}, at most {cells * plan.budget.cell_seconds / 60:.0f} min and the start of each process."
+
+
+def obstacle(spec: ModelSpec, settings: Sequence[Setting]) -> str:
+    """Why a model cannot be timed in these settings, "" if it can."""
+    sizes = {setting.img_size for setting in settings}
+    bad = [size for size in sizes if size < spec.min_size or size % spec.size_multiple]
+    return f"{spec.name} cannot take {bad[0]} px images" if bad else ""
+
+
+def load_or_start(plan: TimingPlan, model: str) -> TimingRecord:
+    """The record to go on with; a new one where there is none, or model or torch are not what they were."""
+    packages, print_ = provenance.packages(), fingerprint(get_spec(model))
+    commit, dirty = provenance.commit()
+    try:
+        record = read_sealed(timing_path(plan.results, plan.label, model), TimingRecord)
+        if record.model_fingerprint == print_ and record.packages.get("torch") == packages.get("torch"):
+            return record.model_copy(update={"packages": packages, "commit": commit, "dirty": dirty})
+    except RecordError:
+        pass
+    return TimingRecord(
+        suite_version=__version__,
+        model=model,
+        model_fingerprint=print_,
+        device=plan.label,
+        num_threads=plan.num_threads,
+        driver=None,
+        scan_backend=None,
+        cells=[],
+        packages=packages,
+        commit=commit,
+        dirty=dirty,
+    )
+
+
+def missing(record: TimingRecord, plan: TimingPlan, index: int) -> list[Setting]:
+    """Settings without this round; one that ran out of memory is not tried again."""
+    have = {
+        cell.setting
+        for cell in record.cells
+        if any(round_.index == index or round_.status == "oom" for round_ in cell.rounds)
+    }
+    return [setting for setting in plan.settings if setting not in have]
+
+
+def with_round(record: TimingRecord, setting: Setting, round_: Round) -> TimingRecord:
+    """The record with a round added to its cell; cells in the order in which they came."""
+    cells = {cell.setting: list(cell.rounds) for cell in record.cells}
+    cells.setdefault(setting, []).append(round_)
+    return record.model_copy(
+        update={"cells": [TimingCell(setting=setting, rounds=rounds) for setting, rounds in cells.items()]}
+    )
+
+
+def without(record: TimingRecord, settings: Sequence[Setting]) -> TimingRecord:
+    """The record without these settings."""
+    return record.model_copy(update={"cells": [cell for cell in record.cells if cell.setting not in settings]})
+
+
+def run_timings(plan: TimingPlan, *, overwrite: bool = False) -> Iterator[TimingEvent]:
+    """Measure what is missing, round by round; yields after each cell has been written.
+
+    Args:
+        plan: What to time.
+        overwrite: Forget what is recorded of the plan's settings first.
+    """
+    refused = set[str]()
+    for model in plan.models:
+        reason = obstacle(get_spec(model), plan.settings)
+        if reason:
+            refused.add(model)
+            yield TimingEvent(model, None, None, reason)
+        elif overwrite:
+            record = without(load_or_start(plan, model), plan.settings)
+            write_sealed(timing_path(plan.results, plan.label, model), record)
+    for index, model in plan.order():
+        if model in refused:
+            continue
+        for event in _one_model(plan, model, index):
+            if event.round is None:
+                refused.add(model)
+            yield event
+
+
+def _one_model(plan: TimingPlan, model: str, index: int) -> Iterator[TimingEvent]:
+    """One round of a model; a process that dies loses the cell it was at, and a new one goes on behind it."""
+    record = load_or_start(plan, model)
+    path = timing_path(plan.results, plan.label, model)
+    while settings := missing(record, plan, index):
+        place = 0
+        for answer in answers(plan, model, index, settings):
+            if answer["event"] == "refused":
+                yield TimingEvent(model, None, None, answer["reason"])
+                return
+            if answer["event"] == "machine":
+                record = record.model_copy(update={"scan_backend": answer["scan_backend"], "driver": answer["driver"]})
+            elif answer["event"] == "start":
+                place = answer["place"]
+            elif answer["event"] == "round":
+                place = answer.get("place", place)
+                round_ = Round.model_validate(answer["round"])
+                record = with_round(record, settings[place], round_)
+                write_sealed(path, record)
+                yield TimingEvent(model, settings[place], round_)
