@@ -84,7 +84,8 @@ def announcement(plan: TimingPlan, *, overwrite: bool = False) -> str:
     text = f"{plan.label}: {cells} of {plan.rounds * len(plan.models) * len(plan.settings)} cells x rounds to measure"
     if plan.budget.cell_seconds is None:
         return f"{text}."
-    return f"{text}, at most {cells * plan.budget.cell_seconds / 60:.0f} min and the start of each process."
+    minutes = cells * plan.budget.cell_seconds / 60
+    return f"{text}, {minutes:.0f} min at most, but for process starts and batches that take longer than a cell."
 
 
 def obstacle(spec: ModelSpec, settings: Sequence[Setting]) -> str:

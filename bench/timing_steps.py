@@ -5,11 +5,14 @@ from __future__ import annotations
 import contextlib
 import ctypes
 import gc
+import resource
+import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from statistics import median
 
+import psutil
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -17,6 +20,8 @@ from torch import Tensor, nn
 from bench import provenance
 from bench.timing import NUM_CLASSES, Setting
 
+CGROUP = Path("/sys/fs/cgroup")
+MEMORY_SHARE = 0.9
 AUTOCAST = {"bf16": torch.bfloat16, "fp16": torch.float16}
 
 
@@ -109,7 +114,8 @@ def wait_for(device: torch.device) -> None:
 def forget(device: torch.device) -> None:
     """Give memory back and start the peak anew."""
     gc.collect()
-    torch.compiler.reset()
+    if "torch._dynamo" in sys.modules:
+        torch.compiler.reset()
     if device.type == "cuda":
         torch.cuda.empty_cache()
         torch.cuda.reset_peak_memory_stats(device)
@@ -117,6 +123,30 @@ def forget(device: torch.device) -> None:
     with contextlib.suppress(OSError, AttributeError):
         ctypes.CDLL(None).malloc_trim(0)
         Path("/proc/self/clear_refs").write_text("5", encoding="ascii")
+
+
+def limit_memory(share: float = MEMORY_SHARE) -> int:
+    """Let this process's allocations fail before the system has to kill somebody; returns the limit in bytes.
+
+    Args:
+        share: Of the memory that the machine (and the process's control group) has left.
+    """
+    left = psutil.virtual_memory().available
+    with contextlib.suppress(OSError, ValueError):  # "max" or no control groups: the machine is the limit
+        most, used = (int((CGROUP / name).read_text(encoding="ascii")) for name in ("memory.max", "memory.current"))
+        left = min(left, most - used)
+    limit = int(psutil.Process().memory_info().rss + share * left)
+    resource.setrlimit(resource.RLIMIT_DATA, (limit, resource.getrlimit(resource.RLIMIT_DATA)[1]))
+    return limit
+
+
+def is_out_of_memory(error: Exception) -> bool:
+    """Whether an error says that there is no memory left, on a CPU or a card."""
+    if isinstance(error, (torch.cuda.OutOfMemoryError, MemoryError)):
+        return True
+    return isinstance(error, RuntimeError) and (
+        "allocate memory" in str(error) or "out of memory" in str(error).lower()
+    )
 
 
 def peak_memory_mib(device: torch.device) -> float:

@@ -17,13 +17,15 @@ import torch
 from torch import Tensor, nn
 
 from bench.gpu_meter import Meter
-from bench.timing import IN_CHANS, NUM_CLASSES, Agreement, Round, Setting
+from bench.timing import IN_CHANS, NUM_CLASSES, Agreement, Round, RoundStatus, Setting
 from bench.timing_blocks import Budget, measure_blocks
 from bench.timing_steps import (
     AUTOCAST,
     Clock,
     forget,
     inference_step,
+    is_out_of_memory,
+    limit_memory,
     numerics,
     peak_memory_mib,
     training_step,
@@ -78,13 +80,9 @@ class Bench:
         """Time one setting; running out of memory is an outcome, not an error."""
         try:
             return self._measure(setting)
-        except (torch.cuda.OutOfMemoryError, MemoryError) as error:
-            return Round(index=self.round_index, status="oom", reason=_line(error))
-        except RuntimeError as error:
-            status = "oom" if "allocate memory" in str(error) or "out of memory" in str(error).lower() else "failed"
-            return Round.model_validate({"index": self.round_index, "status": status, "reason": _line(error)})
         except Exception as error:  # the other cells go on; the reason is in the record
-            return Round(index=self.round_index, status="failed", reason=_line(error))
+            status: RoundStatus = "oom" if is_out_of_memory(error) else "failed"
+            return Round(index=self.round_index, status=status, reason=_line(error))
 
     def _measure(self, setting: Setting) -> Round:
         forget(self.device)
@@ -186,6 +184,8 @@ def work(request: dict[str, Any], answers: TextIO) -> None:
         print(json.dumps(event), file=answers, flush=True)
 
     torch.set_num_threads(request["num_threads"])
+    if request["device"] == "cpu":
+        limit_memory()
     for plugin in request["plugins"]:
         load_plugin(plugin)
     settings = [Setting.model_validate(setting) for setting in request["settings"]]

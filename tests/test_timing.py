@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import json
+import subprocess
 import sys
 import time
 import types
@@ -42,6 +43,7 @@ from bench.timing_summary import bootstrap_median, summarise
 from bench.timing_worker import Bench, compare
 from models import catalog, load_plugin
 
+ROOT = Path(__file__).parent.parent
 TINY = '''
 import os, signal
 import torch
@@ -416,6 +418,25 @@ def test_memory_that_ran_out_is_a_status(plugin: Path, tmp_path: Path) -> None:
     assert [summarise(timed).status for timed in made.cells] == ["done", "done", "oom"]
     assert timing_launch.missing(made, plan, 1) == list(plan.settings[:2])
     assert "allocate memory" in events[2].line()
+
+
+def test_a_process_cannot_take_the_last_memory() -> None:
+    """Under the limit an allocation fails as `oom`; without it the system would kill whom it likes."""
+    code = """
+import torch
+from bench.timing_steps import is_out_of_memory, limit_memory
+limit = limit_memory(share=0.01)
+torch.empty(1000)
+try:
+    torch.empty(limit, dtype=torch.uint8)
+except Exception as error:
+    assert is_out_of_memory(error), error
+else:
+    raise SystemExit("the limit does not hold")
+"""
+    command = [sys.executable, "-c", code]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=120, check=False)
+    assert done.returncode == 0, done.stderr
 
 
 def test_a_killed_process_loses_one_cell(plugin: Path, tmp_path: Path) -> None:
