@@ -1,0 +1,398 @@
+"""The contract that every network of the suite keeps: `medbench check` prints it, the tests hold it.
+
+One row a check. A model that raises, returns something else than logits, or gives NaN is a row with `no` and
+one line; nothing here ends in a traceback. All checks run on the CPU and leave the caller's generators alone.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import multiprocessing
+import warnings
+from collections import Counter
+from collections.abc import Callable, Iterator
+from concurrent.futures import ProcessPoolExecutor
+from fnmatch import fnmatchcase
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from models import ModelError, create_model, get_spec, list_models, load_plugin
+
+CLASSES = 7
+OTHER_CLASSES = (2, 11)
+BATCH = 3
+SEED = 20260
+# Largest difference as a share of the largest logit: float32 sums in another order; bfloat16 keeps 8 bits.
+FLOAT32_TOLERANCE = 1e-3
+BFLOAT16_TOLERANCE = 0.2
+# A gradient below this share of the largest one, in float64, is rounding and no gradient.
+GRADIENT_FLOOR = 1e-12
+GRADIENT_ATTEMPTS = 3
+
+
+ANY_PX = 10**6
+KEY_SHIFT = "a softmax over keys ignores what is added to all of them"
+# Parameters that cannot get a gradient: model, parameter (shell patterns), up to which pixels, why; last one counts.
+EXEMPT = (
+    ("medvit_*", "features.*.e_mhsa.k.bias", ANY_PX, KEY_SHIFT),
+    ("medvit_*", "features.6.e_mhsa.[qk].*", 40, "a softmax over one key is 1"),
+    ("medvit_*", "features.*.e_mhsa.[qk].*", 32, "a softmax over one key is 1"),
+    ("efficientformerv2_*", "stages.*.k.conv.bias", ANY_PX, KEY_SHIFT),
+    ("efficientformerv2_*", "stages.*.k.bn.bias", ANY_PX, KEY_SHIFT),
+    ("efficientformerv2_*", "stages.*.talking_head1.bias", ANY_PX, KEY_SHIFT),
+    ("medspectralnet*", "flow[12].filter.*", 64, "a filter whose weights sum to 1 keeps the mean of a 2x2 map"),
+    ("medspectralnet*", "*filter.*", 32, "a 1x1 map gives the filter nothing to weigh"),
+)
+
+
+class Broken(Exception):
+    """A check that does not hold; the message is its detail."""
+
+
+class Skipped(Exception):
+    """A check that asks nothing of this model; the message says why."""
+
+
+class Subject:
+    """A model under check and a twin, built one after the other from the same seed.
+
+    Args:
+        name: A registered name.
+        img_size: Height and width in pixels.
+    """
+
+    def __init__(self, name: str, img_size: int) -> None:
+        self.spec, self.name, self.img_size = get_spec(name), name, img_size
+        self.model = self.build()
+        self.first_digest = digest(self.model)
+        self._twin = self.build()
+        self.second_digest = digest(self._twin)
+        generator = torch.Generator().manual_seed(SEED)
+        self.x_BCHW = torch.randn(BATCH, 3, img_size, img_size, generator=generator)
+
+    def build(self, **changes: Any) -> nn.Module:
+        """A build from the same seed, in training mode as `create_model` leaves it."""
+        torch.default_generator.manual_seed(SEED)
+        return create_model(self.name, **{"num_classes": CLASSES, "img_size": self.img_size, **changes})
+
+    def twin(self) -> nn.Module:
+        """The twin with the model's weights again, whatever an earlier check did to it."""
+        self._twin.float().to(memory_format=torch.contiguous_format).train()  # type: ignore[call-overload]
+        self._twin.load_state_dict(self.model.state_dict())
+        self._twin.zero_grad(set_to_none=True)
+        return self._twin
+
+
+def logits(model: nn.Module, x_BCHW: Tensor, num_classes: int = CLASSES) -> Tensor:
+    """(B, K) logits in eval mode without gradients, checked for type, shape and finiteness."""
+    with torch.no_grad():
+        return checked(model.eval()(x_BCHW), len(x_BCHW), num_classes)
+
+
+def checked(output: Any, batch: int, num_classes: int) -> Tensor:
+    """A model's output, if it is finite logits of shape (batch, num_classes)."""
+    if not isinstance(output, Tensor):
+        raise Broken(f"forward returns a {type(output).__name__}, not a tensor of logits")
+    if output.shape != (batch, num_classes):
+        raise Broken(f"forward returns shape {tuple(output.shape)} instead of {(batch, num_classes)}")
+    if not output.isfinite().all():
+        raise Broken(f"{int((~output.isfinite()).sum())} of {output.numel()} logits are not finite")
+    return output
+
+
+def _close(found: Tensor, expected: Tensor, tolerance: float, what: str) -> str:
+    found, expected = found.double(), expected.double()
+    apart = float((found - expected).abs().max() / expected.abs().max().clamp_min(1e-12))
+    if not apart <= tolerance:
+        raise Broken(f"{what} differ by {apart:.1e} of the largest logit; {tolerance:g} is allowed")
+    return f"{apart:.1e} of the largest logit; {tolerance:g} is allowed"
+
+
+def check_forward(subject: Subject) -> str:
+    """Logits have shape (B, K) and are finite, for several K."""
+    logits(subject.model, subject.x_BCHW)
+    for num_classes in OTHER_CLASSES:
+        logits(subject.build(num_classes=num_classes), subject.x_BCHW[:2], num_classes)
+    return f"finite for K = {CLASSES}, {', '.join(map(str, OTHER_CLASSES))}"
+
+
+def check_sizes(subject: Subject) -> str:
+    """The smallest size that the spec claims runs; one that it does not claim is a ModelError when built."""
+    spec = subject.spec
+    step = spec.size_multiple
+    smallest = -(-spec.min_size // step) * step
+    refused = 0
+    for size in sorted({smallest - 1, smallest, smallest + step - 1, smallest + step} - {0}):
+        claimed = size >= spec.min_size and size % step == 0
+        try:
+            model = subject.build(img_size=size)
+        except ModelError as error:
+            if claimed and spec.min_size > 1:
+                raise Broken(f"min_size and size_multiple claim {size} px, but: {_line(error)}") from None
+            refused += 1
+            continue
+        try:
+            logits(model, subject.x_BCHW.new_zeros(1, 3, size, size))
+        except Exception as error:
+            raise Broken(f"{size} px is accepted and fails in forward ({_line(error)}); set min_size") from None
+    return f"from {smallest} px in steps of {step}, {refused} other sizes refused when built"
+
+
+def check_one_channel(subject: Subject) -> str:
+    """A model that can be built for one channel takes one."""
+    try:
+        model = subject.build(in_chans=1)
+    except ModelError as error:
+        raise Skipped(f"refuses one channel: {_line(error)}") from None
+    logits(model, subject.x_BCHW[:, :1])
+    return "runs"
+
+
+def check_determinism(subject: Subject) -> str:
+    """Two calls in eval mode are bit-equal."""
+    if not torch.equal(logits(subject.model, subject.x_BCHW), logits(subject.model, subject.x_BCHW)):
+        raise Broken("two calls in eval mode differ")
+    return "two calls are bit-equal"
+
+
+def check_batch(subject: Subject) -> str:
+    """In eval mode an image's logits depend neither on the batch's size nor on its other images."""
+    together = logits(subject.model, subject.x_BCHW)[:1]
+    beside = logits(subject.model, torch.cat([subject.x_BCHW[:1], 3 * subject.x_BCHW[1:].flip(0)]))[:1]
+    _close(beside, together, FLOAT32_TOLERANCE, "an image's logits beside other images")
+    return _close(logits(subject.model, subject.x_BCHW[:1]), together, FLOAT32_TOLERANCE, "logits alone and in a batch")
+
+
+def check_channels_last(subject: Subject) -> str:
+    """Channels_last equals contiguous."""
+    model = subject.twin().to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    found = logits(model, subject.x_BCHW.to(memory_format=torch.channels_last))
+    return _close(found, logits(subject.model, subject.x_BCHW), FLOAT32_TOLERANCE, "logits in channels_last")
+
+
+def check_autocast(subject: Subject) -> str:
+    """Autocast to bfloat16 stays near float32."""
+    model = subject.twin().to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        found = logits(model, subject.x_BCHW[:1].to(memory_format=torch.channels_last))
+    return _close(found, logits(subject.model, subject.x_BCHW[:1]), BFLOAT16_TOLERANCE, "logits in bfloat16")
+
+
+def check_state_dict(subject: Subject) -> str:
+    """Weights that are saved and loaded, with weights_only, give bit-equal logits in a model that was in use."""
+    twin = subject.twin()
+    with torch.no_grad():
+        for parameter in twin.parameters():
+            parameter.mul_(0.5)
+    logits(twin, subject.x_BCHW)
+    file = io.BytesIO()
+    torch.save(subject.model.state_dict(), file)
+    file.seek(0)
+    twin.load_state_dict(torch.load(file, weights_only=True))
+    if not torch.equal(logits(twin, subject.x_BCHW), logits(subject.model, subject.x_BCHW)):
+        raise Broken("the logits change when the weights are saved and loaded: some state is not in the state dict")
+    return "bit-equal after torch.save and load"
+
+
+def check_initialisation(subject: Subject) -> str:
+    """The same seed gives the same weights, in this process and in the first build of a fresh one."""
+    if subject.first_digest != subject.second_digest:
+        raise Broken("two builds from the same seed differ")
+    if fresh_digest(subject) != subject.first_digest:
+        raise Broken("the first build of a process differs from later ones: something is drawn once")
+    return "same seed, same weights, in a fresh process too"
+
+
+def check_backward(subject: Subject) -> str:
+    """In training mode the gradients are finite and no parameter is left without one."""
+    model = subject.twin()
+    torch.default_generator.manual_seed(SEED)
+    output = checked(model(subject.x_BCHW), BATCH, CLASSES)
+    nn.functional.cross_entropy(output, torch.arange(BATCH)).backward()  # type: ignore[no-untyped-call]
+    for name, parameter in model.named_parameters():
+        if parameter.requires_grad and parameter.grad is None:
+            raise Broken(f"{name} takes no part in the forward pass: it has no gradient")
+        if parameter.grad is not None and not parameter.grad.isfinite().all():
+            raise Broken(f"the gradient of {name} is not finite")
+    return "all gradients finite"
+
+
+def check_gradients(subject: Subject) -> str:
+    """Every parameter has a gradient above rounding once norm weights are redrawn, or is listed with a reason."""
+    rules = [rule for rule in EXEMPT if fnmatchcase(subject.name, rule[0]) and subject.img_size <= rule[2]]
+    names = [name for name, _ in subject.model.named_parameters()]
+    listed = {name: rule[3] for name in names for rule in rules if fnmatchcase(name, rule[1])}
+    dead = dead_parameters(subject.twin(), subject.x_BCHW.double(), set(listed))
+    unlisted = sorted(dead - set(listed))
+    if unlisted:
+        raise Broken(f"{len(unlisted)} parameters get no gradient: {', '.join(unlisted[:3])}")
+    if set(listed) - dead:
+        raise Broken(f"{min(set(listed) - dead)} gets a gradient, though it is listed as one that cannot")
+    reasons = Counter(listed.values())
+    return "; ".join(f"{number} cannot: {reason}" for reason, number in reasons.items()) or "every parameter has one"
+
+
+def dead_parameters(model: nn.Module, x_BCHW: Tensor, expected: set[str]) -> set[str]:
+    """Parameters whose gradient is rounding in every attempt, until only expected ones are left; changes the model.
+
+    In float64 and in eval mode: there a batch norm is an affine map that does not subtract what a bias before
+    it adds, and nothing is dropped. The first attempt redraws the norms' weights. The others redraw all vectors
+    and the images too: a ReLU that is off for a whole batch, or a layer scale of 1e-6, is chance, not structure.
+    """
+    model.double()
+    generator = torch.Generator().manual_seed(SEED)
+    targets = torch.arange(len(x_BCHW))
+    dead = {name for name, parameter in model.named_parameters() if parameter.requires_grad}
+    for attempt in range(GRADIENT_ATTEMPTS):
+        with torch.no_grad():
+            for parameter, is_norm in _vectors(model):
+                if is_norm:
+                    parameter.uniform_(0.5, 1.5, generator=generator)
+                elif attempt:
+                    parameter.uniform_(-0.5, 0.5, generator=generator)
+        if attempt:
+            x_BCHW = torch.randn(x_BCHW.shape, generator=generator, dtype=torch.float64)
+        _measure_norms(model, x_BCHW)
+        model.zero_grad(set_to_none=True)
+        output = checked(model.eval()(x_BCHW), len(x_BCHW), CLASSES)
+        nn.functional.cross_entropy(output, targets).backward()  # type: ignore[no-untyped-call]
+        sizes = {key: 0.0 if p.grad is None else float(p.grad.abs().max()) for key, p in model.named_parameters()}
+        floor = GRADIENT_FLOOR * max(sizes.values())
+        dead = {key for key in dead if not sizes[key] > floor}
+        if dead <= expected:
+            break
+    return dead
+
+
+@torch.no_grad()
+def _measure_norms(model: nn.Module, x_BCHW: Tensor) -> None:
+    """Give batch norms the statistics of these images, without which deep models explode in eval mode."""
+    for module in model.modules():
+        if isinstance(module, nn.modules.batchnorm._BatchNorm):
+            module.reset_running_stats()
+            module.momentum = None
+    model.train()(x_BCHW)
+
+
+def _vectors(model: nn.Module) -> Iterator[tuple[nn.Parameter, bool]]:
+    """Parameters with one axis longer than 1, and whether each is a norm's weight."""
+    for module in model.modules():
+        is_norm = "Norm" in type(module).__name__
+        for key, parameter in module.named_parameters(recurse=False):
+            if parameter.numel() == max(parameter.shape, default=1):
+                yield parameter, is_norm and key == "weight"
+
+
+def check_num_params(subject: Subject) -> str:
+    """The claimed number of parameters is the counted one (8 classes, 3 channels, 224 px)."""
+    claimed = subject.spec.num_params
+    if claimed is None:
+        raise Skipped("the spec claims no number")
+    try:
+        with torch.device("meta"):
+            model = subject.build(num_classes=8, img_size=224)
+    except (NotImplementedError, ModelError):  # what cannot be built without numbers
+        model = subject.build(num_classes=8, img_size=224)
+    counted = sum(parameter.numel() for parameter in model.parameters())
+    if counted != claimed:
+        raise Broken(f"num_params claims {claimed:,}, counted {counted:,}")
+    return f"{counted:,}"
+
+
+def check_compile(subject: Subject) -> str:
+    """torch.compile equals eager."""
+    model = subject.twin().eval()
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # the compiler's own; they say nothing of the model
+        model.compile(dynamic=False)
+        found = logits(model, subject.x_BCHW)
+    torch._dynamo.reset()
+    return _close(found, logits(subject.model, subject.x_BCHW), FLOAT32_TOLERANCE, "compiled and eager logits")
+
+
+def digest(model: nn.Module) -> str:
+    """SHA-256 of the names, types and bytes of a state dict."""
+    total = hashlib.sha256()
+    for key, value in model.state_dict().items():
+        total.update(f"{key} {value.dtype} {tuple(value.shape)}".encode())
+        total.update(value.detach().contiguous().flatten().view(torch.uint8).numpy())
+    return total.hexdigest()
+
+
+def fresh_digest(subject: Subject) -> str:
+    """The digest of a build in a process that never built a model; forked from a server that imported torch."""
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(["bench.preload"])
+    with ProcessPoolExecutor(1, mp_context=context) as pool:
+        return pool.submit(_build_afresh, subject.name, str(subject.spec.file), subject.img_size).result()
+
+
+def _build_afresh(name: str, file: str, img_size: int) -> str:
+    torch.set_num_threads(1)
+    if name not in list_models() and not name.startswith("timm/"):
+        load_plugin(file)
+    torch.default_generator.manual_seed(SEED)
+    return digest(create_model(name, num_classes=CLASSES, img_size=img_size))
+
+
+def _line(error: Exception) -> str:
+    """An exception in one line; its own message where it is one that we wrote."""
+    first = str(error).strip().split("\n")[0][:200]
+    return first if isinstance(error, (Broken, Skipped, ModelError)) else f"{type(error).__name__}: {first}"
+
+
+CHECKS: dict[str, Callable[[Subject], str]] = {
+    "forward": check_forward,
+    "sizes": check_sizes,
+    "one channel": check_one_channel,
+    "eval determinism": check_determinism,
+    "batch independence": check_batch,
+    "channels_last": check_channels_last,
+    "autocast": check_autocast,
+    "state dict": check_state_dict,
+    "initialisation": check_initialisation,
+    "backward": check_backward,
+    "gradients": check_gradients,
+    "num_params": check_num_params,
+}
+
+
+def check_model(name: str, *, img_size: int = 64, slow: bool = False) -> list[dict[str, str]]:
+    """Run the contract on a registered model.
+
+    Args:
+        name: A registered name, or `timm/<architecture>`.
+        img_size: Height and width of the images, in pixels.
+        slow: Compile too, which takes a minute.
+
+    Returns:
+        Rows with the keys `model`, `check`, `holds` (`yes`, `no` or `skipped`) and `detail` (one line).
+
+    Raises:
+        ModelError: If no such model is registered.
+    """
+    rows: list[dict[str, str]] = []
+
+    def tell(check: str, holds: str, detail: str) -> None:
+        rows.append({"model": name, "check": check, "holds": holds, "detail": detail})
+
+    if get_spec(name).kind != "network":
+        tell("contract", "skipped", "fitted, not trained: exempt")
+        return rows
+    with torch.random.fork_rng(devices=[]):
+        try:
+            subject = Subject(name, img_size)
+        except Exception as error:
+            tell("build", "no", _line(error))
+            return rows
+        for check, function in ({**CHECKS, "torch.compile": check_compile} if slow else CHECKS).items():
+            try:
+                tell(check, "yes", function(subject))
+            except Skipped as reason:
+                tell(check, "skipped", _line(reason))
+            except Exception as error:
+                tell(check, "no", _line(error))
+    return rows
