@@ -263,13 +263,15 @@ class LocalEngine:
         self.workers.remove(worker)
 
     def _stop_all(self) -> None:
-        """Ask the workers to save and end, then insist."""
+        """Ask the workers to save and end, then insist; after a failure of ours nothing of theirs is read any more."""
         for worker in self.workers:
+            if not self.signum:
+                worker.pipe.close()
             with contextlib.suppress(ProcessLookupError):
                 os.kill(worker.process.pid, signal.SIGTERM)
         deadline = time.monotonic() + GRACE_SECONDS
         for worker in self.workers:
-            # A worker that blocks on a full pipe must be read empty before it can end.
+            # A worker that blocks on a full pipe must be read empty, or find it closed, before it can end.
             while worker.process.is_alive() and time.monotonic() < deadline:
                 with contextlib.suppress(EOFError, OSError):
                     while worker.pipe.poll(0.05):

@@ -1,0 +1,203 @@
+"""The command line: exit codes, one line an error, nothing lost."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner
+
+from bench import cli
+from bench.records import Run, read_records
+from tests.making import make_run
+
+SMOKE = ["--protocol", "smoke", "--models", "floor/prior", "--device", "cpu"]
+
+
+def medbench(*arguments: str, cwd: Path, **environment: str) -> subprocess.CompletedProcess[str]:
+    """The command as a user calls it; no network is tried."""
+    root = str(Path(__file__).parent.parent)
+    return subprocess.run(
+        [sys.executable, "-m", "bench.cli", *arguments],
+        cwd=cwd,
+        env={**os.environ, "PYTHONPATH": root, "MEDBENCH_OFFLINE": "1", **environment},
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+
+
+def refusal(*arguments: str, cwd: Path, **environment: str) -> str:
+    """The one line of a refused command."""
+    done = medbench(*arguments, cwd=cwd, **environment)
+    assert done.returncode == 2, done.stdout + done.stderr
+    lines = done.stderr.strip().splitlines()
+    assert len(lines) == 1, done.stderr
+    assert lines[0].startswith("medbench: ")
+    return lines[0]
+
+
+def called(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], *arguments: str) -> tuple[int, str]:
+    """`main` in this process: exit code and stderr."""
+    monkeypatch.setattr(sys, "argv", ["medbench", *arguments])
+    with pytest.raises(SystemExit) as caught:
+        cli.main()
+    code = caught.value.code
+    return (code if isinstance(code, int) else 1), capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["plan", "--protocol", "smoke", "--models", "resnet81", "--datasets", "breastmnist"], "did you mean 'resnet18'"),
+        (["plan", "--protocol", "smok", "--models", "resnet18", "--datasets", "breastmnist"], "did you mean 'smoke'"),
+        (["plan", "--protocol", "smoke", "--models", "resnet18", "--datasets", "brestmnist"], "did you mean 'breastmnist'"),
+        (["plan", "--study", "lit"], "did you mean 'lite'"),
+        (["plan"], "Nothing is selected"),
+        (["plan", "--study", "lite", "--models", "resnet18"], "--study names its own"),
+        (["verify", "--results", "nowhere"], "no results folder"),
+        (["report", "--results", "nowhere"], "no results folder"),
+        (["check"], "Nothing to check"),
+        (["list", "models", "--plugin", "nowhere.py"], "Cannot read the model file"),
+    ],
+)
+def test_bad_input_is_one_line_and_exit_code_2(
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    tmp_path: Path,
+    arguments: list[str],
+    message: str,
+) -> None:
+    """What came and what would do."""
+    monkeypatch.chdir(tmp_path)
+    code, error = called(monkeypatch, capsys, *arguments)
+    assert code == 2
+    assert message in error
+    assert error.startswith("medbench: ")
+    assert error.count("\n") == 1
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_bug_is_not_dressed_up_as_bad_input() -> None:
+    """Only what a user can fix becomes one line."""
+    with pytest.raises(ZeroDivisionError):
+        cli._explain(ZeroDivisionError())
+
+
+def test_a_mistyped_protocol_key_is_named(tmp_path: Path) -> None:
+    """The key, and the known ones."""
+    text = (Path(cli.__file__).parent / "protocols" / "smoke.toml").read_text(encoding="utf-8")
+    (tmp_path / "mine.toml").write_text(text.replace("img_size", "image_size"), encoding="utf-8")
+    line = refusal("plan", "--protocol", "mine.toml", "--models", "resnet18", "--datasets", "breastmnist", cwd=tmp_path)
+    assert "unknown key 'data.image_size'" in line
+    assert "img_size" in line
+
+
+def test_damaged_data_stop_before_anything_runs(tmp_path: Path) -> None:
+    """A truncated file is refused by name with both sums, exit code 2, and no run of another set has started."""
+    (tmp_path / "data").mkdir()
+    (tmp_path / "data" / "breastmnist.npz").write_bytes(b"PK\x03\x04 not the official file")
+    arguments = ["run", *SMOKE, "--datasets", "synthetic-bloodmnist,breastmnist", "--results", "r"]
+    line = refusal(*arguments, cwd=tmp_path, MEDMNIST_ROOT=str(tmp_path / "data"))
+    assert "breastmnist" in line
+    assert "750601b1f35ba3300ea97c75c52ff8f6" in line  # the official MD5, medmnist's INFO
+    assert not (tmp_path / "r" / "records").exists()
+
+
+def test_absent_data_skip_their_runs_and_the_others_go_on(tmp_path: Path) -> None:
+    """A clear line, exit code 1, the skipped run counts as missing."""
+    arguments = ["run", *SMOKE, "--datasets", "breastmnist,synthetic-bloodmnist", "--results", "r"]
+    done = medbench(*arguments, cwd=tmp_path, MEDMNIST_ROOT=str(tmp_path))
+    assert done.returncode == 1
+    (line,) = [line for line in done.stderr.splitlines() if line.startswith("skipped: ")]
+    for part in ("breastmnist", str(tmp_path), "https://", "MEDMNIST_ROOT"):
+        assert part in line
+    records, problems = read_records(tmp_path / "r")
+    assert problems == []
+    assert {record.dataset: record.status for record in records} == {
+        "breastmnist": "skipped",
+        "synthetic-bloodmnist": "done",
+    }
+    skipped = next(record for record in records if record.status == "skipped")
+    assert skipped.failure is not None
+    assert str(tmp_path) not in skipped.failure.message
+    selection = ["--protocol", "smoke", "--models", "floor/prior", "--datasets", "breastmnist"]
+    planned = medbench("plan", *selection, "--results", "r", "--json", cwd=tmp_path)
+    assert json.loads(planned.stdout)[0]["state"] == "missing"
+
+
+def test_synthetic_runs_are_refused_by_a_store_of_real_ones(tmp_path: Path) -> None:
+    """Before anything ran."""
+    (tmp_path / "r").mkdir()
+    (tmp_path / "r" / "store.json").write_text('{"real_only": true}', encoding="utf-8")
+    line = refusal("run", *SMOKE, "--datasets", "synthetic-bloodmnist", "--results", "r", cwd=tmp_path)
+    assert "real records only" in line
+    assert [path.name for path in (tmp_path / "r").iterdir()] == ["store.json"]
+
+
+def test_a_results_path_that_is_a_file_is_refused(tmp_path: Path) -> None:
+    """What no right to write would also be: a folder that cannot be made."""
+    (tmp_path / "r").write_text("a file", encoding="utf-8")
+    line = refusal("run", *SMOKE, "--datasets", "synthetic-bloodmnist", "--results", "r", cwd=tmp_path)
+    assert "Cannot write r" in line
+    assert (tmp_path / "r").read_text(encoding="utf-8") == "a file"
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="mounting a small or read-only file system needs root")
+@pytest.mark.parametrize(("options", "reason"), [("size=64k", "disk is full"), ("size=64k,ro", "Read-only file system")])
+def test_a_full_or_read_only_disk_is_refused_and_nothing_is_half_written(
+    tmp_path: Path, options: str, reason: str
+) -> None:
+    """A real tmpfs of 64 KiB, filled up, or mounted read-only."""
+    folder = tmp_path / "r"
+    folder.mkdir()
+    mounted = subprocess.run(
+        ["mount", "-t", "tmpfs", "-o", options, "tmpfs", str(folder)], capture_output=True, check=False
+    )
+    if mounted.returncode:
+        pytest.skip("this machine does not let root mount a tmpfs")
+    try:
+        if "ro" not in options:
+            (folder / "ballast").write_bytes(b"0" * 60 * 1024)
+        line = refusal("run", *SMOKE, "--datasets", "synthetic-bloodmnist", "--results", "r", cwd=tmp_path)
+        assert reason in line
+        left = [path for path in folder.rglob("*") if path.is_file() and path.name != "ballast"]
+        assert not [path for path in left if path.name.startswith(".tmp") or path.suffix in (".json", ".parquet")]
+    finally:
+        subprocess.run(["umount", str(folder)], check=True)
+
+
+def test_plan_prints_states_and_changes_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The table's numbers and the summary line."""
+    monkeypatch.chdir(tmp_path)
+    make_run(tmp_path / "results", Run("smoke", "resnet18_28", "breastmnist", 0))
+    arguments = ["plan", "--protocol", "smoke", "--models", "resnet18_28", "--datasets", "breastmnist", "--seeds", "0-1"]
+    result = CliRunner().invoke(cli.app, arguments)
+    assert result.exit_code == 0
+    rows = json.loads(CliRunner().invoke(cli.app, [*arguments, "--json"]).output)
+    assert [row["state"] for row in rows] == ["done", "missing"]
+
+
+@pytest.mark.parametrize("what", ["models", "datasets", "protocols", "studies"])
+def test_list_is_readable_by_machines(what: str) -> None:
+    """`--json` gives a list of objects with a name each."""
+    result = CliRunner().invoke(cli.app, ["list", what, "--json"])
+    assert result.exit_code == 0
+    rows = json.loads(result.output)
+    assert rows
+    assert all(row["name"] for row in rows)
+
+
+def test_report_check_names_what_differs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Exit code 1 until the report is built, 0 after."""
+    monkeypatch.chdir(tmp_path)
+    make_run(tmp_path / "results", Run("smoke", "resnet18_28", "breastmnist", 0))
+    assert CliRunner().invoke(cli.app, ["report", "--check"]).exit_code == 1
+    assert CliRunner().invoke(cli.app, ["report"]).exit_code == 0
+    assert CliRunner().invoke(cli.app, ["report", "--check"]).exit_code == 0
+    assert CliRunner().invoke(cli.app, ["verify", "--scores"]).exit_code == 0

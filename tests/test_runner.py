@@ -1,0 +1,168 @@
+"""A run from names to a record: test is read last, scores come from what is stored."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from bench import data, runner
+from bench.data import Arrays, labels_digest, load, measure
+from bench.protocol import load_protocol
+from bench.records import Run, read_predictions
+from bench.runner import OfficialMismatchError, RunBundle, RunRequest, check_official, run_one
+from bench.scoring import score_predictions
+
+SET = "synthetic-bloodmnist"
+
+
+@pytest.fixture(scope="module")
+def tiny(tmp_path_factory: pytest.TempPathFactory) -> str:
+    """A plugin: a researcher's baseline in one file."""
+    path = tmp_path_factory.mktemp("plugin") / "runner_net.py"
+    path.write_text(
+        '"""A baseline."""\n'
+        "from torch import nn\n"
+        "from models import register_model\n\n\n"
+        '@register_model(paper="none", source="a test", code_license="MIT")\n'
+        "def runner_net(*, num_classes, in_chans=3, img_size=28, pretrained=False):\n"
+        "    return nn.Sequential(nn.Conv2d(in_chans, 8, 5, stride=3), nn.BatchNorm2d(8), nn.ReLU(), nn.Flatten(),\n"
+        "                         nn.Linear(8 * 8 * 8, num_classes))\n",
+        encoding="utf-8",
+    )
+    return str(path)
+
+
+def request(tiny: str, model: str = "runner_net", seed: int = 0) -> RunRequest:
+    return RunRequest(Run("smoke", model, SET, seed), load_protocol("smoke"), measure(SET), plugins=(tiny,))
+
+
+def with_arrays(monkeypatch: pytest.MonkeyPatch, change: Callable[[Arrays], Arrays]) -> None:
+    original = load
+
+    def changed(*arguments: object, **options: object) -> Arrays:
+        return change(original(*arguments, **options))  # type: ignore[arg-type]
+
+    monkeypatch.setattr(data, "load", changed)
+
+
+def test_a_record_holds_what_its_predictions_give(tiny: str) -> None:
+    """Every score follows from the stored bytes; the twin-free part is scored apart; digests fit."""
+    import hashlib
+
+    asked = request(tiny)
+    bundle = run_one(asked)
+    record = bundle.record
+    assert record.status == "done", record.failure
+    assert bundle.predictions is not None
+    table = read_predictions(bundle.predictions)
+    assert score_predictions(table, asked.card) == {
+        "val": record.val,
+        "test": record.test,
+        "test_twin_free": record.test_twin_free,
+    }
+    assert record.predictions_sha256 == hashlib.sha256(bundle.predictions).hexdigest()
+    assert list(table.columns) == ["split", "index", "label", *[f"logit_{k}" for k in range(8)]]
+    assert table["logit_0"].dtype == np.float32
+    assert len(table) == 44 + 88
+    assert record.synthetic
+    assert record.record_digest == record.computed_digest()
+    assert record.num_threads == 1
+    assert record.images_per_second is not None
+    assert record.images_per_second > 0
+
+
+def test_nothing_but_the_final_score_depends_on_test(tiny: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Other test images change the test scores and not one bit of training, choice or val."""
+    plain = run_one(request(tiny))
+
+    def poison(arrays: Arrays) -> Arrays:
+        images = {**arrays.images, "test": 255 - arrays.images["test"]}
+        return replace(arrays, images=images)
+
+    with_arrays(monkeypatch, poison)
+    poisoned = run_one(request(tiny))
+    assert plain.history == poisoned.history
+    assert plain.record.best_epoch == poisoned.record.best_epoch
+    assert plain.record.val == poisoned.record.val
+    assert plain.record.test != poisoned.record.test
+
+
+def test_test_is_opened_once_after_the_choice(tiny: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The order in which splits reach the device: train and val, then, after the last epoch, test."""
+    import torch
+
+    from bench import train
+
+    opened: list[str] = []
+    to_split, fit = runner._to_split, train.Trainer.fit
+    sizes = {128: "train", 44: "val", 88: "test"}
+
+    def watched(images: np.ndarray, labels: np.ndarray, device: str) -> object:
+        opened.append(sizes[len(labels)])
+        return to_split(images, labels, device)
+
+    def watched_fit(self: train.Trainer) -> train.TrainResult:
+        result = fit(self)
+        opened.append("chosen")
+        return result
+
+    monkeypatch.setattr(runner, "_to_split", watched)
+    monkeypatch.setattr(train.Trainer, "fit", watched_fit)
+    assert run_one(request(tiny)).record.status == "done"
+    assert opened == ["train", "val", "chosen", "test"]
+    assert torch.get_num_threads() == 1
+
+
+def test_max_train_also_cuts_what_is_fitted(tiny: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A floor under `smoke` sees no more than 128 training images, like the networks."""
+    from bench import classical
+
+    seen: list[int] = []
+
+    def spy(name: str, arrays: Arrays, seed: int) -> dict[str, np.ndarray]:
+        seen.append(len(arrays.labels["train"]))
+        return classical_fit(name, arrays, seed)
+
+    classical_fit = classical.fit_predict
+    monkeypatch.setattr(classical, "fit_predict", spy)
+    protocol = load_protocol("smoke")
+    short = protocol.model_copy(update={"data": protocol.data.model_copy(update={"max_train": 50})})
+    asked = replace(request(tiny, "floor/prior"), protocol=short)
+    assert run_one(asked).record.status == "done"
+    assert seen == [50]
+
+
+def test_other_labels_than_the_cards_fail_the_run(tiny: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A card of another release: failure class `data`."""
+
+    def other(arrays: Arrays) -> Arrays:
+        labels = {**arrays.labels, "val": np.roll(arrays.labels["val"], 1)}
+        assert labels_digest(labels["val"]) != labels_digest(arrays.labels["val"])
+        return replace(arrays, labels=labels)
+
+    with_arrays(monkeypatch, other)
+    record = run_one(request(tiny)).record
+    assert (record.status, record.failure and record.failure.kind) == ("failed", "data")
+
+
+def test_a_difference_from_medmnists_own_functions_fails_the_run(tiny: str) -> None:
+    """AUC or accuracy that differ by more than 1e-9 are no result."""
+    asked = request(tiny)
+    bundle: RunBundle = run_one(asked)
+    assert bundle.predictions is not None
+    table = read_predictions(bundle.predictions)
+    scores = score_predictions(table, asked.card)
+    check_official(table, asked.card, scores)
+    for key in ("auc", "acc"):
+        off = {**scores, "test": {**scores["test"], key: (scores["test"][key] or 0.0) + 2e-9}}
+        with pytest.raises(OfficialMismatchError, match=f"test {key}"):
+            check_official(table, asked.card, off)
+
+
+def test_the_plugin_is_under_25_lines(tiny: str) -> None:
+    """Adding a baseline is one short file."""
+    assert len(Path(tiny).read_text(encoding="utf-8").splitlines()) < 25
