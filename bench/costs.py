@@ -16,7 +16,7 @@ from typing import Literal
 
 from pydantic import Field
 
-from bench.errors import RecordError
+from bench.errors import BenchError, RecordError
 from bench.records import model_slug
 from bench.sealed import Sealed, Strict, read_sealed, write_sealed
 from models.catalog import ModelError, fingerprint, get_spec, installed_timm
@@ -166,8 +166,8 @@ def measure_costs(cells: Sequence[CostCell], results: Path, *, overwrite: bool =
 
         try:
             record = count_model(cell)
-        except ModelError as error:
-            yield CostOutcome(cell, None, "refused", str(error))
+        except (ModelError, BenchError) as error:
+            yield CostOutcome(cell, None, "refused", f"{cell.model}: {error}")
             continue
         write_sealed(cell.path(results), record)
         yield CostOutcome(cell, record, "measured")

@@ -152,15 +152,20 @@ def measure_sizes(model: nn.Module) -> Sizes:
 
 
 def count_network(build: Callable[[Device], nn.Module], img_size: int) -> tuple[Sizes, list[Count]]:
-    """Sizes and all three counts; `build` is asked for a fresh copy for each count."""
+    """Sizes and all three counts; `build` is asked for a fresh copy for each count.
+
+    Raises:
+        BenchError: If the model does not run, or ptflops cannot run it.
+    """
     device: Device = "meta"
     try:
-        thop_macs = count_thop(build("meta"), _images(img_size, "meta"))
-        aten_macs, ledger = _count_with_scope(build("meta"), _images(img_size, "meta"))
+        thop_macs, aten_macs, ledger = _count_shapes(build, img_size, device)
     except (NotImplementedError, RuntimeError):  # the model looks at values: count it on real tensors
         device = "cpu"
-        thop_macs = count_thop(build("cpu"), _images(img_size, "cpu"))
-        aten_macs, ledger = _count_with_scope(build("cpu"), _images(img_size, "cpu"))
+        try:
+            thop_macs, aten_macs, ledger = _count_shapes(build, img_size, device)
+        except RuntimeError as error:
+            raise BenchError(f"the model does not run at {img_size} px: {str(error).splitlines()[0]}") from error
     scope, model = Scope(), build("cpu")
     sizes = measure_sizes(model)
     scope.attach(model)
@@ -175,10 +180,12 @@ def count_network(build: Callable[[Device], nn.Module], img_size: int) -> tuple[
     )
 
 
-def _count_with_scope(model: nn.Module, x_BCHW: Tensor) -> tuple[int, Ledger]:
-    scope = Scope()
+def _count_shapes(build: Callable[[Device], nn.Module], img_size: int, device: Device) -> tuple[int, int, Ledger]:
+    """MACs by thop and by `aten`, and the ledger of the second run with what thop covers."""
+    thop_macs = count_thop(build(device), _images(img_size, device))
+    scope, model = Scope(), build(device)
     scope.attach(model)
-    return count_aten(model, x_BCHW, scope, scope.covered_by_thop)
+    return thop_macs, *count_aten(model, _images(img_size, device), scope, scope.covered_by_thop)
 
 
 def count_model(cell: CostCell) -> CostRecord:
@@ -186,6 +193,7 @@ def count_model(cell: CostCell) -> CostRecord:
 
     Raises:
         ModelError: If the model refuses the size.
+        BenchError: If it does not run.
     """
     sizes, counts = count_network(lambda device: _build(cell, device), cell.img_size)
     commit, dirty = provenance.commit()

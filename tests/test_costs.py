@@ -308,6 +308,16 @@ def test_a_size_that_a_model_cannot_take_is_told(tmp_path: Path) -> None:
     assert "\n" not in outcome.reason
 
 
+def test_a_model_that_does_not_run_is_told(plugin: Path, tmp_path: Path) -> None:
+    """A plugin with a wrong shape is one line with the model's name, and the other cells go on."""
+    plugin.write_text(TINY.replace("nn.Conv2d(in_chans,", "nn.Conv2d(5,"), encoding="utf-8")
+    outcome = next(costs.measure_costs([CostCell("tiny_costs", 8, 4)], tmp_path))
+    assert outcome.source == "refused"
+    assert outcome.reason.startswith("tiny_costs: the model does not run at 8 px: ")
+    assert "\n" not in outcome.reason
+    assert list(tmp_path.rglob("*.json")) == []
+
+
 def test_recorded_costs_need_no_torch(plugin: Path, tmp_path: Path) -> None:
     """The command answers from the record where no heavy package can be imported, within 3 s of CPU time."""
     next(costs.measure_costs([CostCell("tiny_costs", 8, 4)], tmp_path))
