@@ -51,12 +51,16 @@ def called(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], 
     return (code if isinstance(code, int) else 1), capsys.readouterr().err
 
 
+def selection(protocol: str = "smoke", models: str = "resnet18", datasets: str = "breastmnist") -> list[str]:
+    return ["plan", "--protocol", protocol, "--models", models, "--datasets", datasets]
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["plan", "--protocol", "smoke", "--models", "resnet81", "--datasets", "breastmnist"], "did you mean 'resnet18'"),
-        (["plan", "--protocol", "smok", "--models", "resnet18", "--datasets", "breastmnist"], "did you mean 'smoke'"),
-        (["plan", "--protocol", "smoke", "--models", "resnet18", "--datasets", "brestmnist"], "did you mean 'breastmnist'"),
+        (selection(models="resnet81"), "did you mean 'resnet18'"),
+        (selection(protocol="smok"), "did you mean 'smoke'"),
+        (selection(datasets="brestmnist"), "did you mean 'breastmnist'"),
         (["plan", "--study", "lit"], "did you mean 'lite'"),
         (["plan"], "Nothing is selected"),
         (["plan", "--study", "lite", "--models", "resnet18"], "--study names its own"),
@@ -149,7 +153,9 @@ def test_a_results_path_that_is_a_file_is_refused(tmp_path: Path) -> None:
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="mounting a small or read-only file system needs root")
-@pytest.mark.parametrize(("options", "reason"), [("size=64k", "disk is full"), ("size=64k,ro", "Read-only file system")])
+@pytest.mark.parametrize(
+    ("options", "reason"), [("size=64k", "disk is full"), ("size=64k,ro", "Read-only file system")]
+)
 def test_a_full_or_read_only_disk_is_refused_and_nothing_is_half_written(
     tmp_path: Path, options: str, reason: str
 ) -> None:
@@ -176,7 +182,7 @@ def test_plan_prints_states_and_changes_nothing(tmp_path: Path, monkeypatch: pyt
     """The table's numbers and the summary line."""
     monkeypatch.chdir(tmp_path)
     make_run(tmp_path / "results", Run("smoke", "resnet18_28", "breastmnist", 0))
-    arguments = ["plan", "--protocol", "smoke", "--models", "resnet18_28", "--datasets", "breastmnist", "--seeds", "0-1"]
+    arguments = [*selection(models="resnet18_28"), "--seeds", "0-1"]
     result = CliRunner().invoke(cli.app, arguments)
     assert result.exit_code == 0
     rows = json.loads(CliRunner().invoke(cli.app, [*arguments, "--json"]).output)

@@ -49,7 +49,19 @@ ALLOWED = {
     "contract": {"errors", "protocol", "models"},
 }
 # May be imported without torch, timm or medmnist; the rest loads them when it works.
-LIGHT = "errors protocol datasets records metrics scoring plan verify report cli listing".split()
+LIGHT = [
+    "errors",
+    "protocol",
+    "datasets",
+    "records",
+    "metrics",
+    "scoring",
+    "plan",
+    "verify",
+    "report",
+    "cli",
+    "listing",
+]
 
 
 def _imports(path: Path) -> set[str]:

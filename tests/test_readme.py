@@ -1,0 +1,84 @@
+"""What the README shows works as it stands there."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from bench.cli import app
+from bench.protocol import list_protocols, list_studies
+from models import get_spec
+from models.catalog import read_file
+
+ROOT = Path(__file__).parent.parent
+README = (ROOT / "README.md").read_text(encoding="utf-8")
+NET = next(block for block in re.findall(r"```python\n(.*?)```", README, flags=re.DOTALL) if "register_model" in block)
+
+
+@pytest.fixture
+def net(tmp_path: Path) -> Path:
+    path = tmp_path / "my_net.py"
+    path.write_text(NET, encoding="utf-8")
+    return path
+
+
+def test_the_readmes_baseline_passes_the_contract(net: Path) -> None:
+    """Under 25 lines, and the claimed count is the counted one."""
+    from bench.contract import check_model
+    from models import load_plugin
+
+    assert len(NET.splitlines()) < 25
+    assert [spec.name for spec in read_file(net)] == ["my_net"]
+    assert load_plugin(net) == ["my_net"]
+    rows = check_model("my_net", img_size=64)
+    assert rows
+    assert [row for row in rows if row["holds"] == "no"] == []
+
+
+def test_the_readme_names_commands_studies_and_files_that_exist() -> None:
+    """Every `medbench` command, study, protocol and linked file."""
+    commands = {command.name or command.callback.__name__ for command in app.registered_commands if command.callback}
+    commands |= {"measure"}
+    assert set(re.findall(r"medbench ([a-z]+)", README)) <= commands
+    assert set(list_studies()) <= set(re.findall(r"`([a-z0-9]+)`", README))
+    for name in re.findall(r"--protocol ([a-z0-9-]+)", README):
+        assert name in list_protocols()
+    for link in re.findall(r"\]\(((?!https?://)[^)]+)\)", README):
+        assert (ROOT / link).exists(), link
+
+
+def test_the_trunks_size_is_the_readmes() -> None:
+    """11,176,512 parameters of the trunk alone: ResNet-18 without its classifier of 8 classes."""
+    classifier = 512 * 8 + 8
+    assert f"{(get_spec('resnet18').num_params or 0) - classifier:,}" in README
+
+
+def test_the_scripts_are_sound() -> None:
+    """bash parses them; an unknown study ends with exit code 2 and one line."""
+    for script in ("run_all.sh", ".ci/run", ".ci/lock"):
+        subprocess.run(["bash", "-n", str(ROOT / script)], check=True)
+    done = subprocess.run([str(ROOT / "run_all.sh"), "tabel3"], capture_output=True, text=True, check=False)
+    assert done.returncode == 2
+    assert len(done.stderr.strip().splitlines()) == 1
+    assert "table3" in done.stderr
+
+
+def test_the_lock_pins_everything_with_hashes_and_names_no_registry() -> None:
+    """pip and uv read it; its first part is the light install, without torch."""
+    text = (ROOT / "requirements.lock").read_text(encoding="utf-8")
+    light, marker, rest = text.partition("# --- run, ray, cam, dev ---")
+    assert marker
+    assert "://" not in text
+    for part in (light, rest):
+        for block in re.split(r"\n(?=[a-zA-Z0-9])", part.strip()):
+            if not block.startswith("#"):
+                assert re.match(r"[A-Za-z0-9._-]+==\S+", block), block[:60]
+                assert "--hash=sha256:" in block, block[:60]
+    names = set(re.findall(r"^([a-z0-9-]+)==", light, flags=re.MULTILINE))
+    assert {"pandas", "pydantic", "typer", "setuptools"} <= names
+    assert not {"torch", "timm", "medmnist", "kornia", "ray"} & names
+    assert "torch==2.12.1" in rest
+    assert "torchvision==0.27.1" in rest
