@@ -17,7 +17,7 @@ from collections.abc import Iterator
 import torch
 from torch import Tensor
 
-BLOCK_STEPS = 32  # time steps a block; block x lane is what must fit the cache
+BLOCK_STEPS = 32  # time steps a block; block x lane x 4 bytes is 1.5 MB, what must fit the cache
 LANE_STATES = 12_288  # states advanced together on a CPU; other devices advance all of them
 LOG2_E = 1.0 / math.log(2.0)  # exp2 is about half the price of exp on a CPU
 

@@ -20,6 +20,7 @@ from models.catalog import ModelError
 from models.selective_scan import selected_backend, selective_scan
 from models.selective_scan_torch import BLOCK_STEPS, LANE_STATES, scan_blocks, scan_blocks_backward
 
+CUT = BLOCK_STEPS + 1
 NAMES = ("u", "delta", "A", "B", "C", "D", "delta_bias")
 
 
@@ -147,7 +148,7 @@ def test_extreme_inputs_equal_the_plain_recurrence(name, change):
 
 def test_memory_order_does_not_matter():
     """Transposed, strided and expanded inputs give what their contiguous copies give, gradients included."""
-    u, delta, A, B, C, D, bias = draw(2, 2, 3, 4, 40)
+    u, delta, A, B, C, D, bias = draw(2, 2, 3, 4, BLOCK_STEPS + 8)
     strange = [
         u.transpose(1, 2).contiguous().transpose(1, 2),
         torch.stack((delta, delta), dim=-1)[..., 0],
@@ -169,15 +170,15 @@ def test_memory_order_does_not_matter():
 
 
 def test_an_output_depends_on_no_later_input():
-    """Changing everything from step 33 on leaves the first 33 outputs as they are, bit for bit."""
-    inputs, other = draw(1, 2, 3, 4, 50), draw(1, 2, 3, 4, 50, seed=1)
+    """Changing everything after the first block and a step leaves the outputs so far as they are, bit for bit."""
+    inputs, other = draw(1, 2, 3, 4, 2 * CUT), draw(1, 2, 3, 4, 2 * CUT, seed=1)
     mixed = [
-        torch.cat((left[..., :33], right[..., 33:]), dim=-1) if left.ndim > 2 else left
+        torch.cat((left[..., :CUT], right[..., CUT:]), dim=-1) if left.ndim > 2 else left
         for left, right in zip(inputs, other, strict=True)
     ]
     y, y_mixed = selective_scan(*inputs), selective_scan(*mixed)
-    assert torch.equal(y[..., :33], y_mixed[..., :33])
-    assert not torch.equal(y[..., 33:], y_mixed[..., 33:])
+    assert torch.equal(y[..., :CUT], y_mixed[..., :CUT])
+    assert not torch.equal(y[..., CUT:], y_mixed[..., CUT:])
 
 
 def test_float32_is_close_to_float64():
@@ -192,7 +193,7 @@ def test_float32_is_close_to_float64():
 
 def test_autocast_leaves_the_scan_in_float32():
     """Under bfloat16 autocast values and gradients are those of float32, bit for bit; bfloat16 inputs are widened."""
-    inputs = draw(2, 2, 8, 4, 40, dtype=torch.float32)
+    inputs = draw(2, 2, 8, 4, BLOCK_STEPS + 8, dtype=torch.float32)
     expected = value_and_grads(selective_scan, inputs)
     with torch.autocast("cpu", dtype=torch.bfloat16):
         found = value_and_grads(selective_scan, inputs)
@@ -205,7 +206,7 @@ def test_autocast_leaves_the_scan_in_float32():
 
 def test_gradients_or_not_the_values_are_the_same():
     """Keeping block boundaries for the backward pass moves no bit of the result, and no_grad keeps none."""
-    inputs = draw(2, 2, 8, 4, 70)
+    inputs = draw(2, 2, 8, 4, 2 * BLOCK_STEPS + 6)
     with torch.no_grad():
         y = selective_scan(*inputs)
     assert torch.equal(y, value_and_grads(selective_scan, inputs)[0])
@@ -273,7 +274,7 @@ def test_the_registered_op_keeps_torchs_contract(length):
 
 def test_traced_whole_it_equals_eager():
     """The tracer takes the scan without a graph break, and the traced program gives eager's bits."""
-    inputs = draw(2, 2, 3, 4, 40)
+    inputs = draw(2, 2, 3, 4, BLOCK_STEPS + 8)
     traced = torch.compile(selective_scan, backend="aot_eager", fullgraph=True)
     pairs = zip(value_and_grads(traced, inputs), value_and_grads(selective_scan, inputs), strict=True)
     assert all(torch.equal(left, right) for left, right in pairs)
@@ -354,7 +355,7 @@ def test_the_kernel_is_called_with_the_same_meaning(monkeypatch):
 @pytest.mark.filterwarnings("ignore:.*torch.jit:DeprecationWarning")  # the compiler's own, as it is loaded
 def test_compiled_it_equals_eager():
     """Compiled, values and gradients are eager's within float64 rounding."""
-    inputs = draw(2, 2, 3, 4, 40)
+    inputs = draw(2, 2, 3, 4, BLOCK_STEPS + 8)
     compiled = torch.compile(selective_scan, fullgraph=True)
     for left, right in zip(value_and_grads(compiled, inputs), value_and_grads(selective_scan, inputs), strict=True):
         torch.testing.assert_close(left, right, rtol=1e-12, atol=1e-12)
