@@ -1,0 +1,46 @@
+"""What all tests share: quiet threads, and golden numbers.
+
+Goldens are stored outputs of our own code. After a change that is meant to move them,
+`pytest tests/test_medspectralnet.py tests/test_resnet_small.py --regenerate-goldens` writes them anew; say so in
+the commit and bump what depends on them.
+"""
+
+from __future__ import annotations
+
+import os
+
+os.environ.setdefault("OMP_WAIT_POLICY", "passive")
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import torch
+
+GOLDENS = Path(__file__).parent / "goldens"
+
+torch.set_num_threads(1)
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--regenerate-goldens", action="store_true", help="Write the golden numbers anew.")
+
+
+@pytest.fixture
+def golden(request: pytest.FixtureRequest) -> Callable[[str, str, torch.Tensor], None]:
+    """Compare a float64 tensor with the one stored as `key` in `goldens/<name>.json`, to a relative 1e-9."""
+
+    def compare(name: str, key: str, found: torch.Tensor) -> None:
+        path = GOLDENS / f"{name}.json"
+        stored = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
+        if request.config.getoption("--regenerate-goldens"):
+            stored[key] = found.tolist()
+            path.write_text(json.dumps(stored, indent=1, sort_keys=True) + "\n", encoding="utf-8")
+            pytest.skip(f"{key} is written anew to {path.name}")
+        assert found.dtype == torch.float64
+        expected = torch.tensor(stored[key], dtype=torch.float64)
+        torch.testing.assert_close(found, expected, rtol=1e-9, atol=1e-9 * expected.abs().max().item())
+
+    return compare
