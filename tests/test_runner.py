@@ -83,8 +83,9 @@ def test_nothing_but_the_final_score_depends_on_test(tiny: str, monkeypatch: pyt
         images = {**arrays.images, "test": 255 - arrays.images["test"]}
         return replace(arrays, images=images)
 
+    asked = request(tiny)
     with_arrays(monkeypatch, poison)
-    poisoned = run_one(request(tiny))
+    poisoned = run_one(asked)
     assert plain.history == poisoned.history
     assert plain.record.best_epoch == poisoned.record.best_epoch
     assert plain.record.val == poisoned.record.val
@@ -144,8 +145,9 @@ def test_other_labels_than_the_cards_fail_the_run(tiny: str, monkeypatch: pytest
         assert labels_digest(labels["val"]) != labels_digest(arrays.labels["val"])
         return replace(arrays, labels=labels)
 
+    asked = request(tiny)
     with_arrays(monkeypatch, other)
-    record = run_one(request(tiny)).record
+    record = run_one(asked).record
     assert (record.status, record.failure and record.failure.kind) == ("failed", "data")
 
 
