@@ -27,7 +27,7 @@ def medbench(*arguments: str, cwd: Path, **environment: str) -> subprocess.Compl
         env={**os.environ, "PYTHONPATH": root, "MEDBENCH_OFFLINE": "1", **environment},
         capture_output=True,
         text=True,
-        timeout=120,
+        timeout=400,
         check=False,
     )
 

@@ -47,6 +47,18 @@ ALLOWED = {
         "models",
     },
     "contract": {"errors", "protocol", "models"},
+    "sealed": {"errors", "records"},
+    "costs": {"errors", "records", "sealed", "counters", "models"},
+    "counters": {"errors", "provenance", "costs", "ledger", "models"},
+    "ledger": {"models"},
+    "timing": {"errors", "records", "sealed", "models"},
+    "timing_blocks": set(),
+    "timing_summary": {"timing"},
+    "timing_process": {"provenance", "timing", "timing_blocks"},
+    "timing_launch": {"errors", "provenance", "sealed", "timing", "timing_blocks", "timing_process", "models"},
+    "timing_steps": {"provenance", "timing"},
+    "timing_worker": {"gpu_meter", "timing", "timing_blocks", "timing_steps", "models"},
+    "gpu_meter": {"timing"},
 }
 # May be imported without torch, timm or medmnist; the rest loads them when it works.
 LIGHT = [
@@ -61,6 +73,9 @@ LIGHT = [
     "report",
     "cli",
     "listing",
+    "costs",
+    "timing",
+    "timing_summary",
 ]
 
 

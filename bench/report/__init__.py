@@ -4,10 +4,13 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from bench.costs import read_costs
 from bench.errors import RecordError
 from bench.records import write_atomic
+from bench.report.cost_tables import cost_rows, timing_rows
 from bench.report.evidence import Evidence, first_line, gather
 from bench.report.tables import STAMP, csv_bytes, run_rows, score_rows, table3_markdown, table3_rows
+from bench.timing import read_timings
 
 
 def render(results: Path) -> tuple[dict[str, bytes], dict[str, bytes], list[str]]:
@@ -19,7 +22,7 @@ def render(results: Path) -> tuple[dict[str, bytes], dict[str, bytes], list[str]
     if not results.is_dir():
         raise RecordError(f"There is no results folder {results}; give another with --results")
     evidence = gather(results)
-    tables = _tidy(evidence, synthetic=False)
+    tables = _tidy(evidence, synthetic=False) | _measured(results, evidence.notes)
     reports = _reports(evidence, synthetic=False)
     if evidence.synthetic():
         tables |= _tidy(evidence, synthetic=True)
@@ -36,6 +39,19 @@ def _tidy(evidence: Evidence, *, synthetic: bool) -> dict[str, bytes]:
         f"{prefix}scores.csv": csv_bytes(score_rows(records)),
         f"{prefix}runs.csv": csv_bytes(run_rows(every)),
     }
+
+
+def _measured(results: Path, notes: list[str]) -> dict[str, bytes]:
+    """Costs and timings, where any were measured; damaged and stale ones are left out and noted."""
+    costs, cost_notes = read_costs(results)
+    timings, timing_notes = read_timings(results)
+    notes.extend((*cost_notes, *timing_notes))
+    files = {}
+    if costs:
+        files["costs.csv"] = csv_bytes(cost_rows(costs))
+    if timings:
+        files["timings.csv"] = csv_bytes(timing_rows(timings))
+    return files
 
 
 def _reports(evidence: Evidence, *, synthetic: bool) -> dict[str, bytes]:
