@@ -8,8 +8,10 @@ from torch import Tensor, nn
 
 def wave(shape: tuple[int, ...], phase: float) -> Tensor:
     """Float64 values in [-1, 1]: sin(0.7 i + 0.001 i^2 + phase) over the running index i modulo 8191."""
-    index = torch.arange(torch.Size(shape).numel(), dtype=torch.float64) % 8191
-    return torch.sin(0.7 * index + 0.001 * index**2 + phase).reshape(shape)
+    index = torch.arange(8191, dtype=torch.float64)
+    period = torch.sin(0.7 * index + 0.001 * index**2 + phase)
+    length = torch.Size(shape).numel()
+    return period.repeat(-(-length // 8191))[:length].reshape(shape)
 
 
 @torch.no_grad()
