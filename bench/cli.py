@@ -9,6 +9,20 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from bench.measure import measure_app
+from bench.options import (
+    Datasets,
+    Json,
+    Models,
+    Plugins,
+    Protocols,
+    Results,
+    Seeds,
+    StudyName,
+    match_models,
+    split_names,
+)
+
 if TYPE_CHECKING:
     from bench.plan import PlannedRun
     from bench.records import Run
@@ -19,17 +33,7 @@ app = typer.Typer(
     add_completion=False,
     help="Is MedSpectralNet better than the models it was compared with? Plan, run, verify, report.",
 )
-measure_app = typer.Typer(no_args_is_help=True, help="Measure data sets, costs and timings into a results folder.")
 app.add_typer(measure_app, name="measure")
-
-Results = Annotated[Path, typer.Option(help="The results folder.")]
-Models = Annotated[str, typer.Option(help="Model names, separated by commas; shell patterns are taken.")]
-Datasets = Annotated[str, typer.Option(help="MedMNIST flags (or synthetic-<flag>), separated by commas.")]
-Protocols = Annotated[str, typer.Option("--protocol", help="Protocol names or TOML files, separated by commas.")]
-Seeds = Annotated[str, typer.Option(help="Seeds, for instance 0-2,5.")]
-StudyName = Annotated[str, typer.Option("--study", help="A study's name or TOML file, instead of the four above.")]
-Plugins = Annotated[list[Path], typer.Option("--plugin", help="A Python file with registered models.")]
-Json = Annotated[bool, typer.Option("--json", help="Machine-readable output.")]
 
 
 class Listing(StrEnum):
@@ -50,28 +54,6 @@ class OverwriteChoice(StrEnum):
     always = "always"
 
 
-def _split(text: str) -> list[str]:
-    return [part.strip() for part in text.split(",") if part.strip()]
-
-
-def _numbers(text: str, option: str) -> list[int]:
-    from bench.errors import BenchError
-
-    try:
-        return [int(part) for part in _split(text)]
-    except ValueError:
-        raise BenchError(f"{option} {text!r} is refused; write whole numbers separated by commas") from None
-
-
-def _match(patterns: str) -> list[str]:
-    from models import list_models
-
-    names: list[str] = []
-    for pattern in _split(patterns):
-        names.extend(list_models(pattern) if any(sign in pattern for sign in "*?[") else [pattern])
-    return list(dict.fromkeys(names))
-
-
 def _select(study: str, protocol: str, models: str, datasets: str, seeds: str, plugins: list[Path]) -> list[Run]:
     from bench.errors import BenchError
     from bench.plan import expand, expand_study, parse_seeds
@@ -87,7 +69,7 @@ def _select(study: str, protocol: str, models: str, datasets: str, seeds: str, p
     missing = [name for name, value in given.items() if not value]
     if missing:
         raise BenchError(f"Nothing is selected: give --study, or {', '.join(missing)} too")
-    return expand(_split(protocol), _match(models), _split(datasets), parse_seeds(seeds))
+    return expand(split_names(protocol), match_models(models), split_names(datasets), parse_seeds(seeds))
 
 
 def _rows(planned: list[PlannedRun]) -> list[dict[str, Any]]:
@@ -258,102 +240,6 @@ def verify(
             err.print(problem, markup=False)
         out.print(findings.summary())
     raise typer.Exit(1 if findings.problems else 0)
-
-
-@measure_app.command("data")
-def measure_data(
-    datasets: Datasets,
-    results: Results = Path("results"),
-    data_root: Annotated[str | None, typer.Option(help="Folder of the npz files instead of $MEDMNIST_ROOT.")] = None,
-) -> None:
-    """Measure counts, digests and duplicates of data sets into results/data/."""
-    from bench.console import err, out
-    from bench.data import measure
-    from bench.datasets import flag_of
-    from bench.errors import DataMissingError
-    from bench.records import write_card
-
-    missing = 0
-    names = _split(datasets)
-    for name in names:
-        flag_of(name)
-    for name in names:
-        try:
-            card = measure(name, root=data_root)
-        except DataMissingError as error:
-            missing += 1
-            err.print(f"skipped: {error}", markup=False)
-            continue
-        write_card(results, card)
-        out.print(f"{name}: {card.num_images}, {len(card.twin_test_indices)} test images have a twin in train or val")
-    raise typer.Exit(1 if missing else 0)
-
-
-@measure_app.command("costs")
-def measure_costs(
-    models: Models = "*",
-    size: Annotated[str, typer.Option(help="Heights and widths in pixels, separated by commas.")] = "224",
-    num_classes: Annotated[str, typer.Option(help="Numbers of classes, separated by commas.")] = "8",
-    results: Results = Path("results"),
-    overwrite: Annotated[bool, typer.Option("--overwrite", help="Count again what is recorded.")] = False,
-    plugin: Plugins = [],  # noqa: B006
-    as_json: Json = False,
-) -> None:
-    """Count parameters and MACs by thop, ptflops and torch into results/costs/; the literature calls GMACs GFLOPs."""
-    from bench import costs
-    from bench.console import err, print_json, print_table
-    from models import load_plugin
-
-    for path in plugin:
-        load_plugin(path)
-    cells = costs.expand_costs(_match(models), _numbers(size, "--size"), _numbers(num_classes, "--num-classes"))
-    outcomes = list(costs.measure_costs(cells, results, overwrite=overwrite))
-    rows = [costs.cost_row(outcome) for outcome in outcomes]
-    if as_json:
-        print_json(rows)
-    else:
-        print_table("costs of one image", rows)
-    refused = [outcome for outcome in outcomes if outcome.record is None]
-    for outcome in refused:
-        err.print(f"skipped: {outcome.reason}", markup=False)
-    raise typer.Exit(1 if refused else 0)
-
-
-@measure_app.command("timing")
-def measure_timing(
-    models: Models = "*",
-    size: Annotated[str, typer.Option(help="Heights and widths in pixels, separated by commas.")] = "224",
-    device: Annotated[str, typer.Option(help="cpu, cuda, cuda:1, or auto.")] = "auto",
-    batch_sizes: Annotated[str, typer.Option(help="Instead of 1,32 (CPU) or 1,128 (CUDA); training: largest.")] = "",
-    precisions: Annotated[str, typer.Option(help="fp32, tf32, bf16, fp16 in both memory formats, not the core.")] = "",
-    compiled: Annotated[bool, typer.Option("--compile", help="With --precisions: compiled too.")] = False,
-    rounds: Annotated[int, typer.Option(min=1, help="Processes a model, in shuffled order of the models.")] = 3,
-    seed: Annotated[int, typer.Option(help="Decides the order.")] = 0,
-    threads: Annotated[int, typer.Option(min=1, help="CPU threads.")] = 1,
-    cell_seconds: Annotated[float | None, typer.Option(help="A cell and round at most; CPU: 20, CUDA: open.")] = None,
-    results: Results = Path("results"),
-    overwrite: Annotated[bool, typer.Option("--overwrite", help="Measure again what is recorded.")] = False,
-    plugin: Plugins = [],  # noqa: B006
-) -> None:
-    """Time inference and a training step into results/timings/; goes on where an earlier call ended."""
-    from bench.console import err, out
-    from bench.launch import choose_device
-    from bench.timing import choose_settings
-    from bench.timing_launch import announcement, make_plan, run_timings
-    from models import load_plugin
-
-    for path in plugin:
-        load_plugin(path)
-    device = choose_device(device)
-    batches = _numbers(batch_sizes, "--batch-sizes")
-    settings = choose_settings(device, _numbers(size, "--size"), batches, _split(precisions), compiled=compiled)
-    plan = make_plan(_match(models), settings, device, results, rounds, seed, threads, cell_seconds, plugin)
-    out.print(announcement(plan, overwrite=overwrite), markup=False)
-    refused = False
-    for event in run_timings(plan, overwrite=overwrite):
-        refused |= event.round is None
-        (err if event.round is None else out).print(event.line(), markup=False)
-    raise typer.Exit(1 if refused else 0)
 
 
 @app.command()

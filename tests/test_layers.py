@@ -73,6 +73,8 @@ LIGHT = [
     "report",
     "cli",
     "listing",
+    "measure",
+    "options",
     "costs",
     "timing",
     "timing_summary",

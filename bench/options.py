@@ -1,0 +1,46 @@
+"""Options and small parsers that the commands share."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+Results = Annotated[Path, typer.Option(help="The results folder.")]
+Models = Annotated[str, typer.Option(help="Model names, separated by commas; shell patterns are taken.")]
+Datasets = Annotated[str, typer.Option(help="MedMNIST flags (or synthetic-<flag>), separated by commas.")]
+Protocols = Annotated[str, typer.Option("--protocol", help="Protocol names or TOML files, separated by commas.")]
+Seeds = Annotated[str, typer.Option(help="Seeds, for instance 0-2,5.")]
+StudyName = Annotated[str, typer.Option("--study", help="A study's name or TOML file, instead of the four above.")]
+Plugins = Annotated[list[Path], typer.Option("--plugin", help="A Python file with registered models.")]
+Json = Annotated[bool, typer.Option("--json", help="Machine-readable output.")]
+
+
+def split_names(text: str) -> list[str]:
+    """`a, b` -> [`a`, `b`]."""
+    return [part.strip() for part in text.split(",") if part.strip()]
+
+
+def split_numbers(text: str, option: str) -> list[int]:
+    """`1,32` -> [1, 32].
+
+    Raises:
+        BenchError: If it is no list of whole numbers; `option` is named.
+    """
+    from bench.errors import BenchError
+
+    try:
+        return [int(part) for part in split_names(text)]
+    except ValueError:
+        raise BenchError(f"{option} {text!r} is refused; write whole numbers separated by commas") from None
+
+
+def match_models(patterns: str) -> list[str]:
+    """Model names of a comma-separated list, in which shell patterns stand for what they match."""
+    from models import list_models
+
+    names: list[str] = []
+    for pattern in split_names(patterns):
+        names.extend(list_models(pattern) if any(sign in pattern for sign in "*?[") else [pattern])
+    return list(dict.fromkeys(names))
