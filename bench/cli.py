@@ -267,7 +267,7 @@ def check(
         print_json(rows)
     else:
         print_table("contract", rows)
-    raise typer.Exit(0 if all(row["holds"] == "yes" for row in rows) else 1)
+    raise typer.Exit(1 if any(row["holds"] == "no" for row in rows) else 0)
 
 
 @app.command()

@@ -88,7 +88,8 @@ def obstacle(spec: ModelSpec, protocol: Protocol) -> str:
         return ""
     size = protocol.data.img_size
     if size < spec.min_size or size % spec.size_multiple:
-        return f"{spec.name} takes images from {spec.min_size} px, the protocol has {size} px"
+        steps = f" in steps of {spec.size_multiple}" if spec.size_multiple > 1 else ""
+        return f"{spec.name} takes images from {spec.min_size} px{steps}, the protocol has {size} px"
     if protocol.init.kind == "imagenet" and spec.name not in protocol.init.weights:
         return f"{protocol.name} pins no public ImageNet-1k weights for {spec.name} ({spec.weights_license})"
     return ""

@@ -220,9 +220,11 @@ def import_builder(spec: ModelSpec) -> Callable[..., Any]:
     Raises:
         ModelError: If the file cannot be imported.
     """
-    module_name = f"models.{spec.file.stem}" if spec.file.parent == HERE else f"_medbench_plugin_{spec.file.stem}"
+    place = hashlib.sha256(str(spec.file).encode()).hexdigest()[:12]  # two plugins may share a file name
+    own = spec.file.parent == HERE
+    module_name = f"models.{spec.file.stem}" if own else f"_medbench_plugin_{place}_{spec.file.stem}"
     try:
-        if spec.file.parent == HERE:
+        if own:
             module = importlib.import_module(module_name)
         else:
             found = importlib.util.spec_from_file_location(module_name, spec.file)

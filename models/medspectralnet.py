@@ -15,8 +15,10 @@ Differs:  the paper leaves much open (its formulas do not state it, or its sente
             one pointwise conv makes g, i and c; `gate_width="concat"` *option* ("repeat" = a C/3 gate used twice);
           - fusion: SpectralFlow(f_b) + ContextGate(f_b); f_b enters once, inside ContextGate;
           - head: batch norm, global average pool, linear; no dropout; logits.
-Sizes:    f_b is 1x1 up to 32 px (the filter is then inert: the output does not depend on it), 2x2 up to 64 px
-          (a 7x7 depthwise kernel uses 9 of its 49 taps at each place), 3x3 at 96 px, 7x7 at 224 px.
+Sizes:    f_b is 1x1 up to 32 px (every filter is then inert: the output does not depend on it), 2x2 up to 64 px (the
+          filters of the two outer SpectralFlows are inert too: on a 2x2 map with reflected borders a filter that sums
+          to 1 keeps the mean, and only means are read after them; a 7x7 depthwise kernel uses 9 of its 49 taps at
+          each place), 3x3 at 96 px, 7x7 at 224 px.
           The paper claims 8.5 M parameters; the trunk alone has 11,176,512.
 
 Shape suffixes: B batch, C channels, H height, W width, K classes, G groups, P positions of a patch (k * k).
@@ -325,7 +327,7 @@ def medspectralnet_no_gate(
 def medspectralnet_no_flow2(
     *, num_classes: int, in_chans: int = 3, img_size: int = 224, pretrained: bool = False, **options: Any
 ) -> MedSpectralNet:
-    """Ablation: no the second SpectralFlow."""
+    """Ablation: no second SpectralFlow."""
     return MedSpectralNet(
         num_classes, in_chans, with_flow2=False, pretrained=pretrained, pretrained_tag="a1_in1k", **options
     )

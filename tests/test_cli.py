@@ -207,3 +207,45 @@ def test_report_check_names_what_differs(tmp_path: Path, monkeypatch: pytest.Mon
     assert CliRunner().invoke(cli.app, ["report"]).exit_code == 0
     assert CliRunner().invoke(cli.app, ["report", "--check"]).exit_code == 0
     assert CliRunner().invoke(cli.app, ["verify", "--scores"]).exit_code == 0
+
+
+NET = """
+from torch import nn
+from models import register_model
+
+
+@register_model(paper="none", source="a test", code_license="MIT")
+def {name}(*, num_classes, in_chans=3, img_size=64, pretrained=False):
+    return nn.Sequential(nn.AdaptiveAvgPool2d({side}), nn.Flatten(), nn.Linear(in_chans * {side} ** 2, num_classes))
+"""
+
+
+def test_a_plugin_without_a_claimed_count_passes_the_check(tmp_path: Path) -> None:
+    """What does not apply is skipped, and skipped is not failed."""
+    (tmp_path / "unclaimed_net.py").write_text(NET.format(name="unclaimed_net", side=2), encoding="utf-8")
+    result = CliRunner().invoke(cli.app, ["check", str(tmp_path / "unclaimed_net.py"), "--json"])
+    rows = json.loads(result.output)
+    assert "skipped" in {row["holds"] for row in rows}
+    assert "no" not in {row["holds"] for row in rows}
+    assert result.exit_code == 0
+
+
+def test_plugins_of_the_same_file_name_keep_their_own_code(tmp_path: Path) -> None:
+    """Two folders, one file name, two models."""
+    from models import create_model, load_plugin
+
+    for folder, name, side in (("a", "same_file_one", 1), ("b", "same_file_two", 3)):
+        (tmp_path / folder).mkdir()
+        (tmp_path / folder / "net.py").write_text(NET.format(name=name, side=side), encoding="utf-8")
+        load_plugin(tmp_path / folder / "net.py")
+    sizes = [create_model(name, num_classes=2)[-1].in_features for name in ("same_file_one", "same_file_two")]
+    assert sizes == [3, 27]
+
+
+def test_a_cell_is_text_and_not_markup() -> None:
+    """`[run]` in a table is printed."""
+    from bench import console
+
+    with console.out.capture() as captured:
+        console.print_table("t", [{"detail": "install the extra [run]"}])
+    assert "[run]" in captured.get()
