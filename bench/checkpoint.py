@@ -12,7 +12,7 @@ from typing import Any
 
 import torch
 
-from bench.records import explain_os_error
+from bench.sealed import write_atomic
 
 DIGEST_BYTES = 32
 DEFAULT_INTERVAL_SECONDS = 60.0
@@ -47,20 +47,7 @@ class Checkpoint:
         buffer = io.BytesIO()
         torch.save({"key": self.key, "saved_ns": time.time_ns(), "state": state}, buffer)
         payload = buffer.getvalue()
-        path = self.folder / f"turn{self._turn}.ckpt"
-        temporary = path.with_suffix(".tmp")
-        try:
-            self.folder.mkdir(parents=True, exist_ok=True)
-            with temporary.open("wb") as stream:
-                stream.write(hashlib.sha256(payload).digest())
-                stream.write(payload)
-                stream.flush()
-                os.fsync(stream.fileno())
-            temporary.replace(path)
-        except OSError as error:
-            with contextlib.suppress(OSError):
-                temporary.unlink()
-            raise explain_os_error(error, path) from None
+        write_atomic(self.folder / f"turn{self._turn}.ckpt", hashlib.sha256(payload).digest() + payload)
         self._turn = 1 - self._turn
         self._last_saved = time.monotonic()
 
@@ -91,7 +78,7 @@ class Checkpoint:
 
     def remove(self) -> None:
         """Delete the files: the run is recorded, or starts anew."""
-        for file in (*self.folder.glob("turn*.ckpt"), *self.folder.glob("turn*.tmp")):
+        for file in (*self.folder.glob("turn*.ckpt"), *self.folder.glob(".tmp-*")):
             with contextlib.suppress(OSError):
                 file.unlink()
         with contextlib.suppress(OSError):

@@ -164,9 +164,8 @@ def run(
     chosen = choose(planned, overwrite.value)
     out.print(_summary(planned))
     if not chosen:
-        failed = [item for item in planned if item.state == "failed"]
-        _tell_left(failed, planned)
-        raise typer.Exit(1 if failed else 0)
+        _tell_left(planned)
+        raise typer.Exit(1 if any(item.state == "failed" for item in planned) else 0)
     if ask and not typer.confirm("Go on?"):
         raise typer.Exit(0)
     how = launching.Launch(
@@ -190,14 +189,13 @@ def run(
     raise typer.Exit(1 if outcome.failed or set(outcome.skipped) - optional else 0)
 
 
-def _tell_left(failed: list[PlannedRun], planned: list[PlannedRun]) -> None:
+def _tell_left(planned: list[PlannedRun]) -> None:
     from bench.console import err
 
-    for item in failed:
-        err.print(f"failed: {item.run.run_id}: {item.reason}; --overwrite failed runs it again", markup=False)
-    for item in planned:
-        if item.state == "stale":
-            err.print(f"stale: {item.run.run_id}: {item.reason}; --overwrite stale runs it again", markup=False)
+    for item in sorted(planned, key=lambda item: item.state):
+        if item.state in ("failed", "stale"):
+            again = f"--overwrite {item.state} runs it again"
+            err.print(f"{item.state}: {item.run.run_id}: {item.reason}; {again}", markup=False)
 
 
 @app.command()
@@ -296,7 +294,7 @@ def main() -> None:
 
 
 def _explain(error: Exception) -> int:
-    from bench.errors import BenchError
+    from bench.errors import BenchError, Interrupted
     from models.catalog import ModelError
 
     if isinstance(error, (BenchError, ModelError)):
@@ -305,9 +303,9 @@ def _explain(error: Exception) -> int:
     if isinstance(error, ModuleNotFoundError):
         print(f"medbench: the package {error.name!r} is not installed; install the extra [run]", file=sys.stderr)
         return 2
-    if type(error).__name__ == "Interrupted":
+    if isinstance(error, Interrupted):
         print("medbench: interrupted; the same command goes on from the last checkpoint", file=sys.stderr)
-        return 128 + int(getattr(error, "signum", 2))
+        return 128 + error.signum
     raise error
 
 

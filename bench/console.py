@@ -6,15 +6,16 @@ import json
 import sys
 import time
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
 from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
-from bench.engines import Event
-from bench.records import Record
+if TYPE_CHECKING:
+    from bench.engines import Event
+    from bench.records import Record
 
 LOG_WIDTH = 160  # columns of tables where there is no terminal to ask
 

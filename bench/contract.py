@@ -125,7 +125,7 @@ def check_sizes(subject: Subject) -> str:
     smallest = -(-spec.min_size // step) * step
     refused = 0
     for size in sorted({smallest - 1, smallest, smallest + step - 1} - {0}):
-        claimed = size >= spec.min_size and size % step == 0
+        claimed = spec.takes(size)
         try:
             model = subject.build(img_size=size, num_classes=MANY_CLASSES)
         except ModelError as error:

@@ -18,8 +18,8 @@ from pydantic import Field
 
 from bench.errors import BenchError, RecordError
 from bench.records import model_slug
-from bench.sealed import Sealed, Strict, read_sealed, write_sealed
-from models.catalog import ModelError, fingerprint, get_spec, installed_timm
+from bench.sealed import Sealed, Strict, read_all, read_sealed, write_sealed
+from models.catalog import ModelError, get_spec, is_current
 
 Counter = Literal["thop", "ptflops", "aten"]
 COUNTERS: tuple[Counter, ...] = ("thop", "ptflops", "aten")
@@ -111,10 +111,15 @@ def expand_costs(models: Sequence[str], sizes: Sequence[int], classes: Sequence[
     return [CostCell(*cell) for cell in itertools.product(networks, sizes, classes)]
 
 
-def is_stale(record: CostRecord) -> bool:
-    """Whether the model's source changed since; where timm is not installed, its recorded version is taken."""
-    timm_version = installed_timm() or record.packages.get("timm", "")
-    return record.model_fingerprint != fingerprint(get_spec(record.model), timm_version)
+def objection(record: CostRecord, path: Path | None = None) -> str:
+    """Why a record does not count, "" if it does: it stands elsewhere, or the model's source changed since."""
+    if path is not None and CostCell(record.model, record.img_size, record.num_classes).path(path.parents[2]) != path:
+        return f"the record names {record.model}, which belongs elsewhere"
+    try:
+        current = is_current(record.model, record.model_fingerprint, record.packages.get("timm", ""))
+    except ModelError as error:
+        return str(error)
+    return "" if current else f"stale, the code of {record.model} (or timm's version) changed"
 
 
 def recorded(cell: CostCell, results: Path) -> CostRecord | None:
@@ -125,24 +130,12 @@ def recorded(cell: CostCell, results: Path) -> CostRecord | None:
             return None
     except RecordError:
         return None
-    return None if is_stale(record) else record
+    return None if objection(record) else record
 
 
 def read_costs(results: Path) -> tuple[list[CostRecord], list[str]]:
     """Every cost record that counts, and why the others were left out, one line each."""
-    records: list[CostRecord] = []
-    notes: list[str] = []
-    for path in sorted((results / "costs").glob("*/*.json")):
-        try:
-            record = read_sealed(path, CostRecord)
-            if CostCell(record.model, record.img_size, record.num_classes).path(results) != path:
-                raise RecordError(f"{path}: the record names {record.model}, which belongs elsewhere")
-            if is_stale(record):
-                raise RecordError(f"{path}: stale, the code of {record.model} (or timm's version) changed")
-            records.append(record)
-        except (RecordError, ModelError) as error:
-            notes.append(f"left out: {error}")
-    return records, notes
+    return read_all((results / "costs").glob("*/*.json"), CostRecord, objection)
 
 
 @dataclass(frozen=True)

@@ -7,7 +7,6 @@ for: it takes torch with it.
 from __future__ import annotations
 
 import functools
-import hashlib
 import importlib
 import os
 import warnings
@@ -25,7 +24,7 @@ from bench import synthetic
 from bench.datasets import flag_of
 from bench.download import DownloadError, download_file, md5_of
 from bench.errors import DataError, DataMissingError
-from bench.records import DataCard
+from bench.records import DataCard, labels_digest
 from bench.twins import TWIN_THRESHOLD, compare
 
 SPLITS = ("train", "val", "test")
@@ -288,11 +287,6 @@ def load(name: str, size: int, root: Root = None, download: bool = True) -> Arra
         return to_arrays(content, info, size, synthetic.arrays_md5(content), name)
     path = find_file(name, size, root, download)
     return to_arrays(read_npz(path), info, size, info.md5[size], str(path))
-
-
-def labels_digest(labels: NDArray[np.int64]) -> str:
-    """SHA-256 over the labels as little-endian int64."""
-    return hashlib.sha256(labels.astype("<i8").tobytes()).hexdigest()
 
 
 def measure(name: str, root: Root = None, download: bool = True) -> DataCard:

@@ -18,21 +18,13 @@ from multiprocessing.connection import Connection, wait
 from pathlib import Path
 from typing import Any
 
-from bench.errors import RecordError
+from bench.errors import Interrupted, RecordError
 from bench.records import Failure, Record, read_record, sweep_run, write_run
 from bench.runner import Hooks, RunBundle, RunRequest, failed_record, run_one
 
 GRACE_SECONDS = 60.0
 PROGRESS_SECONDS = 0.5
 BUSY_SECONDS = 1.0
-
-
-class Interrupted(Exception):
-    """The driver was told to stop; every worker has saved its checkpoint."""
-
-    def __init__(self, signum: int) -> None:
-        super().__init__(signal.Signals(signum).name)
-        self.signum = signum
 
 
 @dataclass(frozen=True)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import signal
+
 
 class BenchError(Exception):
     """Base of all errors that a user can fix; the message says what came and what would do."""
@@ -25,3 +27,11 @@ class RecordError(BenchError):
 
 class ShapeError(BenchError):
     """Arrays whose shapes disagree."""
+
+
+class Interrupted(Exception):
+    """The driver was told to stop; every worker has saved its checkpoint."""
+
+    def __init__(self, signum: int) -> None:
+        super().__init__(signal.Signals(signum).name)
+        self.signum = signum

@@ -6,13 +6,15 @@ import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Literal
 
 from bench.engines import Event, LocalEngine
 from bench.errors import BenchError, DataMissingError, RecordError
 from bench.plan import PlannedRun
 from bench.protocol import load_protocol
-from bench.records import DataCard, Failure, Record, Run, explain_os_error, read_card, real_only, write_card, write_run
+from bench.records import DataCard, Failure, Record, Run, read_card, real_only, write_card, write_run
 from bench.runner import RunRequest, failed_record
+from bench.sealed import explain_os_error
 
 
 @dataclass(frozen=True)
@@ -93,10 +95,12 @@ def _cards(planned: Sequence[PlannedRun], launch: Launch, outcome: Outcome) -> d
     return cards
 
 
-def _skip(results: Path, run: Run, reason: str, kind: str) -> None:
-    """Leave a record that says why a run is missing; a record of a finished run stays."""
-    failure = Failure.model_validate({"kind": kind, "message": reason})
-    write_run(results, failed_record(run, load_protocol(run.protocol), failure, skipped=True), None, None)
+def _skip(results: Path, item: PlannedRun, reason: str, kind: Literal["unavailable", "data"]) -> None:
+    """Leave a record that says why a run is missing; a record that says more stays."""
+    if item.state != "missing":
+        return
+    failure = Failure(kind=kind, message=reason)
+    write_run(results, failed_record(item.run, load_protocol(item.run.protocol), failure, skipped=True), None, None)
 
 
 def execute(
@@ -129,10 +133,9 @@ def execute(
         if item.obstacle:
             outcome.skipped[run] = item.obstacle
             on_skip(f"{run.run_id}: {item.obstacle}")
-            _skip(launch.results, run, item.obstacle, "unavailable")
+            _skip(launch.results, item, item.obstacle, "unavailable")
         elif run in outcome.skipped:
-            if item.state == "missing":
-                _skip(launch.results, run, f"{run.dataset} was neither on disk nor downloadable", "data")
+            _skip(launch.results, item, f"{run.dataset} was neither on disk nor downloadable", "data")
         else:
             requests.append(_request(item, cards[run.dataset], launch))
     engine = LocalEngine(

@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, partial
 from pathlib import Path
 from typing import Literal
 
 from bench.datasets import flag_of
 from bench.errors import BenchError, ProtocolError, RecordError
 from bench.protocol import Protocol, load_protocol, load_study
-from bench.records import Record, Run, read_card, read_record, read_records
-from models.catalog import ModelError, ModelSpec, fingerprint, get_spec, installed_timm
+from bench.records import DataCard, Record, Run, read_card, read_record, read_records
+from models.catalog import ModelError, ModelSpec, get_spec, is_current
 
 State = Literal["done", "missing", "stale", "failed"]
 Overwrite = Literal["never", "stale", "failed", "always"]
@@ -87,52 +87,48 @@ def obstacle(spec: ModelSpec, protocol: Protocol) -> str:
     if spec.kind != "network":
         return ""
     size = protocol.data.img_size
-    if size < spec.min_size or size % spec.size_multiple:
-        steps = f" in steps of {spec.size_multiple}" if spec.size_multiple > 1 else ""
-        return f"{spec.name} takes images from {spec.min_size} px{steps}, the protocol has {size} px"
+    if not spec.takes(size):
+        return f"{spec.name} takes images from {spec.min_size} px{spec.steps}, the protocol has {size} px"
     if protocol.init.kind == "imagenet" and spec.name not in protocol.init.weights:
         return f"{protocol.name} pins no public ImageNet-1k weights for {spec.name} ({spec.weights_license})"
     return ""
 
 
-@cache
-def _fingerprint(model: str, timm_version: str) -> str:
-    return fingerprint(get_spec(model), timm_version)
-
-
-def staleness(record: Record, results: Path) -> str:
+def staleness(record: Record, card: DataCard | None) -> str:
     """Why a record no longer counts, "" if it does: its protocol, model or data changed since.
 
     A protocol file or plugin that is not loaded here cannot be compared with; see `unchecked`.
+
+    Args:
+        record: The record.
+        card: Its data set's card, None where it was not measured.
     """
     hidden = unchecked(record)
     if "protocol" not in hidden and record.protocol_digest != load_protocol(record.protocol).digest():
         return "the protocol changed"
-    # Where timm is not installed the record's own version is all that can be compared with.
-    timm_version = installed_timm() or record.packages.get("timm", "")
-    if "model" not in hidden and record.model_fingerprint != _fingerprint(record.model, timm_version):
+    timm_version = record.packages.get("timm", "")
+    if "model" not in hidden and not is_current(record.model, record.model_fingerprint, timm_version):
         return "the model's code (or timm's version) changed"
-    card = read_card(results, record.dataset)
     if record.status == "done" and card is not None and record.labels_digest != card.labels_digest:
         return "the data changed"
     return ""
 
 
-def stand(run: Run, results: Path) -> tuple[State, str, Record | None]:
-    """How a run stands in a results folder, why, and its record where it counts for something."""
+def stand(run: Run, results: Path, card_of: Callable[[str], DataCard | None]) -> tuple[State, str]:
+    """How a run stands in a results folder, and why."""
     path = run.path(results)
     if not path.exists():
-        return "missing", "", None
+        return "missing", ""
     try:
         record = read_record(path, results)
     except RecordError as error:
-        return "failed", f"damaged record: {error}", None
+        return "failed", f"damaged record: {error}"
     if record.status == "skipped":
-        return "missing", record.failure.message if record.failure else "skipped", record
+        return "missing", record.failure.message if record.failure else "skipped"
     if record.status == "failed":
-        return "failed", f"{record.failure.kind}: {record.failure.message}" if record.failure else "failed", record
-    reason = staleness(record, results)
-    return ("stale", reason, record) if reason else ("done", "", record)
+        return "failed", f"{record.failure.kind}: {record.failure.message}" if record.failure else "failed"
+    reason = staleness(record, card_of(record.dataset))
+    return ("stale", reason) if reason else ("done", "")
 
 
 def unchecked(record: Record) -> list[str]:
@@ -152,8 +148,8 @@ def unchecked(record: Record) -> list[str]:
 class CostEstimate:
     """Seconds a run should take, from recorded runs: the same model at the same size, scaled by images x epochs."""
 
-    def __init__(self, results: Path) -> None:
-        self.results = results
+    def __init__(self, results: Path, card_of: Callable[[str], DataCard | None]) -> None:
+        self.card_of = card_of
         self.rates: dict[tuple[str, int], list[float]] = {}
         for record in read_records(results)[0]:
             size = record.resolved_protocol.get("data", {}).get("img_size")
@@ -165,7 +161,7 @@ class CostEstimate:
         if get_spec(run.model).kind != "network":
             return 1.0
         protocol = load_protocol(run.protocol)
-        card = read_card(self.results, run.dataset)
+        card = self.card_of(run.dataset)
         rates = self.rates.get((run.model, protocol.data.img_size))
         if rates is None or card is None:
             return None
@@ -177,10 +173,11 @@ class CostEstimate:
 
 def make_plan(runs: Sequence[Run], results: Path) -> list[PlannedRun]:
     """How each run stands, with an estimate for those not done."""
-    estimate = CostEstimate(results)
+    card_of = cache(partial(read_card, results))
+    estimate = CostEstimate(results, card_of)
     planned = []
     for run in runs:
-        state, reason, _ = stand(run, results)
+        state, reason = stand(run, results, card_of)
         blocked = obstacle(get_spec(run.model), load_protocol(run.protocol))
         seconds = None if state == "done" or blocked else estimate.seconds(run)
         planned.append(PlannedRun(run, state, reason or blocked, blocked, seconds))

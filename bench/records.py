@@ -7,24 +7,32 @@ any moment leaves a whole record or none.
 
 from __future__ import annotations
 
-import contextlib
-import errno
 import hashlib
 import io
 import json
-import os
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
+import numpy as np
 import pandas as pd
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+from numpy.typing import NDArray
+from pydantic import Field, ValidationError, field_validator
 
 from bench.errors import RecordError
+from bench.sealed import (
+    Sealed,
+    Strict,
+    explain_os_error,
+    explain_validation,
+    pretty,
+    read_sealed,
+    write_atomic,
+    write_sealed,
+)
 
-SCHEMA_VERSION = 1
 NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.+-]*(/[A-Za-z0-9_][A-Za-z0-9_.+-]*)?")
 SLUG = re.compile(r"[a-z0-9]+(-[a-z0-9]+)*")
 SYNTHETIC_PREFIX = "synthetic-"
@@ -70,11 +78,7 @@ def model_slug(name: str) -> str:
     return name.replace("/", "--")
 
 
-class _Strict(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
-
-
-class DataCard(_Strict):
+class DataCard(Strict):
     """What `results/data/<dataset>.json` holds: all that reports need of a data set."""
 
     schema_version: Literal[1] = 1
@@ -99,7 +103,7 @@ class DataCard(_Strict):
     twin_test_indices: list[int]
 
 
-class Failure(_Strict):
+class Failure(Strict):
     """Why a run has no scores."""
 
     kind: Literal["oom", "diverged", "data", "infra", "timeout", "unavailable", "error"]
@@ -108,10 +112,9 @@ class Failure(_Strict):
     step: int | None = None
 
 
-class Record(_Strict):
+class Record(Sealed):
     """One run's outcome; fractions in [0, 1], seconds, MiB. `results/README.md` defines each field."""
 
-    schema_version: Literal[1] = 1
     suite_version: str
     run_id: str
     model: str
@@ -143,7 +146,6 @@ class Record(_Strict):
     train_seconds: float | None = None
     images_per_second: float | None = None
     peak_memory_mib: float | None = None
-    record_digest: str = ""
 
     @field_validator("model")
     @classmethod
@@ -163,24 +165,6 @@ class Record(_Strict):
         """The run that left this record."""
         return Run(self.protocol, self.model, self.dataset, self.seed)
 
-    def computed_digest(self) -> str:
-        """SHA-256 over the canonical JSON of all fields but `record_digest`."""
-        return hashlib.sha256(canonical(self.model_dump(mode="json", exclude={"record_digest"}))).hexdigest()
-
-    def sealed(self) -> Record:
-        """A copy with its digest filled in."""
-        return self.model_copy(update={"record_digest": self.computed_digest()})
-
-
-def canonical(content: Any) -> bytes:
-    """JSON with sorted keys, no spaces, no NaN, in UTF-8: what digests are taken over."""
-    return json.dumps(content, sort_keys=True, separators=(",", ":"), allow_nan=False, ensure_ascii=False).encode()
-
-
-def pretty(content: Any) -> bytes:
-    """JSON for files: sorted keys, one key a line, a final newline."""
-    return (json.dumps(content, sort_keys=True, indent=1, allow_nan=False, ensure_ascii=False) + "\n").encode()
-
 
 def frame_bytes(frame: pd.DataFrame) -> bytes:
     """A table as parquet bytes; the same table gives the same bytes under the same pyarrow."""
@@ -199,32 +183,6 @@ def history_path(record_path: Path) -> Path:
     return record_path.with_suffix(".history.parquet")
 
 
-def explain_os_error(error: OSError, path: Path) -> RecordError:
-    """One line for a file system that does not take a file."""
-    why = {errno.ENOSPC: "the disk is full", errno.EDQUOT: "the disk quota is used up"}.get(error.errno or 0)
-    return RecordError(f"Cannot write {path}: {why or error.strerror or error}; free it or choose another --results")
-
-
-def write_atomic(path: Path, content: bytes) -> None:
-    """Write a file whole or not at all: a temporary file beside it, flushed, then renamed.
-
-    Raises:
-        RecordError: If the file system refuses.
-    """
-    temporary = path.with_name(f".tmp-{os.getpid()}-{path.name}")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with temporary.open("wb") as stream:
-            stream.write(content)
-            stream.flush()
-            os.fsync(stream.fileno())
-        temporary.replace(path)
-    except OSError as error:
-        with contextlib.suppress(OSError):
-            temporary.unlink()
-        raise explain_os_error(error, path) from None
-
-
 def write_run(results: Path, record: Record, predictions: bytes | None, history: bytes | None) -> Path:
     """Write a run's files, the JSON last; an older record of the run goes first, so none is ever mixed.
 
@@ -239,7 +197,7 @@ def write_run(results: Path, record: Record, predictions: bytes | None, history:
         write_atomic(predictions_path(path), predictions)
     if history is not None:
         write_atomic(history_path(path), history)
-    write_atomic(path, pretty(record.sealed().model_dump(mode="json")))
+    write_sealed(path, record)
     return path
 
 
@@ -276,36 +234,12 @@ def read_record(path: Path, results: Path | None = None) -> Record:
     Raises:
         RecordError: Naming the file and the reason.
     """
-    try:
-        content = json.loads(path.read_bytes())
-    except OSError as error:
-        raise RecordError(f"{path}: {error.strerror}") from None
-    except ValueError as error:
-        raise RecordError(f"{path}: no JSON ({error})") from None
-    version = content.get("schema_version") if isinstance(content, dict) else None
-    if version != SCHEMA_VERSION:
-        newer = isinstance(version, int) and version > SCHEMA_VERSION
-        hint = "; it was written by a newer suite" if newer else ""
-        raise RecordError(f"{path}: schema_version is {version!r}, this suite reads {SCHEMA_VERSION}{hint}")
-    try:
-        record = Record.model_validate(content)
-    except (ValidationError, RecordError) as error:
-        raise RecordError(f"{path}: {_first_reason(error)}") from None
-    if record.record_digest != record.computed_digest():
-        raise RecordError(f"{path}: record_digest does not fit the content; the file was changed after the run")
+    record = read_sealed(path, Record)
     if results is not None and record.run.path(results) != path:
         raise RecordError(f"{path}: the record names the run {record.run_id}, which belongs elsewhere")
     if record.run_id != record.run.run_id:
         raise RecordError(f"{path}: run_id {record.run_id!r} does not fit its names")
     return record
-
-
-def _first_reason(error: Exception) -> str:
-    if isinstance(error, ValidationError):
-        first = error.errors()[0]
-        where = ".".join(str(step) for step in first["loc"])
-        return f"{where}: {first['msg']}"
-    return str(error)
 
 
 def record_files(results: Path) -> Iterator[Path]:
@@ -338,6 +272,11 @@ def read_predictions(source: Path | bytes) -> pd.DataFrame:
         raise RecordError(f"{name}: unreadable predictions ({error})") from None
 
 
+def labels_digest(labels: NDArray[np.int64]) -> str:
+    """SHA-256 over labels as little-endian int64: what cards and records know a split by."""
+    return hashlib.sha256(labels.astype("<i8").tobytes()).hexdigest()
+
+
 def card_path(results: Path, dataset: str) -> Path:
     """Where a data set's card stands."""
     return results / "data" / f"{dataset}.json"
@@ -355,7 +294,7 @@ def read_card(results: Path, dataset: str) -> DataCard | None:
     try:
         return DataCard.model_validate_json(path.read_bytes())
     except ValidationError as error:
-        raise RecordError(f"{path}: {_first_reason(error)}") from None
+        raise RecordError(f"{path}: {explain_validation(error)}") from None
 
 
 def write_card(results: Path, card: DataCard) -> None:

@@ -7,7 +7,7 @@ import hashlib
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 import pandas as pd
@@ -16,8 +16,9 @@ from numpy.typing import NDArray
 from bench import __version__, provenance
 from bench.errors import BenchError, DataError, RecordError
 from bench.protocol import Protocol
-from bench.records import DataCard, Failure, Record, Run, Scores, canonical, frame_bytes, read_predictions
+from bench.records import DataCard, Failure, Record, Run, Scores, frame_bytes, labels_digest, read_predictions
 from bench.scoring import score_predictions, split_scores
+from bench.sealed import canonical
 from models import ModelError, create_model, fingerprint, get_spec, load_plugin
 
 if TYPE_CHECKING:
@@ -72,6 +73,7 @@ class OfficialMismatchError(Exception):
 
 def base_fields(run: Run, protocol: Protocol) -> dict[str, Any]:
     """The fields that every record of a run has, whatever became of it."""
+    commit, dirty = provenance.commit()
     return {
         "suite_version": __version__,
         "run_id": run.run_id,
@@ -83,20 +85,16 @@ def base_fields(run: Run, protocol: Protocol) -> dict[str, Any]:
         "protocol_digest": protocol.digest(),
         "resolved_protocol": protocol.model_dump(mode="json"),
         "model_fingerprint": fingerprint(get_spec(run.model)),
+        "commit": commit,
+        "dirty": dirty,
+        "packages": provenance.packages(),
     }
 
 
 def failed_record(run: Run, protocol: Protocol, failure: Failure, *, skipped: bool = False) -> Record:
     """The record of a run that has no scores, with the reason."""
-    commit, dirty = provenance.commit()
-    return Record(
-        **base_fields(run, protocol),
-        status="skipped" if skipped else "failed",
-        failure=failure,
-        commit=commit,
-        dirty=dirty,
-        packages=provenance.packages(),
-    ).sealed()
+    status: Literal["skipped", "failed"] = "skipped" if skipped else "failed"
+    return Record(**base_fields(run, protocol), status=status, failure=failure).sealed()
 
 
 def run_one(request: RunRequest, hooks: Hooks | None = None) -> RunBundle:
@@ -145,7 +143,7 @@ def _execute(request: RunRequest, hooks: Hooks) -> RunBundle:
     run, protocol, card = request.run, request.protocol, request.card
     arrays = load(run.dataset, protocol.data.source_size, root=request.data_root, download=False)
     for split, labels in arrays.labels.items():
-        if hashlib.sha256(labels.astype("<i8").tobytes()).hexdigest() != card.labels_digest[split]:
+        if labels_digest(labels) != card.labels_digest[split]:
             raise DataError(f"{run.dataset}: the {split} labels are not those of results/data/{run.dataset}.json")
     extra: dict[str, Any] = {}
     history = None
@@ -157,9 +155,9 @@ def _execute(request: RunRequest, hooks: Hooks) -> RunBundle:
 
         logits = fit_predict(run.model, arrays, run.seed)
     predictions = frame_bytes(_prediction_table(logits, arrays.labels))
-    scores = score_predictions(read_predictions(predictions), card)
-    check_official(read_predictions(predictions), card, scores)
-    commit, dirty = provenance.commit()
+    table = read_predictions(predictions)
+    scores = score_predictions(table, card)
+    check_official(table, card, scores)
     record = Record(
         **base_fields(run, protocol),
         status="done",
@@ -170,9 +168,6 @@ def _execute(request: RunRequest, hooks: Hooks) -> RunBundle:
         labels_digest=card.labels_digest,
         predictions_sha256=hashlib.sha256(predictions).hexdigest(),
         history_sha256=hashlib.sha256(history).hexdigest() if history is not None else None,
-        commit=commit,
-        dirty=dirty,
-        packages=provenance.packages(),
         device=provenance.device_name(request.device),
         num_threads=1,
         peak_memory_mib=provenance.peak_memory_mib(request.device),
@@ -212,6 +207,7 @@ def _train_and_predict(
     torch.set_num_threads(1)
     streams = Streams(run.model, run.dataset, run.seed)
     model, num_classes = build_model(run, protocol, request.card, streams)
+    weights_sha256 = check_weights(run, protocol)
     train = _to_split(images["train"], labels["train"], device)
     val = _to_split(images["val"], labels["val"], device)
     checkpoint = None
@@ -252,7 +248,7 @@ def _train_and_predict(
         "train_seconds": result.train_seconds,
         "images_per_second": result.images_per_second,
         "scan_backend": _scan_backend(model, device),
-        "weights_sha256": check_weights(run, protocol),
+        "weights_sha256": weights_sha256,
     }
     return logits, extra, frame_bytes(pd.DataFrame(result.history))
 
@@ -275,7 +271,6 @@ def build_model(run: Run, protocol: Protocol, card: DataCard, streams: Any) -> t
         img_size=protocol.data.img_size,
         pretrained=protocol.init.kind == "imagenet",
     )
-    check_weights(run, protocol)
     return model, num_classes
 
 

@@ -1,16 +1,31 @@
-"""Evidence that carries its own digest: what cost and timing records share. No torch."""
+"""Evidence on disk: written whole or not at all, strict, and carrying its own digest. No torch."""
 
 from __future__ import annotations
 
+import contextlib
+import errno
 import hashlib
 import json
+import os
+from collections.abc import Callable, Iterable
 from pathlib import Path
-from typing import Literal, Self, TypeVar
+from typing import Any, Literal, Self, TypeVar
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from bench.errors import RecordError
-from bench.records import canonical, pretty, write_atomic
+
+SCHEMA_VERSION = 1
+
+
+def canonical(content: Any) -> bytes:
+    """JSON with sorted keys, no spaces, no NaN, in UTF-8: what digests are taken over."""
+    return json.dumps(content, sort_keys=True, separators=(",", ":"), allow_nan=False, ensure_ascii=False).encode()
+
+
+def pretty(content: Any) -> bytes:
+    """JSON for files: sorted keys, one key a line, a final newline."""
+    return (json.dumps(content, sort_keys=True, indent=1, allow_nan=False, ensure_ascii=False) + "\n").encode()
 
 
 class Strict(BaseModel):
@@ -37,6 +52,40 @@ class Sealed(Strict):
 Record = TypeVar("Record", bound=Sealed)
 
 
+def explain_os_error(error: OSError, path: Path) -> RecordError:
+    """One line for a file system that does not take a file."""
+    why = {errno.ENOSPC: "the disk is full", errno.EDQUOT: "the disk quota is used up"}.get(error.errno or 0)
+    return RecordError(f"Cannot write {path}: {why or error.strerror or error}; free it or choose another --results")
+
+
+def explain_validation(error: Exception) -> str:
+    """The first reason of a refusal: `seed: Input should be ...`."""
+    if isinstance(error, ValidationError):
+        first = error.errors()[0]
+        return f"{'.'.join(str(step) for step in first['loc'])}: {first['msg']}"
+    return str(error)
+
+
+def write_atomic(path: Path, content: bytes) -> None:
+    """Write a file whole or not at all: a temporary file beside it, flushed, then renamed.
+
+    Raises:
+        RecordError: If the file system refuses.
+    """
+    temporary = path.with_name(f".tmp-{os.getpid()}-{path.name}")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with temporary.open("wb") as stream:
+            stream.write(content)
+            stream.flush()
+            os.fsync(stream.fileno())
+        temporary.replace(path)
+    except OSError as error:
+        with contextlib.suppress(OSError):
+            temporary.unlink()
+        raise explain_os_error(error, path) from None
+
+
 def write_sealed(path: Path, record: Sealed) -> None:
     """Seal a record and write it whole.
 
@@ -53,14 +102,46 @@ def read_sealed(path: Path, kind: type[Record]) -> Record:
         RecordError: Naming the file and the reason.
     """
     try:
-        record = kind.model_validate(json.loads(path.read_bytes()))
+        content = json.loads(path.read_bytes())
     except OSError as error:
         raise RecordError(f"{path}: {error.strerror}") from None
-    except ValidationError as error:
-        first = error.errors()[0]
-        raise RecordError(f"{path}: {'.'.join(str(step) for step in first['loc'])}: {first['msg']}") from None
     except ValueError as error:
         raise RecordError(f"{path}: no JSON ({error})") from None
+    version = content.get("schema_version") if isinstance(content, dict) else None
+    if version != SCHEMA_VERSION:
+        newer = isinstance(version, int) and version > SCHEMA_VERSION
+        hint = "; it was written by a newer suite" if newer else ""
+        raise RecordError(f"{path}: schema_version is {version!r}, this suite reads {SCHEMA_VERSION}{hint}")
+    try:
+        record = kind.model_validate(content)
+    except (ValidationError, RecordError) as error:
+        raise RecordError(f"{path}: {explain_validation(error)}") from None
     if record.record_digest != record.computed_digest():
         raise RecordError(f"{path}: record_digest does not fit the content; the file was changed after it was measured")
     return record
+
+
+def read_all(
+    paths: Iterable[Path], kind: type[Record], objection: Callable[[Record, Path], str]
+) -> tuple[list[Record], list[str]]:
+    """Every record that counts, and why the others were left out, one line each.
+
+    Args:
+        paths: The files.
+        kind: What they hold.
+        objection: Why a readable record does not count, "" if it does.
+    """
+    records: list[Record] = []
+    notes: list[str] = []
+    for path in sorted(paths):
+        try:
+            record = read_sealed(path, kind)
+        except RecordError as error:
+            notes.append(f"left out: {error}")
+            continue
+        reason = objection(record, path)
+        if reason:
+            notes.append(f"left out: {path}: {reason}")
+        else:
+            records.append(record)
+    return records, notes

@@ -17,10 +17,10 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field
 
-from bench.errors import BenchError, RecordError
+from bench.errors import BenchError
 from bench.records import model_slug
-from bench.sealed import Sealed, Strict, read_sealed
-from models.catalog import ModelError, fingerprint, get_spec, installed_timm
+from bench.sealed import Sealed, Strict, read_all
+from models.catalog import ModelError, is_current
 
 Mode = Literal["inference", "training"]
 Precision = Literal["fp32", "tf32", "bf16", "fp16"]
@@ -231,21 +231,17 @@ def timing_path(results: Path, device: str, model: str) -> Path:
     return results / "timings" / slug / f"{model_slug(model)}.json"
 
 
+def objection(record: TimingRecord, path: Path) -> str:
+    """Why a record does not count, "" if it does: it stands elsewhere, or the model's source changed since."""
+    if timing_path(path.parents[2], record.device, record.model) != path:
+        return f"the record names {record.model} on {record.device}, which belongs elsewhere"
+    try:
+        current = is_current(record.model, record.model_fingerprint, record.packages.get("timm", ""))
+    except ModelError as error:
+        return str(error)
+    return "" if current else f"stale, the code of {record.model} (or timm's version) changed"
+
+
 def read_timings(results: Path) -> tuple[list[TimingRecord], list[str]]:
     """Every timing record that counts, and why the others were left out, one line each."""
-    records: list[TimingRecord] = []
-    notes: list[str] = []
-    for path in sorted((results / "timings").glob("*/*.json")):
-        try:
-            record = read_sealed(path, TimingRecord)
-            if timing_path(results, record.device, record.model) != path:
-                raise RecordError(
-                    f"{path}: the record names {record.model} on {record.device}, which belongs elsewhere"
-                )
-            timm_version = installed_timm() or record.packages.get("timm", "")
-            if record.model_fingerprint != fingerprint(get_spec(record.model), timm_version):
-                raise RecordError(f"{path}: stale, the code of {record.model} (or timm's version) changed")
-            records.append(record)
-        except (RecordError, ModelError) as error:
-            notes.append(f"left out: {error}")
-    return records, notes
+    return read_all((results / "timings").glob("*/*.json"), TimingRecord, objection)

@@ -91,7 +91,7 @@ def announcement(plan: TimingPlan, *, overwrite: bool = False) -> str:
 def obstacle(spec: ModelSpec, settings: Sequence[Setting]) -> str:
     """Why a model cannot be timed in these settings, "" if it can."""
     sizes = {setting.img_size for setting in settings}
-    bad = [size for size in sizes if size < spec.min_size or size % spec.size_multiple]
+    bad = [size for size in sizes if not spec.takes(size)]
     return f"{spec.name} cannot take {bad[0]} px images" if bad else ""
 
 

@@ -10,6 +10,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from bench.errors import BenchError, RecordError
 from bench.plan import staleness
 from bench.records import (
@@ -17,6 +19,7 @@ from bench.records import (
     Record,
     Scores,
     history_path,
+    labels_digest,
     predictions_path,
     read_card,
     read_predictions,
@@ -88,11 +91,11 @@ def verify(results: Path, *, scores: bool = False) -> Findings:
                 cards[record.dataset] = None
         path = record.run.path(results)
         findings.problems.extend(f"{path}: {problem}" for problem in _check(record, path, results))
-        reason = staleness(record, results)
-        if reason and record.status == "done":
-            findings.stale.append(f"{record.run_id}: {reason}")
         if record.status == "done":
             card = cards[record.dataset]
+            reason = staleness(record, card)
+            if reason:
+                findings.stale.append(f"{record.run_id}: {reason}")
             findings.problems.extend(f"{path}: {problem}" for problem in _check_files(record, path, card, scores))
             findings.rescored += scores
     findings.problems.extend(_orphans(results))
@@ -144,8 +147,8 @@ def _check_scores(record: Record, file: Path, card: DataCard) -> Iterator[str]:
     try:
         table = read_predictions(file)
         for split in ("val", "test"):
-            labels = table.loc[table["split"] == split, "label"].to_numpy("<i8")
-            if hashlib.sha256(labels.tobytes()).hexdigest() != card.labels_digest[split]:
+            labels = table.loc[table["split"] == split, "label"].to_numpy(np.int64)
+            if labels_digest(labels) != card.labels_digest[split]:
                 yield f"the {split} labels beside the predictions are not the data set's"
                 return
         again = score_predictions(table, card)

@@ -59,9 +59,8 @@ def create_model(
     spec = get_spec(name)
     if spec.kind != "network":
         raise ModelError(f"{name!r} is fitted, not trained: it has no network to build")
-    if img_size < spec.min_size or img_size % spec.size_multiple:
-        step = f" in steps of {spec.size_multiple}" if spec.size_multiple > 1 else ""
-        raise ModelError(f"{name} cannot take {img_size} px images; it takes {spec.min_size} px and more{step}")
+    if not spec.takes(img_size):
+        raise ModelError(f"{name} cannot take {img_size} px images; it takes {spec.min_size} px and more{spec.steps}")
     if pretrained and not spec.pretrained_tag:
         raise ModelError(f"{name} has no public ImageNet-1k weights ({spec.weights_license}); use pretrained=False")
     arguments = {**spec.options, **model_kwargs}

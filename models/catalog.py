@@ -18,6 +18,7 @@ import sys
 import tomllib
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, fields
+from functools import cache
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -73,6 +74,15 @@ class ModelSpec:
     timm_name: str = ""
     kind: str = "network"
     options: Mapping[str, Any] = field(default_factory=dict)
+
+    def takes(self, img_size: int) -> bool:
+        """Whether the model claims to take images of this height and width."""
+        return img_size >= self.min_size and img_size % self.size_multiple == 0
+
+    @property
+    def steps(self) -> str:
+        """` in steps of 32` for a model that takes multiples alone, else "": for messages."""
+        return f" in steps of {self.size_multiple}" if self.size_multiple > 1 else ""
 
 
 METADATA = tuple(f.name for f in fields(ModelSpec) if f.name not in ("name", "file", "function", "timm_name"))
@@ -273,6 +283,18 @@ def _imported_siblings(tree: ast.Module) -> list[Path]:
     return [HERE / f"{name}.py" for name in sorted(names - {"catalog"}) if (HERE / f"{name}.py").exists()]
 
 
+@cache
+def _read_code(text: str) -> tuple[bytes, list[Path], bool]:
+    """A file's canonical syntax tree, the model files that it imports, whether it uses timm; by text, parsed once."""
+    tree = ast.parse(text)
+    imports_timm = any(
+        (isinstance(node, ast.ImportFrom) and (node.module or "").split(".")[0] == "timm")
+        or (isinstance(node, ast.Import) and any(alias.name.split(".")[0] == "timm" for alias in node.names))
+        for node in ast.walk(tree)
+    )
+    return repr(_canonical(tree)).encode(), _imported_siblings(tree), imports_timm
+
+
 def fingerprint(spec: ModelSpec, timm_version: str | None = None) -> str:
     """Digest of the code that decides a model's numbers; no torch needed.
 
@@ -294,14 +316,10 @@ def fingerprint(spec: ModelSpec, timm_version: str | None = None) -> str:
         if path in seen:
             continue
         seen.add(path)
-        tree = ast.parse(path.read_text(encoding="utf-8"))
-        uses_timm = uses_timm or any(
-            (isinstance(node, ast.ImportFrom) and (node.module or "").split(".")[0] == "timm")
-            or (isinstance(node, ast.Import) and any(alias.name.split(".")[0] == "timm" for alias in node.names))
-            for node in ast.walk(tree)
-        )
-        digest.update(repr(_canonical(tree)).encode())
-        pending.extend(_imported_siblings(tree))
+        code, siblings, imports_timm = _read_code(path.read_text(encoding="utf-8"))
+        uses_timm = uses_timm or imports_timm
+        digest.update(code)
+        pending.extend(siblings)
     chosen = (spec.function, spec.timm_name, sorted(spec.options.items()))
     digest.update(repr(chosen).encode())
     if uses_timm:
@@ -309,6 +327,21 @@ def fingerprint(spec: ModelSpec, timm_version: str | None = None) -> str:
     return digest.hexdigest()
 
 
+def is_current(name: str, recorded: str, recorded_timm: str) -> bool:
+    """Whether a recorded fingerprint is that of the model's code today.
+
+    Args:
+        name: A registered model.
+        recorded: The fingerprint that a record holds.
+        recorded_timm: timm's version by the record: what can be compared with where timm is not installed.
+
+    Raises:
+        ModelError: If no such model is registered.
+    """
+    return recorded == fingerprint(get_spec(name), installed_timm() or recorded_timm)
+
+
+@cache
 def installed_timm() -> str:
     """The version of timm, "" where it is not installed."""
     try:

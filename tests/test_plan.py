@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -9,7 +10,7 @@ import pytest
 from bench.errors import BenchError
 from bench.plan import CostEstimate, choose, expand, expand_study, make_plan, obstacle, parse_seeds
 from bench.protocol import load_protocol
-from bench.records import Run, predictions_path
+from bench.records import Run, predictions_path, read_card
 from models import ModelError, get_spec
 from tests.making import make_record, make_run
 
@@ -101,7 +102,7 @@ def test_an_estimate_scales_recorded_runs(tmp_path: Path) -> None:
     """30 training images (cut to none) and a third of 12 val images, two epochs, at 10 images/s."""
     run = Run("smoke", "resnet18_28", "breastmnist", 0)
     make_run(tmp_path, run, images_per_second=10.0)
-    estimate = CostEstimate(tmp_path)
+    estimate = CostEstimate(tmp_path, partial(read_card, tmp_path))
     assert estimate.seconds(Run("smoke", "resnet18_28", "breastmnist", 1)) == pytest.approx(2 * (30 + 4) / 10)
     assert estimate.seconds(Run("smoke", "medspectralnet", "breastmnist", 1)) is None
 

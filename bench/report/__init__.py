@@ -6,10 +6,10 @@ from pathlib import Path
 
 from bench.costs import read_costs
 from bench.errors import RecordError
-from bench.records import write_atomic
 from bench.report.cost_tables import cost_rows, timing_rows
 from bench.report.evidence import Evidence, first_line, gather
 from bench.report.tables import STAMP, csv_bytes, run_rows, score_rows, table3_markdown, table3_rows
+from bench.sealed import write_atomic
 from bench.timing import read_timings
 
 
@@ -24,7 +24,7 @@ def render(results: Path) -> tuple[dict[str, bytes], dict[str, bytes], list[str]
     evidence = gather(results)
     tables = _tidy(evidence, synthetic=False) | _measured(results, evidence.notes)
     reports = _reports(evidence, synthetic=False)
-    if evidence.synthetic():
+    if evidence.finished(synthetic=True):
         tables |= _tidy(evidence, synthetic=True)
         reports |= _reports(evidence, synthetic=True)
     return tables, reports, evidence.notes
@@ -32,7 +32,7 @@ def render(results: Path) -> tuple[dict[str, bytes], dict[str, bytes], list[str]
 
 def _tidy(evidence: Evidence, *, synthetic: bool) -> dict[str, bytes]:
     prefix = f"{STAMP}_" if synthetic else ""
-    records = evidence.synthetic() if synthetic else evidence.real()
+    records = evidence.finished(synthetic=synthetic)
     every = records + [record for record in evidence.unfinished if record.synthetic == synthetic]
     every.sort(key=lambda record: record.run)
     return {
@@ -56,7 +56,7 @@ def _measured(results: Path, notes: list[str]) -> dict[str, bytes]:
 
 def _reports(evidence: Evidence, *, synthetic: bool) -> dict[str, bytes]:
     prefix = f"{STAMP}_" if synthetic else ""
-    records = evidence.synthetic() if synthetic else evidence.real()
+    records = evidence.finished(synthetic=synthetic)
     head = f"# {STAMP + ' | ' if synthetic else ''}{first_line(records)}\n".encode()
     return {
         f"{prefix}table3.md": table3_markdown(evidence, synthetic=synthetic),
@@ -70,28 +70,13 @@ def build(results: Path, reports: Path) -> tuple[list[Path], list[str]]:
     Raises:
         RecordError: If a folder is missing or refuses.
     """
-    tables, pages, notes = render(results)
-    written = []
-    for folder, files in ((results / "tables", tables), (reports, pages)):
-        for name, content in files.items():
-            path = folder / name
-            if not path.exists() or path.read_bytes() != content:
-                write_atomic(path, content)
-            written.append(path)
-        for stray in _strays(folder, files):
-            stray.unlink()
-    return written, notes
-
-
-def _strays(folder: Path, files: dict[str, bytes]) -> list[Path]:
-    """Files of a folder that a report wrote once and that the records do not give; other people's stay."""
-    found = [path for path in sorted(folder.rglob("*")) if path.is_file()] if folder.is_dir() else []
-    return [path for path in found if str(path.relative_to(folder)) not in files and _is_generated(path)]
-
-
-def _is_generated(path: Path) -> bool:
-    with path.open("rb") as stream:
-        return path.parent.name == "tables" or b"medbench report" in stream.readline(400)
+    files, strays, notes = _targets(results, reports)
+    for path, content in files.items():
+        if not path.exists() or path.read_bytes() != content:
+            write_atomic(path, content)
+    for stray in strays:
+        stray.unlink()
+    return list(files), notes
 
 
 def compare(results: Path, reports: Path) -> list[str]:
@@ -100,14 +85,29 @@ def compare(results: Path, reports: Path) -> list[str]:
     Raises:
         RecordError: If the results folder is not there.
     """
-    tables, pages, _ = render(results)
+    files, strays, _ = _targets(results, reports)
     wrong = []
-    for folder, files in ((results / "tables", tables), (reports, pages)):
-        for name, content in files.items():
-            path = folder / name
-            if not path.exists():
-                wrong.append(f"{path}: missing; medbench report writes it")
-            elif path.read_bytes() != content:
-                wrong.append(f"{path}: is not what the records give; medbench report rewrites it")
-        wrong.extend(f"{path}: no record gives this file" for path in _strays(folder, files))
-    return wrong
+    for path, content in files.items():
+        if not path.exists():
+            wrong.append(f"{path}: missing; medbench report writes it")
+        elif path.read_bytes() != content:
+            wrong.append(f"{path}: is not what the records give; medbench report rewrites it")
+    return wrong + [f"{path}: no record gives this file" for path in strays]
+
+
+def _targets(results: Path, reports: Path) -> tuple[dict[Path, bytes], list[Path], list[str]]:
+    """What each generated file must hold, files that a report wrote once and no record gives, and the notes."""
+    tables, pages, notes = render(results)
+    files: dict[Path, bytes] = {}
+    strays: list[Path] = []
+    for folder, contents in ((results / "tables", tables), (reports, pages)):
+        files |= {folder / name: content for name, content in contents.items()}
+        found = sorted(folder.rglob("*")) if folder.is_dir() else []
+        strays += [path for path in found if path.is_file() and path not in files and _is_generated(path)]
+    return files, strays, notes
+
+
+def _is_generated(path: Path) -> bool:
+    """Whether a report wrote a file; other people's stay."""
+    with path.open("rb") as stream:
+        return path.parent.name == "tables" or b"medbench report" in stream.readline(400)

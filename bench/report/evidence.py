@@ -29,13 +29,9 @@ class Evidence:
     cards: dict[str, DataCard] = field(default_factory=dict)
     notes: list[str] = field(default_factory=list)
 
-    def real(self) -> list[Record]:
-        """Finished runs on real data."""
-        return [record for record in self.records if not record.synthetic]
-
-    def synthetic(self) -> list[Record]:
-        """Finished runs on data made here."""
-        return [record for record in self.records if record.synthetic]
+    def finished(self, *, synthetic: bool) -> list[Record]:
+        """Finished runs on data made here, or on real data."""
+        return [record for record in self.records if record.synthetic == synthetic]
 
 
 def gather(results: Path) -> Evidence:
@@ -43,23 +39,23 @@ def gather(results: Path) -> Evidence:
     evidence = Evidence(results)
     records, problems = read_records(results)
     evidence.notes.extend(f"left out: {problem}" for problem in problems)
-    for record in records:
-        if record.status != "done":
-            evidence.unfinished.append(record)
-            continue
-        reason = staleness(record, results)
-        if reason:
-            evidence.notes.append(f"left out as stale: {record.run_id}: {reason}")
-        else:
-            evidence.records.append(record)
-        hidden = unchecked(record)
-        if hidden and not reason:
-            which = f"{record.run_id}: its {' and '.join(hidden)} (a file of your own?) is not loaded here"
-            evidence.notes.append(f"not checked for staleness: {which}")
     for dataset in sorted({record.dataset for record in records}):
         card = read_card(results, dataset)
         if card is not None:
             evidence.cards[dataset] = card
+    for record in records:
+        if record.status != "done":
+            evidence.unfinished.append(record)
+            continue
+        reason = staleness(record, evidence.cards.get(record.dataset))
+        if reason:
+            evidence.notes.append(f"left out as stale: {record.run_id}: {reason}")
+            continue
+        evidence.records.append(record)
+        hidden = unchecked(record)
+        if hidden:
+            which = f"{record.run_id}: its {' and '.join(hidden)} (a file of your own?) is not loaded here"
+            evidence.notes.append(f"not checked for staleness: {which}")
     return evidence
 
 

@@ -135,7 +135,7 @@ def table3_markdown(evidence: Evidence, *, synthetic: bool) -> bytes:
 
     Synthetic records get a table of their own, stamped, over the synthetic stand-ins alone.
     """
-    records = evidence.synthetic() if synthetic else evidence.real()
+    records = evidence.finished(synthetic=synthetic)
     datasets = [SYNTHETIC_PREFIX + flag if synthetic else flag for flag in PAPER_DATASETS]
     datasets += sorted({record.dataset for record in records} - set(datasets))
     title = (
