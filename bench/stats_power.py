@@ -1,0 +1,95 @@
+"""What a test set can show, and what a printed score can be: numbers in, numbers out. No files, no torch."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from fractions import Fraction
+
+from scipy import special
+
+from bench.stats import LEVEL, StatsError, critical, wilson
+
+POWER = 0.8
+CORRELATION = 0.5  # assumed between two models on the same images; uncorrelated ones differ sqrt(2) times as much
+MAX_RUNS = 5
+
+
+def accuracy_half_width(reference: float, num_images: int) -> float:
+    """Half of Wilson's 95 % interval of an accuracy."""
+    low, high = wilson(reference, num_images)
+    return (high - low) / 2
+
+
+def accuracy_error(reference: float, num_images: int) -> float:
+    """Standard error of an accuracy: binomial."""
+    return math.sqrt(reference * (1 - reference) / num_images)
+
+
+def auc_error(reference: float, class_counts: Sequence[int], task: str) -> float:
+    """Standard error of an AUC by Hanley and McNeil (1982).
+
+    Args:
+        reference: The AUC of every class against the rest.
+        class_counts: Test images of each class, all at least 1.
+        task: `binary-class` has one area; else the error of a mean over classes taken as independent, which makes it
+            a lower bound where their areas move together.
+
+    Raises:
+        StatsError: If a class has no image.
+    """
+    total = sum(class_counts)
+    if min(class_counts) < 1 or len(class_counts) < 2:
+        raise StatsError(f"classes of {list(class_counts)} images have no AUC; each needs at least one, and a rest")
+    counts = class_counts[-1:] if task == "binary-class" else class_counts
+    variances = [_hanley_mcneil(reference, count, total - count) for count in counts]
+    return math.sqrt(math.fsum(variances)) / len(counts)
+
+
+def _hanley_mcneil(area: float, positives: int, negatives: int) -> float:
+    two_positives = area / (2 - area) - area**2
+    two_negatives = 2 * area**2 / (1 + area) - area**2
+    rest = (positives - 1) * two_positives + (negatives - 1) * two_negatives
+    return (area * (1 - area) + rest) / (positives * negatives)
+
+
+def smallest_difference(error: float) -> float:
+    """The difference that a paired test finds at two-sided 5 % with a power of 80 %.
+
+    Both models have the standard error `error` and correlate by `CORRELATION` over the images; seeds come on top.
+    """
+    bound = critical(math.inf, 1 - LEVEL) + float(special.ndtri(POWER))
+    return bound * error * math.sqrt(2 * (1 - CORRELATION))
+
+
+def design_effect(num_images: int, num_scans: int, intraclass: float) -> float:
+    """How much larger a variance is where images come in scans: 1 + (images a scan - 1) x intraclass correlation."""
+    return 1 + (num_images / num_scans - 1) * intraclass
+
+
+def reachable(value: float, decimals: int, num_images: int, runs: int) -> bool:
+    """Whether a printed accuracy can be the rounded mean of `runs` runs on `num_images` images.
+
+    A mean is a whole count over runs x images. Halves may have been rounded either way. Exact, in fractions.
+
+    Args:
+        value: As printed, a fraction.
+        decimals: Digits printed after the point, of the fraction (3 for 86.5 %).
+        num_images: Test images.
+        runs: How many runs were averaged.
+
+    Raises:
+        StatsError: If the value has more digits than `decimals`, or is no fraction.
+    """
+    printed, unit = Fraction(repr(float(value))), Fraction(1, 10**decimals)
+    if (printed / unit).denominator != 1 or not 0 <= printed <= 1 or num_images < 1 or runs < 1:
+        given = f"{value} with {decimals} decimals on {num_images} images in {runs} runs"
+        raise StatsError(f"{given} is no printed accuracy; a fraction with no more digits than that would be")
+    total = num_images * runs
+    lowest = max(0, math.ceil((printed - unit / 2) * total))
+    return lowest <= min(total, math.floor((printed + unit / 2) * total))
+
+
+def reachable_runs(value: float, decimals: int, num_images: int) -> list[int]:
+    """Which numbers of averaged runs, 1 to `MAX_RUNS`, can give a printed accuracy."""
+    return [runs for runs in range(1, MAX_RUNS + 1) if reachable(value, decimals, num_images, runs)]
