@@ -1,0 +1,63 @@
+"""What `results/ANALYSIS_PLAN.md` fixes, as the code reads it; a test holds the two together."""
+
+from __future__ import annotations
+
+from bench.datasets import PAPER_DATASETS
+from bench.records import SYNTHETIC_PREFIX
+from models.catalog import ModelError, get_spec
+
+VERSION = 1  # of the analysis code; a new one makes every cached result void
+OURS = "medspectralnet"
+MARGIN = 0.02  # of equivalence, a fraction, of AUC and of accuracy
+REFERENCE = 0.9  # score around which a test set's resolution is told
+INTRACLASS = 0.05  # assumed between slices of a scan, for the design-effect rows alone
+NUM_TEST_SCANS = {"organcmnist": 70, "organsmnist": 70}  # about; MedMNIST publishes no scan ids
+
+FITTED = ("floor/prior", "floor/knn1", "sklearn/logistic", "sklearn/hist_gradient_boosting")
+TABLE_3 = ("resnet18", "resnet50", "medvit_t", "swin_t", "convnext_t", "medmamba_t")
+LIGHT = (
+    "mobilevitv2_100",
+    "nest_t",
+    "mobilenetv4_s",
+    "fastvit_t8",
+    "edgenext_s",
+    "efficientformerv2_s0",
+    "mambaout_t",
+)
+# Protocol -> baselines that MedSpectralNet is compared with: with the six sets of the paper, one family a protocol.
+FAMILIES = {
+    "lite-96": (*FITTED, *TABLE_3, *LIGHT),
+    "paper-224-scratch": (*FITTED, *TABLE_3),
+    "paper-224-imagenet": (*FITTED, *TABLE_3),
+}
+DEMO_BASELINES = ("floor/prior", "floor/knn1", *TABLE_3)  # the demo's, for runs on data made here
+
+
+def baselines(protocol: str, *, synthetic: bool) -> tuple[str, ...]:
+    """The primary baselines of a protocol; runs on data made here have a family everywhere, and prove nothing."""
+    return FAMILIES.get(protocol, DEMO_BASELINES if synthetic else ())
+
+
+def family_size(protocol: str, *, synthetic: bool) -> int:
+    """How many primary comparisons are planned under a protocol, made or not."""
+    return len(baselines(protocol, synthetic=synthetic)) * len(PAPER_DATASETS)
+
+
+def is_primary(protocol: str, dataset: str, model: str, baseline: str) -> bool:
+    """Whether the AUC difference of two models on the official test belongs to the primary family."""
+    synthetic = dataset.startswith(SYNTHETIC_PREFIX)
+    of_the_six = dataset.removeprefix(SYNTHETIC_PREFIX) in PAPER_DATASETS
+    return model == OURS and of_the_six and baseline in baselines(protocol, synthetic=synthetic)
+
+
+def is_fitted(model: str) -> bool:
+    """Whether a model comes out the same for every seed: floors and scikit-learn."""
+    try:
+        return get_spec(model).kind != "network"
+    except ModelError:
+        return False
+
+
+def comparison_order(model: str) -> tuple[bool, bool, bool, str]:
+    """MedSpectralNet, its variants, other networks, what is fitted: of a pair, the earlier is `model`."""
+    return is_fitted(model), model != OURS, not model.startswith(OURS), model
