@@ -5,27 +5,13 @@ from __future__ import annotations
 import sys
 from enum import StrEnum
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated
 
 import typer
 
 from bench.measure import measure_app
-from bench.options import (
-    Datasets,
-    Json,
-    Models,
-    Plugins,
-    Protocols,
-    Results,
-    Seeds,
-    StudyName,
-    match_models,
-    split_names,
-)
-
-if TYPE_CHECKING:
-    from bench.plan import PlannedRun
-    from bench.records import Run
+from bench.options import Json, Plugins, Results
+from bench.running import merge, plan, run
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -34,6 +20,9 @@ app = typer.Typer(
     help="Is MedSpectralNet better than the models it was compared with? Plan, run, verify, report.",
 )
 app.add_typer(measure_app, name="measure")
+app.command("plan")(plan)
+app.command("run")(run)
+app.command("merge")(merge)
 
 
 class Listing(StrEnum):
@@ -43,60 +32,6 @@ class Listing(StrEnum):
     datasets = "datasets"
     protocols = "protocols"
     studies = "studies"
-
-
-class OverwriteChoice(StrEnum):
-    """Which recorded runs are done again; the values are `bench.plan.Overwrite`'s."""
-
-    never = "never"
-    stale = "stale"
-    failed = "failed"
-    always = "always"
-
-
-def _select(study: str, protocol: str, models: str, datasets: str, seeds: str, plugins: list[Path]) -> list[Run]:
-    from bench.errors import BenchError
-    from bench.plan import expand, expand_study, parse_seeds
-    from models import load_plugin
-
-    for plugin in plugins:
-        load_plugin(plugin)
-    if study:
-        if protocol or models or datasets:
-            raise BenchError("--study names its own protocols, models and data sets; leave the other selectors out")
-        return expand_study(study)
-    given = {"--protocol": protocol, "--models": models, "--datasets": datasets}
-    missing = [name for name, value in given.items() if not value]
-    if missing:
-        raise BenchError(f"Nothing is selected: give --study, or {', '.join(missing)} too")
-    return expand(split_names(protocol), match_models(models), split_names(datasets), parse_seeds(seeds))
-
-
-def _rows(planned: list[PlannedRun]) -> list[dict[str, Any]]:
-    return [
-        {
-            "run": item.run.run_id,
-            "state": item.state,
-            "estimate_s": None if item.estimated_seconds is None else round(item.estimated_seconds),
-            "reason": item.reason,
-        }
-        for item in planned
-    ]
-
-
-def _summary(planned: list[PlannedRun]) -> str:
-    from bench.console import duration
-
-    counts = {state: sum(item.state == state for item in planned) for state in ("done", "missing", "stale", "failed")}
-    todo = [item for item in planned if item.state != "done" and not item.obstacle]
-    known = [item.estimated_seconds for item in todo if item.estimated_seconds is not None]
-    text = ", ".join(f"{number} {state}" for state, number in counts.items())
-    line = f"{len(planned)} runs: {text}"
-    if todo:
-        line += f". Estimate for what is not done: {duration(sum(known))} on one core (from recorded runs)"
-        if len(known) < len(todo):
-            line += f", and {len(todo) - len(known)} runs without a recorded run to go by"
-    return line + "."
 
 
 @app.command("list")
@@ -113,89 +48,6 @@ def list_(what: Listing, pattern: str = "*", plugin: Plugins = [], as_json: Json
         print_json(rows)
     else:
         print_table(what.value, rows)
-
-
-@app.command()
-def plan(
-    study: StudyName = "",
-    protocol: Protocols = "",
-    models: Models = "",
-    datasets: Datasets = "",
-    seeds: Seeds = "0",
-    results: Results = Path("results"),
-    plugin: Plugins = [],  # noqa: B006
-    as_json: Json = False,
-) -> None:
-    """Show which runs a selection means: done, missing, stale, failed, and what they should cost."""
-    from bench.console import out, print_json, print_table
-    from bench.plan import make_plan
-
-    planned = make_plan(_select(study, protocol, models, datasets, seeds, plugin), results)
-    if as_json:
-        print_json(_rows(planned))
-        return
-    print_table("plan", _rows(planned))
-    out.print(_summary(planned))
-
-
-@app.command()
-def run(
-    study: StudyName = "",
-    protocol: Protocols = "",
-    models: Models = "",
-    datasets: Datasets = "",
-    seeds: Seeds = "0",
-    results: Results = Path("results"),
-    overwrite: OverwriteChoice = OverwriteChoice.never,
-    jobs: Annotated[int, typer.Option(min=1, help="Runs at once, each in a process of its own on one thread.")] = 1,
-    device: Annotated[str, typer.Option(help="cpu, cuda, cuda:1, or auto.")] = "auto",
-    timeout: Annotated[float | None, typer.Option(help="Seconds after which a run is killed and fails.")] = None,
-    data_root: Annotated[str | None, typer.Option(help="Folder of the npz files instead of $MEDMNIST_ROOT.")] = None,
-    plugin: Plugins = [],  # noqa: B006
-    ask: Annotated[bool, typer.Option("--ask", help="Print the estimate and ask before running.")] = False,
-) -> None:
-    """Run what is missing in a selection; exit code 1 if a run failed or was skipped."""
-    from bench import launch as launching
-    from bench.console import err, out, progress_for
-    from bench.plan import choose, make_plan, optional_runs
-
-    optional = optional_runs(study) if study else set()
-    planned = make_plan(_select(study, protocol, models, datasets, seeds, plugin), results)
-    chosen = choose(planned, overwrite.value)
-    out.print(_summary(planned))
-    if not chosen:
-        _tell_left(planned)
-        raise typer.Exit(1 if any(item.state == "failed" for item in planned) else 0)
-    if ask and not typer.confirm("Go on?"):
-        raise typer.Exit(0)
-    how = launching.Launch(
-        results=results,
-        device=launching.choose_device(device),
-        jobs=jobs,
-        timeout=timeout,
-        data_root=data_root,
-        plugins=tuple(str(path.resolve()) for path in plugin),
-        overwrite=overwrite is not OverwriteChoice.never,
-    )
-    with progress_for(len(chosen)) as progress:
-        outcome = launching.execute(
-            chosen, how, on_event=progress, on_skip=lambda line: err.print(f"skipped: {line}", markup=False)
-        )
-    done = sum(record.status == "done" for record in outcome.records)
-    out.print(f"{done} done, {len(outcome.failed)} failed, {len(outcome.skipped)} skipped.")
-    for record in outcome.failed:
-        reason = record.failure.message if record.failure else ""
-        err.print(f"failed: {record.run_id}: {reason}", markup=False)
-    raise typer.Exit(1 if outcome.failed or set(outcome.skipped) - optional else 0)
-
-
-def _tell_left(planned: list[PlannedRun]) -> None:
-    from bench.console import err
-
-    for item in sorted(planned, key=lambda item: item.state):
-        if item.state in ("failed", "stale"):
-            again = f"--overwrite {item.state} runs it again"
-            err.print(f"{item.state}: {item.run.run_id}: {item.reason}; {again}", markup=False)
 
 
 @app.command()

@@ -8,22 +8,20 @@ worker whose driver is gone saves its checkpoint and ends.
 from __future__ import annotations
 
 import contextlib
-import multiprocessing
 import os
 import signal
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from multiprocessing.connection import Connection, wait
 from pathlib import Path
 from typing import Any
 
 from bench.errors import Interrupted, RecordError
-from bench.records import Failure, Record, read_record, sweep_run, write_run
-from bench.runner import Hooks, RunBundle, RunRequest, failed_record, run_one
+from bench.records import Failure, Record, write_run
+from bench.runner import RunBundle, RunRequest, failed_record
+from bench.worker import GRACE_SECONDS, ending, overdue, process_context, signals_noted, work
 
-GRACE_SECONDS = 60.0
-PROGRESS_SECONDS = 0.5
 BUSY_SECONDS = 1.0
 
 
@@ -35,83 +33,6 @@ class Event:
     request: RunRequest
     progress: dict[str, Any] = field(default_factory=dict)
     record: Record | None = None
-
-
-def lock_path(results: Path, request: RunRequest) -> Path:
-    """The run's lock file."""
-    return results / ".locks" / f"{request.run.run_id}.lock"
-
-
-class _Link:
-    """A worker's end of the pipe: it tells progress at intervals and knows when to stop."""
-
-    def __init__(self, pipe: Connection) -> None:
-        self.pipe, self.stopped, self.last = pipe, False, 0.0
-
-    def progress(self, event: dict[str, Any]) -> None:
-        if time.monotonic() - self.last < PROGRESS_SECONDS:
-            return
-        self.last = time.monotonic()
-        try:
-            self.pipe.send(("progress", event))
-        except OSError:  # the driver is gone
-            self.stopped = True
-
-    def should_stop(self) -> bool:
-        return self.stopped
-
-    def stop(self, *_: Any) -> None:
-        self.stopped = True
-
-
-def _work(request: RunRequest, results: str, overwrite: bool, pipe: Connection) -> None:
-    """A worker's life: lock, look again whether the run is done, run, hand over, wait for the writing."""
-    from filelock import FileLock, Timeout
-
-    from bench.train import InterruptedTraining
-
-    link = _Link(pipe)
-    signal.signal(signal.SIGTERM, link.stop)
-    signal.signal(signal.SIGINT, link.stop)
-    path = lock_path(Path(results), request)
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with FileLock(path, timeout=0):
-            record_path = request.run.path(Path(results))
-            if not overwrite and record_path.exists() and _is_done(record_path):
-                pipe.send(("already", None))
-                return
-            sweep_run(Path(results), request.run)
-            bundle = run_one(request, Hooks(link.progress, link.should_stop))
-            pipe.send(("bundle", bundle))
-            with contextlib.suppress(EOFError, OSError):
-                pipe.recv()  # written, or the driver is gone
-            if bundle.record.status == "done":
-                _forget_checkpoints(request)
-    except Timeout:
-        pipe.send(("busy", None))
-    except InterruptedTraining:
-        with contextlib.suppress(OSError):
-            pipe.send(("stopped", None))
-    except RecordError as error:
-        pipe.send(("fatal", str(error)))
-    except OSError as error:
-        with contextlib.suppress(OSError):
-            pipe.send(("fatal", f"Cannot use {path.parent}: {error.strerror or error}"))
-
-
-def _is_done(path: Path) -> bool:
-    try:
-        return read_record(path).status == "done"
-    except RecordError:
-        return False
-
-
-def _forget_checkpoints(request: RunRequest) -> None:
-    if request.checkpoint_dir is not None:
-        from bench.checkpoint import Checkpoint
-
-        Checkpoint(Path(request.checkpoint_dir), "").remove()
 
 
 @dataclass
@@ -128,7 +49,7 @@ class LocalEngine:
 
     Args:
         results: The results folder; only this object writes its records.
-        jobs: Runs at once.
+        devices: The device of each run that goes on at once; its length is how many do.
         timeout: Seconds after which a run is killed and fails, None for never.
         overwrite: Do a run although a record of it is there (the caller has chosen the runs).
         on_event: Told of every start, progress and end.
@@ -138,16 +59,14 @@ class LocalEngine:
         self,
         results: Path,
         *,
-        jobs: int = 1,
+        devices: Sequence[str] = ("cpu",),
         timeout: float | None = None,
         overwrite: bool = False,
         on_event: Callable[[Event], None] = lambda event: None,
     ) -> None:
-        self.results, self.jobs, self.timeout = results, jobs, timeout
+        self.results, self.free, self.timeout = results, list(devices), timeout
         self.overwrite, self.on_event = overwrite, on_event
-        # A fork server that has imported torch once: every run starts in a clean process, at once.
-        self.context = multiprocessing.get_context("forkserver")
-        self.context.set_forkserver_preload(["bench.runner", "bench.preload"])
+        self.context = process_context()
         self.workers: list[_Worker] = []
         self.records: list[Record] = []
         self.signum = 0
@@ -160,21 +79,19 @@ class LocalEngine:
             RecordError: If results cannot be written; the other workers are stopped first.
         """
         waiting = list(requests)
-        previous = {number: signal.signal(number, self._note_signal) for number in (signal.SIGINT, signal.SIGTERM)}
-        try:
-            while waiting or self.workers:
-                while waiting and len(self.workers) < self.jobs and not self.signum:
-                    self._start(waiting.pop(0))
-                busy = self._listen()
-                waiting.extend(busy)
-                if busy and not self.workers:
-                    time.sleep(BUSY_SECONDS)  # another driver has them: look again
-                if self.signum:
-                    raise Interrupted(self.signum)
-        finally:
-            self._stop_all()
-            for number, handler in previous.items():
-                signal.signal(number, handler)
+        with signals_noted(self._note_signal):
+            try:
+                while waiting or self.workers:
+                    while waiting and self.free and not self.signum:
+                        self._start(waiting.pop(0))
+                    busy = self._listen()
+                    waiting.extend(busy)
+                    if busy and not self.workers:
+                        time.sleep(BUSY_SECONDS)  # another driver has them: look again
+                    if self.signum:
+                        raise Interrupted(self.signum)
+            finally:
+                self._stop_all()
         return self.records
 
     def _note_signal(self, signum: int, _: Any) -> None:
@@ -182,8 +99,9 @@ class LocalEngine:
 
     def _start(self, request: RunRequest) -> None:
         ours, theirs = self.context.Pipe()
+        request = replace(request, device=self.free.pop(0))
         arguments = (request, str(self.results), self.overwrite, theirs)
-        process = self.context.Process(target=_work, args=arguments, name=request.run.run_id)
+        process = self.context.Process(target=work, args=arguments, name=request.run.run_id)
         process.start()
         theirs.close()
         self.workers.append(_Worker(request, process, ours, time.monotonic()))
@@ -200,7 +118,7 @@ class LocalEngine:
                 self._bury(worker)
             elif self.timeout is not None and time.monotonic() - worker.started > self.timeout:
                 worker.process.kill()
-                self._fail(worker, "timeout", f"the run took longer than {self.timeout:g} s and was killed")
+                self._fail(worker, overdue(self.timeout))
         return busy
 
     def _receive(self, worker: _Worker, busy: list[RunRequest]) -> None:
@@ -235,16 +153,11 @@ class LocalEngine:
         """A worker has ended; one that did not finish its run leaves a failed record."""
         worker.process.join()
         if not worker.finished and not self.signum:
-            code = worker.process.exitcode
-            how = f"was killed by {signal.Signals(-code).name}" if code and code < 0 else f"exited with code {code}"
-            kind = "oom" if code == -signal.SIGKILL else "error"
-            hint = " (the system kills what uses too much memory)" if kind == "oom" else ""
-            self._fail(worker, kind, f"the run's process {how}{hint}")
+            self._fail(worker, ending(worker.process.exitcode))
             return
         self._forget(worker)
 
-    def _fail(self, worker: _Worker, kind: Any, message: str) -> None:
-        failure = Failure(kind=kind, message=message)
+    def _fail(self, worker: _Worker, failure: Failure) -> None:
         record = failed_record(worker.request.run, worker.request.protocol, failure)
         self._forget(worker)
         self._write(worker.request, RunBundle(record))
@@ -253,6 +166,7 @@ class LocalEngine:
         worker.process.join()
         worker.pipe.close()
         self.workers.remove(worker)
+        self.free.append(worker.request.device)
 
     def _stop_all(self) -> None:
         """Ask the workers to save and end, then insist; after a failure of ours nothing of theirs is read any more."""

@@ -6,7 +6,7 @@ import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 from bench.engines import Event, LocalEngine
 from bench.errors import BenchError, DataMissingError, RecordError
@@ -16,18 +16,31 @@ from bench.records import DataCard, Failure, Record, Run, read_card, real_only, 
 from bench.runner import RunRequest, failed_record
 from bench.sealed import explain_os_error
 
+if TYPE_CHECKING:
+    from bench.engines_ray import RayEngine
+
 
 @dataclass(frozen=True)
 class Launch:
-    """How to run: where results go, on what, how many at once."""
+    """How to run: where results go, on what, how many at once.
+
+    Attributes:
+        jobs: Runs at once; 0 for one on a CPU, as many as the GPUs take, or as many as Ray takes.
+        gpus_per_run: GPUs, or a share of one, that a run on CUDA takes.
+        checkpoint_dir: Where checkpoints go; None for the results folder, and for none at all under Ray.
+    """
 
     results: Path
     device: str = "cpu"
-    jobs: int = 1
+    jobs: int = 0
     timeout: float | None = None
     data_root: str | None = None
     plugins: tuple[str, ...] = ()
     overwrite: bool = False
+    engine: Literal["local", "ray"] = "local"
+    ray_address: str = ""
+    gpus_per_run: float = 1.0
+    checkpoint_dir: Path | None = None
 
 
 @dataclass
@@ -138,11 +151,51 @@ def execute(
             _skip(launch.results, item, f"{run.dataset} was neither on disk nor downloadable", "data")
         else:
             requests.append(_request(item, cards[run.dataset], launch))
-    engine = LocalEngine(
-        launch.results, jobs=launch.jobs, timeout=launch.timeout, overwrite=launch.overwrite, on_event=on_event
-    )
-    outcome.records = engine.run(requests) if requests else []
+    if requests:
+        outcome.records = _engine(launch, on_event).run(requests)
     return outcome
+
+
+def _engine(launch: Launch, on_event: Callable[[Event], None]) -> LocalEngine | RayEngine:
+    """The chosen engine, with its part of the launch."""
+    if launch.engine == "local":
+        return LocalEngine(
+            launch.results,
+            devices=device_slots(launch.device, launch.jobs, launch.gpus_per_run),
+            timeout=launch.timeout,
+            overwrite=launch.overwrite,
+            on_event=on_event,
+        )
+    from bench.engines_ray import RayEngine
+
+    return RayEngine(
+        launch.results,
+        address=launch.ray_address,
+        jobs=launch.jobs,
+        gpus_per_run=launch.gpus_per_run,
+        timeout=launch.timeout,
+        overwrite=launch.overwrite,
+        on_event=on_event,
+    )
+
+
+def device_slots(device: str, jobs: int, gpus_per_run: float) -> list[str]:
+    """One device for each run that goes on at once: `cuda` means all GPUs, each shared by 1 / gpus_per_run runs.
+
+    Raises:
+        BenchError: If the share is none, or more runs are asked for than the GPUs take.
+    """
+    if not 0 < gpus_per_run <= 1:
+        raise BenchError(f"--gpus-per-run {gpus_per_run:g} is refused; a run takes one GPU or a share of one")
+    if not device.startswith("cuda"):
+        return [device] * (jobs or 1)
+    import torch
+
+    gpus = [f"cuda:{index}" for index in range(torch.cuda.device_count())] if device == "cuda" else [device]
+    slots = [gpu for _ in range(int(1 / gpus_per_run + 1e-9)) for gpu in gpus]
+    if jobs > len(slots):
+        raise BenchError(f"--jobs {jobs} is more than {len(slots)} runs on {len(gpus)} GPUs; lower --gpus-per-run")
+    return slots[: jobs or len(slots)]
 
 
 def _request(item: PlannedRun, card: DataCard, launch: Launch) -> RunRequest:
@@ -152,9 +205,15 @@ def _request(item: PlannedRun, card: DataCard, launch: Launch) -> RunRequest:
         card=card,
         device=launch.device,
         data_root=launch.data_root,
-        checkpoint_dir=str(launch.results / "checkpoints" / item.run.run_id),
+        checkpoint_dir=_checkpoints(launch, item.run),
         plugins=launch.plugins,
     )
+
+
+def _checkpoints(launch: Launch, run: Run) -> str | None:
+    if launch.checkpoint_dir is not None:
+        return str(launch.checkpoint_dir.resolve() / run.run_id)
+    return str(launch.results / "checkpoints" / run.run_id) if launch.engine == "local" else None
 
 
 def choose_device(name: str) -> str:

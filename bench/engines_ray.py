@@ -1,0 +1,266 @@
+"""Where runs execute, second engine: tasks of a Ray cluster. No scheduler of our own.
+
+One run is one task with its CPU and GPU needs. Ray places it on any node and starts it again when a node is
+lost. A worker returns the record's bytes; the driver alone writes the results folder and holds the lock of
+every run under way, so no shared file system is needed. Data and plugins travel with the task to nodes that
+lack them; checkpoints are kept only where `--checkpoint-dir` names a folder that all nodes see.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import getpass
+import hashlib
+import logging
+import os
+import socket
+import tempfile
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from bench.engines import Event
+from bench.errors import BenchError, DataMissingError, Interrupted
+from bench.records import Failure, Record, sweep_run, write_run
+from bench.runner import RunBundle, RunRequest, failed_record
+from bench.sealed import write_atomic
+from bench.worker import GRACE_SECONDS, forget_checkpoints, is_done, isolate, lock_path, signals_noted
+from models import fingerprint, get_spec, load_plugin
+
+NODE_LOSSES = 5  # how often Ray starts a run again whose node was lost
+POLL_SECONDS = 0.2
+CONNECT_SECONDS = 10.0
+
+
+@dataclass(frozen=True)
+class Parcel:
+    """What travels to a node.
+
+    Attributes:
+        request: The run.
+        model_fingerprint: The driver's; a node with another version of the model must refuse.
+        plugins: File name and text of each plugin.
+        data_file: Name of the npz file, "" for a set that is made by formula.
+        data: A Ray reference to its bytes in a list, so that only a node that lacks the file fetches it.
+        timeout: Seconds after which the run is killed and fails.
+    """
+
+    request: RunRequest
+    model_fingerprint: str
+    plugins: tuple[tuple[str, str], ...]
+    data_file: str
+    data: tuple[Any, ...]
+    timeout: float | None
+
+
+def _scratch(content: bytes, name: str) -> Path:
+    """A folder of this node, named by content, that holds the file."""
+    digest = hashlib.sha256(content).hexdigest()[:24]
+    path = Path(tempfile.gettempdir()) / f"medbench-{getpass.getuser()}" / digest / name
+    if not path.exists() or path.read_bytes() != content:
+        write_atomic(path, content)
+    return path
+
+
+def _at_hand(parcel: Parcel) -> RunRequest:
+    """The request with plugins and data where this node can read them."""
+    from bench.data import find_file
+
+    request = parcel.request
+    plugins = tuple(str(_scratch(text.encode(), name)) for name, text in parcel.plugins)
+    request = replace(request, plugins=plugins)
+    if not parcel.data_file:
+        return request
+    try:
+        find_file(request.run.dataset, request.protocol.data.source_size, request.data_root, download=False)
+    except DataMissingError:
+        import ray
+
+        content: bytes = ray.get(parcel.data[0])
+        return replace(request, data_root=str(_scratch(content, parcel.data_file).parent))
+    return request
+
+
+def do_parcel(parcel: Parcel) -> RunBundle:
+    """A task: one run in a process of its own on this node."""
+    request = _at_hand(parcel)
+    for plugin in request.plugins:
+        load_plugin(plugin)
+    if fingerprint(get_spec(request.run.model)) != parcel.model_fingerprint:
+        message = f"a node has another version of {request.run.model}; install the driver's version of the suite there"
+        return RunBundle(failed_record(request.run, request.protocol, Failure(kind="infra", message=message)))
+    return isolate(request, parcel.timeout)
+
+
+class RayEngine:
+    """Runs requests as tasks of a Ray cluster.
+
+    Args:
+        results: The results folder; only this object writes its records.
+        address: The cluster's address; "" starts one on this machine.
+        jobs: Runs under way at most; 0 for twice the cluster's CPUs, so that an autoscaler sees the demand.
+        gpus_per_run: GPUs, or a share of one, that a network on CUDA takes.
+        timeout: Seconds after which a run is killed and fails, None for never.
+        overwrite: Do a run although a record of it is there (the caller has chosen the runs).
+        on_event: Told of every start and end.
+
+    Raises:
+        BenchError: If Ray is not installed or the cluster does not answer.
+    """
+
+    def __init__(
+        self,
+        results: Path,
+        *,
+        address: str = "",
+        jobs: int = 0,
+        gpus_per_run: float = 1.0,
+        timeout: float | None = None,
+        overwrite: bool = False,
+        on_event: Callable[[Event], None] = lambda event: None,
+    ) -> None:
+        self.results, self.address, self.jobs = results, address, jobs
+        self.gpus_per_run, self.timeout = gpus_per_run, timeout
+        self.overwrite, self.on_event = overwrite, on_event
+        self.records: list[Record] = []
+        self.under_way: dict[Any, tuple[RunRequest, Any]] = {}
+        self.data: dict[str, Any] = {}
+        self.signum = 0
+
+    def run(self, requests: Sequence[RunRequest]) -> list[Record]:
+        """Do all runs; returns the records written by this call, in the order they ended.
+
+        Raises:
+            BenchError: If the cluster does not answer.
+            Interrupted: After SIGINT or SIGTERM.
+            RecordError: If results cannot be written.
+        """
+        ray = _connect(self.address)
+        try:
+            with signals_noted(self._note_signal):
+                self._drive(ray, list(requests))
+        finally:
+            self._release(ray)
+            ray.shutdown()
+        return self.records
+
+    def _note_signal(self, signum: int, _: Any) -> None:
+        self.signum = signum
+
+    def _drive(self, ray: Any, waiting: list[RunRequest]) -> None:
+        window = self.jobs or max(4, 2 * int(ray.cluster_resources().get("CPU", 1)))
+        while waiting or self.under_way:
+            for _ in range(len(waiting)):
+                if len(self.under_way) >= window:
+                    break
+                request = waiting.pop(0)
+                if not self._submit(ray, request):
+                    waiting.append(request)  # another driver has it: look again later
+            ready, _ = ray.wait(list(self.under_way), timeout=POLL_SECONDS) if self.under_way else ([], [])
+            if not self.under_way:
+                time.sleep(POLL_SECONDS)
+            for reference in ready:
+                self._collect(ray, reference)
+            if self.signum:
+                raise Interrupted(self.signum)
+
+    def _submit(self, ray: Any, request: RunRequest) -> bool:
+        """Start a run; False if another driver holds its lock."""
+        from filelock import FileLock, Timeout
+
+        path = lock_path(self.results, request)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        lock = FileLock(path, timeout=0)
+        try:
+            lock.acquire()
+        except Timeout:
+            return False
+        record_path = request.run.path(self.results)
+        if not self.overwrite and record_path.exists() and is_done(record_path):
+            lock.release()
+            self.on_event(Event("started", request))
+            self.on_event(Event("finished", request))
+            return True
+        sweep_run(self.results, request.run)
+        needs_gpu = request.device.startswith("cuda") and get_spec(request.run.model).kind == "network"
+        task = ray.remote(do_parcel).options(
+            num_cpus=1,
+            num_gpus=self.gpus_per_run if needs_gpu else 0,
+            max_retries=NODE_LOSSES,
+            retry_exceptions=False,
+            name=request.run.run_id,
+        )
+        self.under_way[task.remote(self._pack(ray, request))] = (request, lock)
+        self.on_event(Event("started", request))
+        return True
+
+    def _pack(self, ray: Any, request: RunRequest) -> Parcel:
+        from bench.data import find_file
+
+        data_file = ""
+        data: tuple[Any, ...] = ()
+        if not request.run.synthetic:
+            path = find_file(request.run.dataset, request.protocol.data.source_size, request.data_root, download=False)
+            if str(path) not in self.data:
+                self.data[str(path)] = ray.put(path.read_bytes())
+            data_file, data = path.name, (self.data[str(path)],)
+        plugins = tuple((Path(path).name, Path(path).read_text(encoding="utf-8")) for path in request.plugins)
+        digest = fingerprint(get_spec(request.run.model))
+        return Parcel(request, digest, plugins, data_file, data, self.timeout)
+
+    def _collect(self, ray: Any, reference: Any) -> None:
+        """Write what a task brought; one that Ray gave up is a failed run."""
+        request, lock = self.under_way.pop(reference)
+        try:
+            try:
+                bundle = ray.get(reference)
+            except ray.exceptions.RayError as error:
+                text = str(error).strip().splitlines()[-1] if str(error).strip() else type(error).__name__
+                failure = Failure(kind="infra", message=f"the cluster lost the run: {text}")
+                bundle = RunBundle(failed_record(request.run, request.protocol, failure))
+            write_run(self.results, bundle.record, bundle.predictions, bundle.history)
+            if bundle.record.status == "done":
+                forget_checkpoints(request)
+        finally:
+            lock.release()
+        self.records.append(bundle.record)
+        self.on_event(Event("finished", request, record=bundle.record))
+
+    def _release(self, ray: Any) -> None:
+        """Tell runs still under way to save and stop, and let their locks go."""
+        for reference in self.under_way:
+            ray.cancel(reference, force=False)
+        if self.under_way:
+            with contextlib.suppress(ray.exceptions.RayError):
+                ray.wait(list(self.under_way), num_returns=len(self.under_way), timeout=GRACE_SECONDS)
+        for _, lock in self.under_way.values():
+            lock.release()
+        self.under_way.clear()
+
+
+def _connect(address: str) -> Any:
+    try:
+        import ray
+    except ModuleNotFoundError:
+        raise BenchError("--engine ray needs Ray, which is not installed; install the extra [ray]") from None
+    address = address or os.environ.get("RAY_ADDRESS", "")
+    try:
+        _knock(address)
+        ray.init(address=address or None, log_to_driver=False, logging_level=logging.ERROR, include_dashboard=False)
+    except (ConnectionError, RuntimeError, ValueError, OSError) as error:
+        reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+        raise BenchError(f"No Ray cluster answers at {address or 'this machine'}: {reason}") from None
+    return ray
+
+
+def _knock(address: str) -> None:
+    """Fail at once where nobody listens; Ray itself asks for minutes.
+
+    Raises:
+        OSError: If host and port do not answer.
+    """
+    host, _, port = address.removeprefix("ray://").rpartition(":")
+    if host and port.isdigit():
+        socket.create_connection((host, int(port)), timeout=CONNECT_SECONDS).close()
