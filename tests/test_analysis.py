@@ -215,6 +215,16 @@ def test_sensitivity_and_specificity_use_the_threshold_of_val(results: Path) -> 
     assert 0.0 <= found["ci_low"] <= found["mean"] <= found["ci_high"] <= 1.0
 
 
+def test_a_val_split_of_one_class_gives_no_threshold() -> None:
+    """Sensitivity is then undefined, not zero."""
+    card = make_card("breastmnist")
+    labels = {"val": np.ones(12, dtype=np.int64), "test": make_labels("breastmnist")["test"]}
+    probs = {split: np.tile([0.4, 0.6], (len(values), 1)) for split, values in labels.items()}
+    arrays = analysis_cells._measure([analysis_cells.Predictions(labels, probs)], card)
+    assert np.isnan(arrays["rates/test"]).all()
+    assert np.isnan(arrays["resamples/test"]).all(axis=1).tolist() == [False] * 5 + [True] * 2
+
+
 def test_synthetic_and_real_never_mix(results: Path) -> None:
     """Each analysis sees its own records; the demo's family is over stand-ins."""
     for model, skill in (("medspectralnet", 2.0), ("resnet18", 0.5)):

@@ -101,7 +101,7 @@ def _measure(runs: Sequence[Predictions], card: DataCard) -> Arrays:
     labels = runs[0].labels["test"]
     probs = np.stack([run.probs["test"] for run in runs])
     correct = (probs[:, :, 1] > 0.5 if card.task == "binary-class" else probs.argmax(axis=2)) == labels
-    flagged = _flagged(runs, card)
+    positive, flagged = _flagged(runs, card)
     arrays: Arrays = {"labels": labels.astype(np.int16), "correct": np.packbits(correct, axis=1)}
     for part in TEST_PARTS:
         kept = kept_images(card, part)
@@ -110,9 +110,9 @@ def _measure(runs: Sequence[Predictions], card: DataCard) -> Arrays:
             continue
         truth, shown = labels[kept], probs[:, kept]
         arrays[f"classes/{part}"] = np.stack([_classes(truth, scores, card.task) for scores in shown])
-        parts = _positive_parts(truth, flagged[:, kept], card)
+        parts = _positive_parts(truth, flagged[:, kept], positive)
         arrays[f"rates/{part}"] = np.stack([counts.mean(axis=1) for counts in parts], axis=1)
-        arrays[f"resamples/{part}"] = _resample(truth, shown, correct[:, kept], flagged[:, kept], card, part)
+        arrays[f"resamples/{part}"] = _resample(truth, shown, correct[:, kept], flagged[:, kept], positive, card, part)
     return arrays
 
 
@@ -122,22 +122,26 @@ def _classes(labels: Labels, probs: Floats, task: str) -> Floats:
     return np.array([found[measure] for measure in CLASS_MEASURES], dtype=np.float64).T
 
 
-def _flagged(runs: Sequence[Predictions], card: DataCard) -> Bools:
-    """(S, N) whether each seed calls a test image clinically positive, by the threshold that val gave it."""
+def _flagged(runs: Sequence[Predictions], card: DataCard) -> tuple[int, Bools]:
+    """The clinical positive and (S, N) whether each seed calls a test image positive, by the threshold of its val.
+
+    The positive is -1, which no image has, where the card names none or val cannot give a threshold.
+    """
     positive = card.clinical_positive
+    nothing = np.zeros((len(runs), card.num_images["test"]), dtype=np.bool_)
     if positive is None:
-        return np.zeros((len(runs), card.num_images["test"]), dtype=np.bool_)
-    flags = []
-    for run in runs:
-        threshold = youden_threshold(run.labels["val"] == positive, run.probs["val"][:, positive])
-        flags.append(run.probs["test"][:, positive] >= threshold)
-    return np.stack(flags)
+        return -1, nothing
+    thresholds = [youden_threshold(run.labels["val"] == positive, run.probs["val"][:, positive]) for run in runs]
+    if np.isnan(thresholds).any():
+        return -1, nothing
+    flags = [run.probs["test"][:, positive] >= bar for run, bar in zip(runs, thresholds, strict=True)]
+    return positive, np.stack(flags)
 
 
-def _positive_parts(labels: Labels, flagged: Bools, card: DataCard) -> tuple[Floats, Floats]:
+def _positive_parts(labels: Labels, flagged: Bools, positive: int) -> tuple[Floats, Floats]:
     """Flags of the positive images and missing flags of the others, (S, n) each; a column of NaN where undefined."""
     nothing = np.full((len(flagged), 1), np.nan)
-    is_positive = labels == (-1 if card.clinical_positive is None else card.clinical_positive)
+    is_positive = labels == positive
     if not is_positive.any() or is_positive.all():
         return nothing, nothing
     return flagged[:, is_positive].astype(np.float64), (~flagged[:, ~is_positive]).astype(np.float64)
@@ -150,7 +154,7 @@ def _weights(labels: bytes, name: str, stratified: bool) -> Weights:
 
 
 def _resample(
-    labels: Labels, probs: Floats, correct: Bools, flagged: Bools, card: DataCard, part: str
+    labels: Labels, probs: Floats, correct: Bools, flagged: Bools, positive: int, card: DataCard, part: str
 ) -> NDArray[np.float64]:
     """(7, B) seed means of `RESAMPLED`.
 
@@ -166,11 +170,12 @@ def _resample(
     distances = probs.copy()
     distances[:, np.arange(num_images), labels] -= 1.0
     losses = np.stack([(distances**2).sum(axis=(0, 2)), -np.log(likelihood).sum(axis=0)]) / num_seeds
-    is_positive = labels == (-1 if card.clinical_positive is None else card.clinical_positive)
+    is_positive = labels == positive
     found = np.where(is_positive, flagged, ~flagged).sum(axis=0) / num_seeds
     sides = np.stack([found * is_positive, found * ~is_positive])
     sizes = np.array([[is_positive.sum()], [(~is_positive).sum()]], dtype=np.float64)
-    sizes[sizes == 0] = np.nan
+    if not sizes.all():
+        sizes[:] = np.nan
     rows = [
         auc_resamples(labels, probs, card.task, within)[None],
         sum_resamples(correct.sum(axis=0)[None], overall) / (num_seeds * num_images),
