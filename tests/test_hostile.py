@@ -1,0 +1,85 @@
+"""Hostile input: truncated data, flipped bytes in scores and checkpoints, names that would leave their folder."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+import torch
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from bench import synthetic
+from bench.checkpoint import Checkpoint
+from bench.data import read_npz
+from bench.errors import DataError
+from bench.records import Run, predictions_path, read_records
+from bench.report import build
+from bench.sealed import pretty
+from bench.verify import verify
+from tests.making import make_record, make_run
+
+RUN = Run("smoke", "resnet18", "breastmnist", 0)
+SLOW_FOLDERS = [HealthCheck.function_scoped_fixture]
+
+
+@pytest.mark.parametrize("part", range(20))
+def test_a_truncated_npz_is_a_clear_error(tmp_path: Path, part: int) -> None:
+    """Cut at twenty places, an npz is refused by name; no cut gives arrays."""
+    content = synthetic.write_npz("synthetic-breastmnist", tmp_path).read_bytes()
+    path = tmp_path / "cut.npz"
+    path.write_bytes(content[: len(content) * part // 20])
+    with pytest.raises(DataError, match=r"cut\.npz"):
+        read_npz(path)
+
+
+@settings(max_examples=60, deadline=None, suppress_health_check=SLOW_FOLDERS)
+@given(position=st.floats(0, 1, exclude_max=True), flip=st.integers(1, 255))
+def test_no_flipped_byte_in_the_scores_is_accepted(tmp_path: Path, position: float, flip: int) -> None:
+    """A changed prediction file is a named problem of `verify`, never a number."""
+    make_run(tmp_path, RUN)
+    path = predictions_path(RUN.path(tmp_path))
+    content = bytearray(path.read_bytes())
+    content[int(position * len(content))] ^= flip
+    path.write_bytes(bytes(content))
+    problems = verify(tmp_path, scores=True).problems
+    assert len(problems) == 1
+    assert path.name in problems[0]
+
+
+@settings(max_examples=60, deadline=None, suppress_health_check=SLOW_FOLDERS)
+@given(position=st.floats(0, 1, exclude_max=True), flip=st.integers(1, 255), cut=st.booleans())
+def test_a_damaged_checkpoint_is_passed_over(tmp_path: Path, position: float, flip: int, cut: bool) -> None:
+    """Whatever byte is lost or changed, the state before it is used and nothing is raised."""
+    shutil.rmtree(tmp_path / "c", ignore_errors=True)
+    checkpoint = Checkpoint(tmp_path / "c", "key")
+    for epoch in (1, 2):
+        checkpoint.save({"epoch": epoch, "weight": torch.full((3,), float(epoch))})
+    path = tmp_path / "c" / "turn1.ckpt"
+    content = bytearray(path.read_bytes())
+    place = int(position * len(content))
+    content[place] ^= flip
+    path.write_bytes(bytes(content[:place] if cut else content))
+    state = Checkpoint(tmp_path / "c", "key").load()
+    assert state is not None
+    assert state["epoch"] == 1
+    assert torch.equal(state["weight"], torch.ones(3))
+
+
+@pytest.mark.parametrize("name", ["../../x", "<script>alert(1)</script>", "a//b", "a--b", "/etc/passwd", "x\x00y", ""])
+def test_a_record_with_a_hostile_name_is_refused_and_reports_go_on(tmp_path: Path, name: str) -> None:
+    """It is listed by file and reason; the table is made of the others, and the name is on no page."""
+    results = tmp_path / "results"
+    make_run(results, RUN)
+    content = json.loads(RUN.path(results).read_bytes())
+    bad = RUN.path(results).with_name("seed7.json")
+    sealed = make_record(RUN).model_copy(update={"model": name, "record_digest": ""})
+    bad.write_bytes(pretty({**content, "model": name, "record_digest": sealed.computed_digest()}))
+    assert [problem for problem in verify(results).problems if "seed7.json" in problem]
+    _, notes = build(results, tmp_path / "reports")
+    assert [note for note in notes if "left out" in note and "seed7.json" in note]
+    assert [record.seed for record in read_records(results)[0]] == [0]
+    if name:
+        assert not [path for path in (tmp_path / "reports").rglob("*.*") if name.encode() in path.read_bytes()]
