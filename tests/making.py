@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +11,7 @@ import numpy as np
 import pandas as pd
 
 from bench.protocol import load_protocol
-from bench.records import DataCard, Record, Run, frame_bytes, write_card, write_run
+from bench.records import DataCard, Record, Run, frame_bytes, read_predictions, write_card, write_run
 from bench.scoring import score_predictions
 from models.catalog import fingerprint, get_spec
 
@@ -88,8 +89,6 @@ def make_predictions(dataset: str, seed: int, num_classes: int = 2) -> bytes:
 
 def make_run(results: Path, run: Run, num_classes: int = 2, **changes: Any) -> Record:
     """Write a finished run whose scores are really those of its predictions."""
-    from bench.records import read_predictions
-
     card = make_card(run.dataset, num_classes)
     write_card(results, card)
     predictions = make_predictions(run.dataset, run.seed, num_classes)
@@ -105,4 +104,24 @@ def make_run(results: Path, run: Run, num_classes: int = 2, **changes: Any) -> R
         },
     )
     write_run(results, record, predictions, history)
+    return record
+
+
+def make_rerun(
+    results: Path, run: Run, change: Callable[[pd.DataFrame], pd.DataFrame], num_classes: int = 2, **changes: Any
+) -> Record:
+    """As `make_run`, with predictions that a function changed: another training of the same run."""
+    card = make_card(run.dataset, num_classes)
+    write_card(results, card)
+    table = change(read_predictions(make_predictions(run.dataset, run.seed, num_classes)))
+    predictions = frame_bytes(table)
+    content = {
+        **score_predictions(table, card),
+        "labels_digest": card.labels_digest,
+        "predictions_sha256": hashlib.sha256(predictions).hexdigest(),
+        "train_seconds": 2.0,
+        "device": "cpu: another",
+    }
+    record = make_record(run, **{**content, **changes})
+    write_run(results, record, predictions, None)
     return record

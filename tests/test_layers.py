@@ -34,6 +34,10 @@ ALLOWED = {
     "checkpoint": {"sealed"},
     "train": {"errors", "protocol", "augment", "metrics", "streams", "checkpoint"},
     "classical": {"errors", "data", "metrics", "datasets"},
+    "trust": {"errors", "records", "sealed", "scoring", "datasets"},
+    "compare_runs": {"errors", "metrics", "records", "scoring", "stats", "stats_bootstrap"},
+    "compare": {"errors", "records", "sealed", "plan", "trust", "compare_runs"},
+    "contribution": {"errors", "records", "sealed", "trust"},
     "verify": {"errors", "records", "metrics", "scoring", "plan", "models"},
     "report": {
         "errors",
@@ -50,6 +54,7 @@ ALLOWED = {
         "costs",
         "timing",
         "timing_summary",
+        "trust",
         "models",
     },
     "contract": {"errors", "protocol", "models"},
@@ -95,6 +100,10 @@ LIGHT = [
     "costs",
     "timing",
     "timing_summary",
+    "trust",
+    "compare_runs",
+    "compare",
+    "contribution",
 ]
 
 

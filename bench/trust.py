@@ -1,0 +1,227 @@
+"""How far a number can be trusted: by what stands behind it, never by who sent it. No torch.
+
+`published` is printed by a paper. `self-reported` came as numbers with a source and without predictions
+(`results/self_reported/*.json`). `re-scored` was computed again from the stored predictions, whose labels are those of
+the stored digests. `re-run` was trained again, and the re-run agrees (`results/reruns/<run_id>.json`, written by
+`medbench compare --record`). Only the last two are measured: the first two are never ranked with them.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal, Self
+
+import numpy as np
+from pydantic import Field, ValidationError, field_validator, model_validator
+
+from bench.datasets import flag_of
+from bench.errors import BenchError, RecordError
+from bench.records import SYNTHETIC_PREFIX, DataCard, Record, labels_digest, predictions_path, read_predictions
+from bench.scoring import score_predictions
+from bench.sealed import Sealed, Strict, explain_validation, read_all
+
+Level = Literal["published", "self-reported", "re-scored", "re-run"]
+RerunVerdict = Literal["bit-equal", "within noise", "differs"]
+
+MEASURED: tuple[Level, ...] = ("re-scored", "re-run")  # what may be ranked
+AGREEING: tuple[RerunVerdict, ...] = ("bit-equal", "within noise")
+MEANING: dict[Level, str] = {
+    "published": "printed by a paper; nothing of it can be checked here",
+    "self-reported": "sent as numbers with a source, without predictions; never ranked with measured ones",
+    "re-scored": "computed from the stored predictions, whose labels are those of the data set's stored digest",
+    "re-run": "trained again, and medbench compare found the re-run bit-equal or within noise",
+}
+SCORE_TOLERANCE = 1e-12
+
+
+class SelfReported(Strict):
+    """A row that somebody sent without predictions; fractions in [0, 1]. All of it is the sender's word."""
+
+    schema_version: Literal[1] = 1
+    model: str = Field(min_length=1, max_length=80)
+    dataset: str
+    protocol: str = Field(min_length=1, max_length=200)
+    auc: float | None = Field(default=None, ge=0.0, le=1.0)
+    acc: float | None = Field(default=None, ge=0.0, le=1.0)
+    num_seeds: int | None = Field(default=None, ge=1)
+    source_url: str = Field(pattern=r"^https://[^\s\"'<>]+$", max_length=300)
+    author: str = Field(min_length=1, max_length=120)
+    date: str = Field(pattern=r"^\d{4}-\d{2}-\d{2}$")
+    note: str = Field(default="", max_length=300)
+
+    @field_validator("model", "protocol", "author", "note")
+    @classmethod
+    def _printable(cls, value: str) -> str:
+        if not value.isprintable():
+            raise ValueError("printable characters in one line only")
+        return value
+
+    @field_validator("dataset")
+    @classmethod
+    def _real_dataset(cls, value: str) -> str:
+        try:
+            flag_of(value)
+        except BenchError as error:
+            raise ValueError(str(error)) from None
+        if value.startswith(SYNTHETIC_PREFIX):
+            raise ValueError("scores on data made here cannot be reported")
+        return value
+
+    @model_validator(mode="after")
+    def _says_something(self) -> Self:
+        if self.auc is None and self.acc is None:
+            raise ValueError("give auc, acc or both, as fractions")
+        return self
+
+
+class Rerun(Sealed):
+    """What a second training of a recorded run showed; differences are re-run minus record.
+
+    Attributes:
+        run_id: The run.
+        reference_digest, rerun_digest: `record_digest` of the record and of the re-run's.
+        verdict, reason: What `bench.compare` says of the two.
+        auc_difference, acc_difference: On the official test, fractions; None where undefined.
+        auc_p, mcnemar_p: Paired bootstrap and exact McNemar; None for bit-equal runs.
+        rerun_*: The re-run's own origin; the re-run itself is not kept.
+    """
+
+    suite_version: str
+    run_id: str
+    reference_digest: str
+    rerun_digest: str
+    verdict: RerunVerdict
+    reason: str
+    auc_difference: float | None
+    acc_difference: float | None
+    auc_p: float | None
+    mcnemar_p: float | None
+    rerun_predictions_sha256: str
+    rerun_device: str | None
+    rerun_num_threads: int | None
+    rerun_commit: str | None
+    rerun_dirty: bool | None
+    rerun_packages: dict[str, str]
+
+
+@dataclass(frozen=True)
+class CellTrust:
+    """A cell's level, the lowest of its runs, and what should be told beside it."""
+
+    level: Level
+    detail: str = ""
+
+
+def self_reported_files(results: Path) -> list[Path]:
+    """Rows sent as numbers, in a fixed order."""
+    return sorted((results / "self_reported").glob("*.json"))
+
+
+def read_self_reported(results: Path) -> tuple[list[SelfReported], list[str]]:
+    """Every usable self-reported row, and why the others were left out, one line each."""
+    rows: list[SelfReported] = []
+    notes: list[str] = []
+    for path in self_reported_files(results):
+        try:
+            rows.append(read_row(path))
+        except RecordError as error:
+            notes.append(f"left out: {error}")
+    return sorted(rows, key=lambda row: (row.dataset, row.model, row.source_url)), notes
+
+
+def read_row(path: Path) -> SelfReported:
+    """One self-reported row.
+
+    Raises:
+        RecordError: Naming the file and the reason.
+    """
+    try:
+        return SelfReported.model_validate_json(path.read_bytes())
+    except OSError as error:
+        raise RecordError(f"{path}: {error.strerror}") from None
+    except ValidationError as error:
+        raise RecordError(f"{path}: {explain_validation(error)}") from None
+
+
+def rerun_path(results: Path, run_id: str) -> Path:
+    """Where the evidence of a re-run stands."""
+    return results / "reruns" / f"{run_id}.json"
+
+
+def read_reruns(results: Path) -> tuple[dict[str, Rerun], list[str]]:
+    """Evidence of re-runs by the digest of the record that was run again, and why others were left out."""
+    found, notes = read_all(
+        (results / "reruns").glob("*.json"),
+        Rerun,
+        lambda rerun, path: "" if path.stem == rerun.run_id else f"it is about {rerun.run_id}, which belongs elsewhere",
+    )
+    return {rerun.reference_digest: rerun for rerun in found}, notes
+
+
+def trust_of(record: Record, results: Path, card: DataCard | None, reruns: Mapping[str, Rerun]) -> Level:
+    """The level of one record; its predictions are read and scored.
+
+    Args:
+        record: A record of the folder.
+        results: The folder.
+        card: The data set's, with the stored label digests.
+        reruns: From `read_reruns`.
+    """
+    return trust_of_cell([record], reruns, rescored=is_rescored(record, results, card)).level
+
+
+def is_rescored(record: Record, results: Path, card: DataCard | None) -> bool:
+    """Whether the stored predictions are the record's, on the stored labels, and give every one of its scores."""
+    if record.status != "done" or card is None or record.labels_digest != card.labels_digest:
+        return False
+    file = predictions_path(record.run.path(results))
+    try:
+        content = file.read_bytes()
+        if hashlib.sha256(content).hexdigest() != record.predictions_sha256:
+            return False
+        table = read_predictions(content)
+        for split in ("val", "test"):
+            labels = table.loc[table["split"] == split, "label"].to_numpy(np.int64)
+            if labels_digest(labels) != card.labels_digest[split]:
+                return False
+        again = score_predictions(table, card)
+    except (OSError, BenchError, KeyError):
+        return False
+    return all(same_scores(getattr(record, part), scores) for part, scores in again.items())
+
+
+def same_scores(stored: Mapping[str, float | None] | None, computed: Mapping[str, float | None]) -> bool:
+    """Whether two sets of scores have the same measures with the same values to 1e-12."""
+    stored = stored or {}
+    if stored.keys() != computed.keys():
+        return False
+    pairs = ((stored[key], computed[key]) for key in computed)
+    return all(
+        a is b if a is None or b is None else math.isclose(a, b, rel_tol=0.0, abs_tol=SCORE_TOLERANCE) for a, b in pairs
+    )
+
+
+def trust_of_cell(records: Sequence[Record], reruns: Mapping[str, Rerun], *, rescored: bool) -> CellTrust:
+    """The level of the mean of some runs: that of the least trusted one.
+
+    Args:
+        records: Its finished runs.
+        reruns: From `read_reruns`; one about an older record of a run counts for nothing.
+        rescored: Whether their scores were computed again from their predictions.
+    """
+    if not rescored:
+        return CellTrust("self-reported", "the stored predictions do not give these scores")
+    found = [reruns[record.record_digest] for record in records if record.record_digest in reruns]
+    agreeing = [rerun for rerun in found if rerun.verdict in AGREEING]
+    against = len(found) - len(agreeing)
+    if against:
+        return CellTrust("re-scored", f"{against} of {len(found)} re-runs differ")
+    if len(agreeing) == len(records) and records:
+        kinds = [kind for kind in AGREEING if any(rerun.verdict == kind for rerun in agreeing)]
+        return CellTrust("re-run", f"{len(agreeing)} of {len(records)} seeds, {' and '.join(kinds)}")
+    partly = f"{len(agreeing)} of {len(records)} seeds re-run" if agreeing else ""
+    return CellTrust("re-scored", partly)

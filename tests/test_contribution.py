@@ -1,0 +1,176 @@
+"""Contributed results: new evidence passes, what stands stays."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+from bench.compare import compare_folders
+from bench.contribution import MAX_FILE_BYTES, check_contribution, outside
+from bench.errors import RecordError
+from bench.records import Run, predictions_path
+from tests.making import make_rerun, make_run
+from tests.test_trust import ROW
+
+RUN = Run("smoke", "resnet18_28", "breastmnist", 0)
+NEW = Run("smoke", "resnet18_28", "breastmnist", 1)
+
+
+@pytest.fixture
+def folders(tmp_path: Path) -> tuple[Path, Path]:
+    """A contributed folder, so far a copy, and the one that stands."""
+    base, results = tmp_path / "base", tmp_path / "results"
+    make_run(base, RUN)
+    (base / "README.md").write_text("columns\n", encoding="utf-8")
+    (base / "tables").mkdir()
+    (base / "tables" / "scores.csv").write_text("old\n", encoding="utf-8")
+    shutil.copytree(base, results)
+    return results, base
+
+
+def same(table: pd.DataFrame) -> pd.DataFrame:
+    return table
+
+
+def only(problems: list[str]) -> str:
+    assert len(problems) == 1, problems
+    return problems[0]
+
+
+def test_new_records_and_new_tables_pass(folders: tuple[Path, Path]) -> None:
+    """Another seed, its parquet files and rewritten tables are what a contribution is."""
+    results, base = folders
+    make_run(results, NEW)
+    (results / "tables" / "scores.csv").write_text("new\n", encoding="utf-8")
+    found = check_contribution(results, base)
+    assert found.problems == []
+    assert [name.name for name in found.new] == ["seed1.history.parquet", "seed1.json", "seed1.predictions.parquet"]
+    assert found.notices == []
+    assert found.summary() == "contribution: 3 new files: nothing that stands changes"
+
+
+def test_a_changed_number_fails(folders: tuple[Path, Path]) -> None:
+    """A record that is sealed anew with a better score is whole by itself, and refused beside what stands."""
+    results, base = folders
+    make_run(results, RUN, test={"auc": 0.99, "acc": 0.99})
+    assert "records/smoke/resnet18_28/breastmnist/seed0.json: changed" in only(
+        check_contribution(results, base).problems
+    )
+
+
+@pytest.mark.parametrize("name", ["data/breastmnist.json", "README.md"])
+def test_cards_and_definitions_stay_too(folders: tuple[Path, Path], name: str) -> None:
+    """A changed data card would change what scores are checked against."""
+    results, base = folders
+    (results / name).write_text("{}", encoding="utf-8")
+    assert f"{name}: changed" in only(check_contribution(results, base).problems)
+
+
+def test_a_vanished_number_fails(folders: tuple[Path, Path]) -> None:
+    """Each missing file is named."""
+    results, base = folders
+    predictions_path(RUN.path(results)).unlink()
+    RUN.path(results).unlink()
+    problems = check_contribution(results, base).problems
+    assert len(problems) == 2
+    assert all("vanished" in problem for problem in problems)
+
+
+def test_a_run_without_scores_may_be_filled_in(folders: tuple[Path, Path]) -> None:
+    """A failed run holds no number that could change."""
+    results, base = folders
+    failure = {"kind": "oom", "message": "out of memory"}
+    make_run(base, NEW, status="failed", failure=failure, val=None, test=None, test_twin_free=None)
+    make_run(results, NEW)
+    assert check_contribution(results, base).problems == []
+
+
+def test_links_and_other_files_fail(folders: tuple[Path, Path], tmp_path: Path) -> None:
+    """Nothing is followed out of the folder, and nothing but evidence comes in."""
+    results, base = folders
+    (tmp_path / "secret.json").write_text("{}", encoding="utf-8")
+    (results / "data" / "linked.json").symlink_to(tmp_path / "secret.json")
+    (results / "records" / "linked").symlink_to(tmp_path)
+    (results / "records" / "run.py").write_text("print()", encoding="utf-8")
+    (results / "data" / ".hidden.json").write_text("{}", encoding="utf-8")
+    (results / "elsewhere.json").write_text("{}", encoding="utf-8")
+    (results / "tables" / "page.html").write_text("<script>", encoding="utf-8")
+    problems = check_contribution(results, base).problems
+    for name in ("data/linked.json", "records/linked"):
+        assert f"{name}: symbolic links are refused" in problems
+    for name in ("records/run.py", "data/.hidden.json", "tables/page.html"):
+        assert any(problem.startswith(f"{name}: only .json, .parquet, .md") for problem in problems), name
+    assert any(problem.startswith("elsewhere.json: new evidence stands below") for problem in problems)
+
+
+def test_a_standing_file_that_becomes_a_link_fails(folders: tuple[Path, Path]) -> None:
+    """Even one to the same bytes."""
+    results, base = folders
+    RUN.path(results).unlink()
+    RUN.path(results).symlink_to(RUN.path(base))
+    assert any("symbolic links are refused" in problem for problem in check_contribution(results, base).problems)
+
+
+def test_large_files_fail(folders: tuple[Path, Path]) -> None:
+    """The limit is told with the size."""
+    results, base = folders
+    path = results / "records" / "smoke" / "large.parquet"
+    with path.open("wb") as stream:
+        stream.truncate(MAX_FILE_BYTES + 1)
+    assert "8,388,609 bytes" in only(check_contribution(results, base).problems)
+
+
+def test_the_limit_takes_predictions_of_every_2d_set() -> None:
+    """Twice what split, index, label and float32 logits of val and test could take uncompressed."""
+    info = pytest.importorskip("medmnist", reason="medmnist is not installed").INFO
+    sizes = [
+        (sample["val"] + sample["test"]) * (4 * len(entry["label"]) + 4 + 2 + 4)
+        for name, entry in info.items()
+        if not name.endswith("3d") and name != "chestmnist"
+        for sample in [entry["n_samples"]]
+    ]
+    assert 2 * max(sizes) < MAX_FILE_BYTES
+
+
+def test_what_stands_on_somebody_s_word_is_noticed(folders: tuple[Path, Path]) -> None:
+    """New label digests and rows without predictions are for a maintainer to look at; wrong rows fail."""
+    results, base = folders
+    make_run(results, Run("smoke", "resnet18_28", "pneumoniamnist", 0))
+    (results / "self_reported").mkdir()
+    (results / "self_reported" / "some.json").write_text(json.dumps(ROW), encoding="utf-8")
+    found = check_contribution(results, base)
+    assert found.problems == []
+    assert [notice.split(":")[0] for notice in found.notices] == ["data/pneumoniamnist.json", "self_reported/some.json"]
+    (results / "self_reported" / "some.json").write_text(json.dumps({**ROW, "acc": 91}), encoding="utf-8")
+    assert "self_reported/some.json: acc" in only(check_contribution(results, base).problems)
+
+
+def test_a_re_run_comes_apart_from_its_record(folders: tuple[Path, Path], tmp_path: Path) -> None:
+    """Evidence about a standing record passes with a notice; about one's own new record it proves nothing."""
+    results, base = folders
+    make_rerun(tmp_path / "mine", RUN, same)
+    compare_folders(results, tmp_path / "mine", record=True)
+    found = check_contribution(results, base)
+    assert found.problems == []
+    assert "a re-run is the sender's word" in only(found.notices)
+    make_run(results, NEW)
+    make_rerun(tmp_path / "mine", NEW, same)
+    compare_folders(results, tmp_path / "mine", record=True)
+    assert "a record and its re-run come apart" in only(check_contribution(results, base).problems)
+
+
+def test_paths_outside_the_results_fail() -> None:
+    """Code, workflows and files at the root are not results."""
+    changed = ["results/records/a.json", "reports/index.html", "", "bench/x.py", ".github/workflows/ci.yml", "results"]
+    assert [line.split(":")[0] for line in outside(changed)] == ["bench/x.py", ".github/workflows/ci.yml", "results"]
+    assert len(outside(["results/../bench/x.py"])) == 1
+
+
+def test_missing_folders_are_told(tmp_path: Path) -> None:
+    """One line, not a traceback."""
+    with pytest.raises(RecordError, match="There is no results folder"):
+        check_contribution(tmp_path / "a", tmp_path / "b")

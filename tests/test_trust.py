@@ -1,0 +1,160 @@
+"""Trust levels: decided by the evidence that stands, never by who sent it."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from bench.compare import compare_folders
+from bench.records import Run, card_path, predictions_path, read_card, read_record
+from bench.sealed import write_sealed
+from bench.trust import (
+    MEANING,
+    MEASURED,
+    Rerun,
+    read_reruns,
+    read_self_reported,
+    rerun_path,
+    trust_of,
+    trust_of_cell,
+)
+from tests.making import make_record, make_rerun, make_run
+
+RUN = Run("smoke", "resnet18_28", "breastmnist", 0)
+ROW = {
+    "model": "SomeNet",
+    "dataset": "breastmnist",
+    "protocol": "224 px, 100 epochs, by its authors",
+    "acc": 0.9,
+    "source_url": "https://example.org/somenet",
+    "author": "A. Person",
+    "date": "2026-05-01",
+}
+
+
+def level(results: Path, run: Run = RUN) -> str:
+    record = read_record(run.path(results), results)
+    return trust_of(record, results, read_card(results, run.dataset), read_reruns(results)[0])
+
+
+def make_evidence(results: Path, digest: str, verdict: str) -> None:
+    rerun: dict[str, Any] = dict.fromkeys(Rerun.model_fields)
+    rerun |= {"schema_version": 1, "record_digest": "", "suite_version": "0.1.0", "run_id": RUN.run_id}
+    rerun |= {"reference_digest": digest, "rerun_digest": "2" * 64, "verdict": verdict, "reason": ""}
+    rerun |= {"rerun_predictions_sha256": "3" * 64, "rerun_packages": {}}
+    write_sealed(rerun_path(results, RUN.run_id), Rerun.model_validate(rerun))
+
+
+def test_a_whole_record_is_re_scored(tmp_path: Path) -> None:
+    """Its predictions, on the labels of the stored digest, give every score that it holds."""
+    make_run(tmp_path, RUN)
+    assert level(tmp_path) == "re-scored"
+
+
+def test_scores_that_the_predictions_do_not_give_are_somebody_s_word(tmp_path: Path) -> None:
+    """A changed score, other labels and missing predictions all end the same way."""
+    record = make_run(tmp_path, RUN)
+    make_run(tmp_path, RUN, test={**(record.test or {}), "acc": (record.test or {}).get("acc", 0) - 1e-9})
+    assert level(tmp_path) == "self-reported"
+    make_run(tmp_path, RUN)
+    card = json.loads(card_path(tmp_path, RUN.dataset).read_bytes())
+    card["labels_digest"]["test"] = "0" * 64
+    card_path(tmp_path, RUN.dataset).write_text(json.dumps(card), encoding="utf-8")
+    assert level(tmp_path) == "self-reported"
+    make_run(tmp_path, RUN)
+    predictions_path(RUN.path(tmp_path)).unlink()
+    assert level(tmp_path) == "self-reported"
+
+
+def test_a_re_run_that_agrees_raises_the_level(tmp_path: Path) -> None:
+    """`medbench compare --record` is what raises it."""
+    results, mine = tmp_path / "results", tmp_path / "mine"
+    make_run(results, RUN)
+    make_rerun(mine, RUN, lambda table: table)
+    assert level(results) == "re-scored"
+    compare_folders(results, mine, record=True)
+    assert level(results) == "re-run"
+
+
+def test_a_re_run_of_an_older_record_or_one_that_differs_counts_for_nothing(tmp_path: Path) -> None:
+    """The evidence is about one digest, and its verdict is read."""
+    record = make_run(tmp_path, RUN)
+    make_evidence(tmp_path, "1" * 64, "bit-equal")
+    assert level(tmp_path) == "re-scored"
+    make_evidence(tmp_path, record.record_digest, "differs")
+    assert level(tmp_path) == "re-scored"
+    make_evidence(tmp_path, record.record_digest, "within noise")
+    assert level(tmp_path) == "re-run"
+
+
+def test_changed_evidence_of_a_re_run_is_left_out_and_named(tmp_path: Path) -> None:
+    """The seal covers the verdict; the file's name covers the run."""
+    record = make_run(tmp_path, RUN)
+    make_evidence(tmp_path, record.record_digest, "differs")
+    path = rerun_path(tmp_path, RUN.run_id)
+    path.write_text(path.read_text(encoding="utf-8").replace('"differs"', '"bit-equal"'), encoding="utf-8")
+    reruns, notes = read_reruns(tmp_path)
+    assert reruns == {}
+    assert "record_digest does not fit" in notes[0]
+    make_evidence(tmp_path, record.record_digest, "bit-equal")
+    path.rename(path.with_name("another__run__smoke__s0.json"))
+    assert "belongs elsewhere" in read_reruns(tmp_path)[1][0]
+    assert level(tmp_path) == "re-scored"
+
+
+def test_a_cell_has_the_level_of_its_least_trusted_run(tmp_path: Path) -> None:
+    """One seed re-run of two is told, and does not raise the mean of both."""
+    records = [make_record(Run("smoke", "resnet18_28", "breastmnist", seed)) for seed in (0, 1)]
+    make_evidence(tmp_path, records[0].record_digest, "bit-equal")
+    reruns, _ = read_reruns(tmp_path)
+    found = trust_of_cell(records, reruns, rescored=True)
+    assert (found.level, found.detail) == ("re-scored", "1 of 2 seeds re-run")
+    assert trust_of_cell(records[:1], reruns, rescored=True).level == "re-run"
+    assert trust_of_cell(records[:1], reruns, rescored=False).level == "self-reported"
+    make_evidence(tmp_path, records[0].record_digest, "differs")
+    found = trust_of_cell(records[:1], read_reruns(tmp_path)[0], rescored=True)
+    assert (found.level, found.detail) == ("re-scored", "1 of 1 re-runs differ")
+
+
+def test_only_measured_levels_are_ranked() -> None:
+    """What a paper prints or a person sends is never among them."""
+    assert MEASURED == ("re-scored", "re-run")
+    assert set(MEANING) == {"published", "self-reported", *MEASURED}
+
+
+@pytest.mark.parametrize(
+    ("change", "told"),
+    [
+        ({"acc": 90.0}, "acc"),
+        ({"acc": None}, "give auc, acc or both"),
+        ({"source_url": "javascript:alert(1)"}, "source_url"),
+        ({"source_url": 'https://example.org/"onclick='}, "source_url"),
+        ({"dataset": "synthetic-breastmnist"}, "cannot be reported"),
+        ({"dataset": "breast"}, "dataset"),
+        ({"model": "a\nb"}, "one line"),
+        ({"date": "yesterday"}, "date"),
+        ({"rank": 1}, "rank"),
+    ],
+)
+def test_a_self_reported_row_is_strict(tmp_path: Path, change: dict[str, Any], told: str) -> None:
+    """Percent, missing scores, other schemes, unknown sets and keys are refused by name."""
+    folder = tmp_path / "self_reported"
+    folder.mkdir()
+    (folder / "somenet.json").write_text(json.dumps({**ROW, **change}), encoding="utf-8")
+    rows, notes = read_self_reported(tmp_path)
+    assert rows == []
+    assert "somenet.json" in notes[0]
+    assert told in notes[0]
+
+
+def test_a_self_reported_row_is_read(tmp_path: Path) -> None:
+    """What was sent is what is shown."""
+    folder = tmp_path / "self_reported"
+    folder.mkdir()
+    (folder / "somenet.json").write_text(json.dumps(ROW), encoding="utf-8")
+    (row,), notes = read_self_reported(tmp_path)
+    assert notes == []
+    assert (row.model, row.acc, row.auc) == ("SomeNet", 0.9, None)
