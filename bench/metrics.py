@@ -139,6 +139,15 @@ def per_class(labels: NDArray[Any], probs: NDArray[Any], task: str) -> dict[str,
     }
 
 
+def confusion_matrix(labels: NDArray[Any], probs: NDArray[Any], task: str) -> Labels:
+    """(K, K) image counts, a row a label, a column a prediction by the rule of `accuracy`.
+
+    Args, errors as in `auc`.
+    """
+    truth, checked = _check(labels, probs, task)
+    return _confusion(truth, _predict(checked, task), checked.shape[1])
+
+
 @dataclass(frozen=True)
 class _Ranking:
     """Scores sorted downwards within each class's column.

@@ -1,0 +1,151 @@
+"""Which figures the evidence gives, and their files: SVG, PDF and the numbers behind each.
+
+Names begin with the paper's figure of the same kind: `fig04_curves__medspectralnet__breastmnist__lite-96`. The paper's
+Figs 4-7 are of OrganCMNIST and 8-11 of OrganSMNIST; other data sets go by the first four.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING
+
+import pandas as pd
+
+from bench.costs import CostRecord, read_costs
+from bench.records import SYNTHETIC_PREFIX, Record, model_slug
+from bench.report.evidence import Evidence
+from bench.report.figure_costs import (
+    macs_axis,
+    parameter_axis,
+    pareto_numbers,
+    pareto_plot,
+    speed_axes,
+)
+from bench.report.figure_curves import curves_plot
+from bench.report.figure_forest import forest_plot
+from bench.report.figure_parameters import parameters_plot
+from bench.report.figure_scores import Cell, areas_plot, confusion_plot
+from bench.report.figure_style import Caption, Plot, data_words, file_name, files, style
+from bench.timing import TimingRecord, read_timings
+
+if TYPE_CHECKING:
+    from bench.report.analysis import Analysis
+
+__all__ = ["Caption", "absent", "captions", "render"]
+
+MODELS = ("medspectralnet",)
+PAPER = {"organcmnist": (4, "OrganCMNIST"), "organsmnist": (8, "OrganSMNIST")}  # data set -> first figure
+
+
+def render(
+    evidence: Evidence, analysis: Analysis, *, synthetic: bool, models: Sequence[str] = MODELS
+) -> dict[str, bytes]:
+    """Every figure as SVG and PDF, and its numbers, by path below `reports/`.
+
+    Args:
+        evidence: The results folder.
+        analysis: Its statistics, of the same kind of records.
+        synthetic: Figures of data made here, stamped, instead of real ones.
+        models: Whose curves, confusion matrices and areas are drawn.
+
+    Raises:
+        RecordError: If predictions or a history are damaged.
+    """
+    found: dict[str, bytes] = {}
+    with style():
+        for plot in plots(evidence, analysis, synthetic=synthetic, models=models):
+            found |= files(plot, synthetic=synthetic)
+    return found
+
+
+def captions(
+    evidence: Evidence, analysis: Analysis, *, synthetic: bool, models: Sequence[str] = MODELS
+) -> dict[str, Caption]:
+    """Title and text of every figure that `render` makes, by name, in their order."""
+    return {
+        file_name(plot.name, synthetic=synthetic): plot.caption
+        for plot in plots(evidence, analysis, synthetic=synthetic, models=models)
+    }
+
+
+def absent(evidence: Evidence, *, models: Sequence[str] = MODELS) -> list[str]:
+    """Figures of the paper that no real record gives, one line each: the number, and what it would need."""
+    have = {(record.model, record.dataset) for record in evidence.finished(synthetic=False)}
+    return [
+        f"Figs {first} to {first + 3} of the paper ({title}) are absent: no finished run of {model} on {dataset}"
+        for dataset, (first, title) in PAPER.items()
+        for model in models
+        if (model, dataset) not in have
+    ]
+
+
+def plots(evidence: Evidence, analysis: Analysis, *, synthetic: bool, models: Sequence[str]) -> Iterator[Plot]:
+    """The figures in the paper's order, none drawn yet."""
+    records = evidence.finished(synthetic=synthetic)
+    for (protocol, dataset, model), cell in _grouped(records).items():
+        if model in models:
+            yield from _run_plots(evidence, cell, f"{model_slug(model)}__{dataset}__{protocol}")
+    costs, _ = read_costs(evidence.results)  # the report's notes name what was left out
+    timings, _ = read_timings(evidence.results)
+    if not synthetic:
+        from bench.report.published import published_costs
+
+        plot = parameters_plot(costs, published_costs())
+        if plot is not None:
+            yield plot
+    yield from _pareto_plots(evidence, analysis.cells, records, costs, timings)
+    yield from _forest_plots(evidence, analysis.pairs, records)
+
+
+def _grouped(records: Sequence[Record]) -> dict[tuple[str, str, str], list[Record]]:
+    """Runs by (protocol, data set, model), each by seed."""
+    cells: dict[tuple[str, str, str], list[Record]] = {}
+    for record in sorted(records, key=lambda r: (r.protocol, r.dataset, r.model, r.seed)):
+        cells.setdefault((record.protocol, record.dataset, record.model), []).append(record)
+    return cells
+
+
+def _run_plots(evidence: Evidence, records: Sequence[Record], name: str) -> Iterator[Plot]:
+    """Curves, confusion matrix, ROC and precision-recall of one model, data set and protocol."""
+    dataset = records[0].dataset
+    card = evidence.cards.get(dataset)
+    number, shown = PAPER.get(dataset.removeprefix(SYNTHETIC_PREFIX), (4, "OrganCMNIST"))
+    trained = [record for record in records if record.history_sha256]
+    if trained:
+        yield curves_plot(f"fig{number:02}_curves__{name}", number, shown, trained, card, evidence.results)
+    if card is None:
+        return  # the classes have no names
+    cell = Cell(records, card, evidence.results)
+    yield confusion_plot(f"fig{number + 1:02}_confusion__{name}", number + 1, shown, cell)
+    yield areas_plot("roc", f"fig{number + 2:02}_roc__{name}", number + 2, shown, cell)
+    yield areas_plot("pr", f"fig{number + 3:02}_pr__{name}", number + 3, shown, cell)
+
+
+def _pareto_plots(
+    evidence: Evidence,
+    cells: pd.DataFrame,
+    records: Sequence[Record],
+    costs: Sequence[CostRecord],
+    timings: Sequence[TimingRecord],
+) -> Iterator[Plot]:
+    """Accuracy against MACs, parameters and speed, where at least two models have both."""
+    chosen = cells[(cells["part"] == "test") & (cells["metric"] == "acc") & cells["mean"].notna()]
+    for (protocol, dataset), part in chosen.groupby(["protocol", "dataset"], sort=True):
+        runs = [record for record in records if (record.protocol, record.dataset) == (protocol, dataset)]
+        if not runs:
+            continue
+        card = evidence.cards.get(str(dataset))
+        macs = macs_axis(runs, costs, len(card.class_names) if card else 0)
+        for axis in (macs, parameter_axis(runs), *speed_axes(runs, timings)):
+            if axis is not None and len(pareto_numbers(part, axis)) > 1:
+                data = data_words(card, str(dataset), "test")
+                yield pareto_plot(f"pareto_{axis.name}__{dataset}__{protocol}", axis, part, runs, data)
+
+
+def _forest_plots(evidence: Evidence, pairs: pd.DataFrame, records: Sequence[Record]) -> Iterator[Plot]:
+    primary = pairs[(pairs["family"] == "primary") & pairs["difference"].notna()]
+    for protocol, part in primary.groupby("protocol", sort=True):
+        runs = [record for record in records if record.protocol == protocol]
+        words = [data_words(evidence.cards.get(str(name)), str(name), "test") for name in sorted(set(part["dataset"]))]
+        if runs:
+            yield forest_plot(f"forest__{protocol}", part, runs, " ".join(words))
