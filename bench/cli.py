@@ -89,6 +89,8 @@ def verify(
         for problem in findings.problems:
             err.print(problem, markup=False)
         out.print(findings.summary())
+        for line in findings.bands:
+            out.print(line, markup=False, soft_wrap=True)
     raise typer.Exit(1 if findings.problems else 0)
 
 

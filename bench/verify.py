@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 
+from bench.bands import standings
 from bench.errors import BenchError, RecordError
 from bench.plan import staleness
 from bench.records import (
@@ -41,6 +42,7 @@ class Findings:
     stale: list[str] = field(default_factory=list)
     counts: Counter[str] = field(default_factory=Counter)
     rescored: int = 0
+    bands: list[str] = field(default_factory=list)
 
     def summary(self) -> str:
         """One line for a person."""
@@ -59,6 +61,7 @@ class Findings:
             "rescored": self.rescored,
             "stale": self.stale,
             "problems": self.problems,
+            "bands": self.bands,
         }
 
 
@@ -81,6 +84,7 @@ def verify(results: Path, *, scores: bool = False) -> Findings:
     records, problems = read_records(results)
     findings.problems.extend(str(problem) for problem in problems)
     cards: dict[str, DataCard | None] = {}
+    counted: set[str] = set()
     for record in records:
         findings.counts[record.status] += 1
         if record.dataset not in cards:
@@ -96,9 +100,15 @@ def verify(results: Path, *, scores: bool = False) -> Findings:
             reason = staleness(record, card)
             if reason:
                 findings.stale.append(f"{record.run_id}: {reason}")
+            else:
+                counted.add(record.run_id)
             findings.problems.extend(f"{path}: {problem}" for problem in _check_files(record, path, card, scores))
             findings.rescored += scores
     findings.problems.extend(_orphans(results))
+    try:
+        findings.bands = standings(results, [record for record in records if record.run_id in counted])
+    except RecordError as error:
+        findings.problems.append(str(error))
     return findings
 
 

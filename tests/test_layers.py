@@ -38,7 +38,8 @@ ALLOWED = {
     "compare_runs": {"errors", "metrics", "records", "scoring", "stats", "stats_bootstrap"},
     "compare": {"errors", "records", "sealed", "plan", "trust", "compare_runs"},
     "contribution": {"errors", "records", "sealed", "trust"},
-    "verify": {"errors", "records", "metrics", "scoring", "plan", "models"},
+    "bands": {"errors", "records", "sealed"},
+    "verify": {"errors", "bands", "records", "metrics", "scoring", "plan", "models"},
     "report": {
         "errors",
         "records",
@@ -89,6 +90,7 @@ LIGHT = [
     "stats_power",
     "plan",
     "verify",
+    "bands",
     "report",
     "cli",
     "listing",

@@ -1,0 +1,105 @@
+"""Is our training that of the official MedMNIST script? Bands that its published scores set, and where records stand.
+
+`results/bands.toml` holds them. They were fixed from published numbers and the size of the test sets alone.
+"""
+
+from __future__ import annotations
+
+import tomllib
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Literal
+
+from pydantic import Field, ValidationError, model_validator
+
+from bench.errors import RecordError
+from bench.records import Record
+from bench.sealed import Strict, explain_validation
+
+BANDS_FILE = "bands.toml"
+METRICS = ("auc", "acc")
+
+
+class Band(Strict):
+    """What the mean over seeds of a model must lie in, fractions, to be equivalent to a published result.
+
+    Attributes:
+        published: AUC and ACC as printed.
+        auc: Lowest and highest mean AUC on the official test split.
+        acc: The same for accuracy.
+        source: Where the published values stand.
+    """
+
+    model: str
+    protocol: str
+    dataset: str
+    published: dict[Literal["auc", "acc"], float]
+    auc: tuple[float, float]
+    acc: tuple[float, float]
+    source: str
+
+    @model_validator(mode="after")
+    def _holds_the_published(self) -> Band:
+        for metric in METRICS:
+            low, high = getattr(self, metric)
+            if metric not in self.published or not 0 <= low < self.published[metric] < high <= 1:
+                raise ValueError(f"{metric}: the band must be two fractions around the published value")
+        return self
+
+    def contains(self, scores: dict[str, float]) -> bool:
+        """Whether AUC and ACC both lie in the band."""
+        return all(getattr(self, metric)[0] <= scores[metric] <= getattr(self, metric)[1] for metric in METRICS)
+
+
+class Bands(Strict):
+    """The file's content: its rule in words, the spread over seeds that it assumes, and the bands."""
+
+    rule: str
+    seed_sd: float = Field(gt=0)
+    band: list[Band]
+
+
+def read_bands(results: Path) -> Bands | None:
+    """The bands of a results folder, None where it has none.
+
+    Raises:
+        RecordError: If the file is no such list.
+    """
+    path = results / BANDS_FILE
+    if not path.exists():
+        return None
+    try:
+        return Bands.model_validate(tomllib.loads(path.read_text(encoding="utf-8")))
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise RecordError(f"{path}: no TOML ({error})") from None
+    except ValidationError as error:
+        raise RecordError(f"{path}: {explain_validation(error)}") from None
+
+
+def standings(results: Path, records: Iterable[Record]) -> list[str]:
+    """One line a band: the mean over the recorded seeds, and whether it is inside.
+
+    Args:
+        results: The folder with the bands.
+        records: Finished records that count.
+    """
+    bands = read_bands(results)
+    if bands is None:
+        return []
+    found = list(records)
+    return [_standing(band, found) for band in bands.band]
+
+
+def _standing(band: Band, records: list[Record]) -> str:
+    which = f"{band.model} under {band.protocol} on {band.dataset}"
+    runs = [r for r in records if (r.model, r.protocol, r.dataset) == (band.model, band.protocol, band.dataset)]
+    if not runs:
+        return f"band: {which}: no record yet"
+    means = {metric: sum(float((run.test or {})[metric] or 0.0) for run in runs) / len(runs) for metric in METRICS}
+    parts = [
+        f"{metric.upper()} {means[metric]:.3f} ({getattr(band, metric)[0]:.3f} to {getattr(band, metric)[1]:.3f})"
+        for metric in METRICS
+    ]
+    verdict = "equivalent to the published result" if band.contains(means) else "NOT equivalent to the published result"
+    seeds = f"{len(runs)} seed{'s' if len(runs) > 1 else ''}"
+    return f"band: {which}: {', '.join(parts)}, mean of {seeds}: {verdict}"
