@@ -9,7 +9,7 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from bench.records import Run, pretty
+from bench.records import Run
 from bench.report import build, compare, render
 from tests.making import make_run
 
@@ -65,18 +65,6 @@ def test_scores_are_one_measurement_a_row_with_all_digits(results: Path) -> None
     assert chosen["value"].tolist() == [record["test"]["auc"]]
 
 
-def test_table_3_by_hand(results: Path) -> None:
-    """Mean and sample standard deviation over seeds, n stated, floors first."""
-    _, pages, _ = render(results)
-    aucs = [json.loads(run.path(results).read_bytes())["test"]["auc"] for run in REAL]
-    text = pages["table3.md"].decode()
-    assert f"{sum(aucs) / 2:.3f} ± {abs(aucs[0] - aucs[1]) / 2**0.5:.3f}" in text
-    assert "(n=2)" in text
-    rows = [line for line in text.splitlines() if line.startswith(("| floor/", "| resnet"))]
-    assert rows[0].startswith("| floor/prior")
-    assert "bloodmnist: not run" in text
-
-
 def test_synthetic_never_meets_real(results: Path) -> None:
     """Synthetic records have stamped tables of their own; the real tables do not know them."""
     tables, pages, _ = render(results)
@@ -110,23 +98,3 @@ def test_a_damaged_record_is_left_out_and_named(results: Path) -> None:
     assert REAL[1].run_id.encode() in tables["scores.csv"]
     assert len(notes) == 1
     assert "seed0.json" in notes[0]
-
-
-def test_a_failed_run_is_a_missing_cell_with_its_reason(results: Path) -> None:
-    """The reason stands below the table."""
-    failure = {"kind": "oom", "message": "out of memory on the host"}
-    run = Run("smoke", "medspectralnet", "breastmnist", 0)
-    make_run(results, run, status="failed", failure=failure, val=None, test=None, test_twin_free=None)
-    make_run(results, Run("smoke", "medspectralnet", "dermamnist", 0), num_classes=7)
-    text = render(results)[1]["table3.md"].decode()
-    assert "- breastmnist: failed: out of memory on the host (medspectralnet)" in text
-
-
-def test_fractions_stay_fractions(results: Path) -> None:
-    """No table mixes percent and fraction: every AUC and ACC lies in [0, 1]."""
-    tables, pages, _ = render(results)
-    frame = pd.read_csv(io.BytesIO(pages["table3.csv"]), comment="#")
-    assert frame["mean"].between(0, 1).all()
-    scores = pd.read_csv(io.BytesIO(tables["scores.csv"]))
-    assert scores[scores["metric"].isin(["auc", "acc"])]["value"].between(0, 1).all()
-    assert pretty({"a": 1}).endswith(b"\n")

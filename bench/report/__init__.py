@@ -6,9 +6,11 @@ from pathlib import Path
 
 from bench.costs import read_costs
 from bench.errors import RecordError
+from bench.report import table3
+from bench.report.analysis import analyse
 from bench.report.cost_tables import cost_rows, timing_rows
-from bench.report.evidence import Evidence, first_line, gather
-from bench.report.tables import STAMP, csv_bytes, run_rows, score_rows, table3_markdown, table3_rows
+from bench.report.evidence import Evidence, gather
+from bench.report.tables import STAMP, csv_bytes, run_rows, score_rows
 from bench.sealed import write_atomic
 from bench.timing import read_timings
 
@@ -55,13 +57,7 @@ def _measured(results: Path, notes: list[str]) -> dict[str, bytes]:
 
 
 def _reports(evidence: Evidence, *, synthetic: bool) -> dict[str, bytes]:
-    prefix = f"{STAMP}_" if synthetic else ""
-    records = evidence.finished(synthetic=synthetic)
-    head = f"# {STAMP + ' | ' if synthetic else ''}{first_line(records)}\n".encode()
-    return {
-        f"{prefix}table3.md": table3_markdown(evidence, synthetic=synthetic),
-        f"{prefix}table3.csv": head + csv_bytes(table3_rows(records)),
-    }
+    return table3.render(evidence, analyse(evidence, synthetic=synthetic), synthetic=synthetic)
 
 
 def build(results: Path, reports: Path) -> tuple[list[Path], list[str]]:

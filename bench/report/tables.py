@@ -1,14 +1,19 @@
-"""Tidy tables and Table 3: records -> rows -> files. Trains nothing, imports no torch."""
+"""Tidy tables: records -> rows -> CSV; and why a cell is empty, and what fills it. Trains nothing, imports no torch."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from functools import cache
 
 import pandas as pd
 
 from bench.datasets import PAPER_DATASETS
+from bench.errors import BenchError
+from bench.plan import obstacle
+from bench.protocol import list_studies, load_protocol, load_study
 from bench.records import SYNTHETIC_PREFIX, Record
-from bench.report.evidence import Evidence, first_line
+from bench.report.evidence import Evidence
+from bench.report.formats import quoted
 from models.catalog import ModelError, get_spec
 
 SCORE_COLUMNS = ["protocol", "model", "dataset", "seed", "part", "metric", "value", "run_id"]
@@ -33,6 +38,7 @@ RUN_COLUMNS = [
 PARTS = ("val", "test", "test_twin_free")
 KIND_ORDER = {"floor": 0, "sklearn": 1, "network": 2}
 STAMP = "SYNTHETIC"
+NOT_RUN = "not run"
 
 
 def score_rows(records: Sequence[Record]) -> pd.DataFrame:
@@ -71,89 +77,52 @@ def model_order(name: str) -> tuple[int, int, str]:
     return KIND_ORDER[kind], 0 if name.startswith("medspectralnet") else 1, name
 
 
-def cells(records: Sequence[Record]) -> pd.DataFrame:
-    """One row a cell (protocol x model x dataset): mean, sample standard deviation and n of AUC and ACC."""
-    scores = score_rows(records)
-    scores = scores[(scores["part"] != "val") & scores["metric"].isin(["auc", "acc"])]
-    grouped = scores.groupby(["protocol", "model", "dataset", "part", "metric"], sort=True)["value"]
-    table = grouped.agg(["mean", "std", "count"]).reset_index()
-    return table.rename(columns={"std": "sd", "count": "n"})
+def paper_datasets(*, synthetic: bool) -> list[str]:
+    """The paper's six sets, or their stand-ins made here."""
+    return [SYNTHETIC_PREFIX + flag if synthetic else flag for flag in PAPER_DATASETS]
 
 
-def table3_rows(records: Sequence[Record]) -> pd.DataFrame:
-    """Table 3, tidy: `cells` with models in the tables' order."""
-    table = cells(records)
-    order = table["model"].map(model_order)
-    table = table.assign(_order=order).sort_values(["protocol", "dataset", "_order", "part", "metric"], kind="stable")
-    return table.drop(columns="_order").reset_index(drop=True)
+@cache
+def planned(protocol: str, *, synthetic: bool) -> tuple[tuple[str, str, tuple[int, ...]], ...]:
+    """What the studies want under a protocol: (model, data set, seeds); their optional parts are not missed."""
+    cells: dict[tuple[str, str], set[int]] = {}
+    for part in (part for name in list_studies() for part in load_study(name).parts if not part.optional):
+        for dataset in (name for name in part.datasets if name.startswith(SYNTHETIC_PREFIX) == synthetic):
+            for model in part.models if protocol in part.protocols else ():
+                cells.setdefault((model, dataset), set()).update(part.seeds)
+    return tuple((model, dataset, tuple(sorted(seeds))) for (model, dataset), seeds in cells.items())
 
 
-def _shown(table: pd.DataFrame, model: str, dataset: str, part: str) -> str:
-    """`0.873 / 0.840` (AUC / ACC), with the standard deviation where there are several seeds."""
-    cell = table[(table["model"] == model) & (table["dataset"] == dataset) & (table["part"] == part)]
-    if cell.empty:
-        return "–"
-    texts = []
-    for metric in ("auc", "acc"):
-        row = cell[cell["metric"] == metric]
-        mean, sd, n = (row[key].iloc[0] for key in ("mean", "sd", "n")) if len(row) else (float("nan"), 0.0, 0)
-        spread = f" ± {sd:.3f}" if n > 1 else ""
-        texts.append("n/a" if pd.isna(mean) else f"{mean:.3f}{spread}")
-    count = int(cell["n"].max())
-    return f"{' / '.join(texts)}" + (f" (n={count})" if count > 1 else "")
+def why_missing(evidence: Evidence, protocol: str, model: str, dataset: str) -> str:
+    """Why a cell is empty: how its run ended, what keeps it from running, or that nobody ran it."""
+    for record in evidence.unfinished:
+        if (record.protocol, record.model, record.dataset) == (protocol, model, dataset) and record.failure:
+            return f"{record.status}: {record.failure.message}"
+    try:
+        return obstacle(get_spec(model), load_protocol(protocol)) or NOT_RUN
+    except (BenchError, ModelError):
+        return NOT_RUN
 
 
-def _markdown_table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
-    widths = [max(len(row[i]) for row in [header, *rows]) for i in range(len(header))]
-    lines = [
-        "| " + " | ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)) + " |"
-        for row in [header, *rows]
-    ]
-    rule = "| " + " | ".join("-" * width for width in widths) + " |"
-    return [lines[0], rule, *lines[1:]]
+def fill_command(protocol: str, models: Iterable[str], datasets: Iterable[str], seeds: Iterable[int] = (0,)) -> str:
+    """The command that fills cells; runs that are done are not run again."""
+    seeds = sorted(set(seeds))
+    consecutive = len(seeds) > 1 and seeds == list(range(seeds[0], seeds[-1] + 1))
+    chosen = f"{seeds[0]}-{seeds[-1]}" if consecutive else ",".join(map(str, seeds))
+    names, sets = ",".join(dict.fromkeys(models)), ",".join(dict.fromkeys(datasets))
+    return f"medbench run --protocol {protocol} --models {names} --datasets {sets} --seeds {chosen}"
 
 
-def _missing_reasons(evidence: Evidence, protocol: str, models: Sequence[str], datasets: Sequence[str]) -> list[str]:
-    """Why cells are empty, grouped by reason."""
-    have = {(r.model, r.dataset) for r in evidence.records if r.protocol == protocol}
-    told = {(r.model, r.dataset): r for r in evidence.unfinished if r.protocol == protocol}
-    reasons: dict[str, list[str]] = {}
-    for dataset in datasets:
-        for model in models:
-            if (model, dataset) in have:
-                continue
-            record = told.get((model, dataset))
-            why = (
-                "not run" if record is None or record.failure is None else f"{record.status}: {record.failure.message}"
-            )
-            reasons.setdefault(f"{dataset}: {why}", []).append(model)
-    return [f"- {reason} ({', '.join(names)})" for reason, names in reasons.items()]
-
-
-def table3_markdown(evidence: Evidence, *, synthetic: bool) -> bytes:
-    """Table 3 as Markdown: one section a protocol, floors first, official test and twin-free test.
-
-    Synthetic records get a table of their own, stamped, over the synthetic stand-ins alone.
-    """
-    records = evidence.finished(synthetic=synthetic)
-    datasets = [SYNTHETIC_PREFIX + flag if synthetic else flag for flag in PAPER_DATASETS]
-    datasets += sorted({record.dataset for record in records} - set(datasets))
-    title = (
-        f"# {STAMP}: Table 3 on data made here; proves that the suite works, nothing else" if synthetic else "# Table 3"
-    )
-    lines = [f"<!-- {first_line(records)} -->", title, ""]
-    lines += ["AUC / ACC on the test split, fractions; mean ± sample standard deviation over n seeds."]
-    lines += ["Twin-free: without test images that have a near twin (pixel correlation >= 0.99) in train or val.", ""]
-    table = table3_rows(records) if records else pd.DataFrame(columns=["protocol", "model", "dataset", "part"])
-    if not records:
-        lines += ["No records yet.", ""]
-    for protocol in sorted(set(table["protocol"])):
-        part = table[table["protocol"] == protocol]
-        models = sorted(set(part["model"]), key=model_order)
-        lines += [f"## Protocol `{protocol}`" + (f" ({STAMP})" if synthetic else ""), ""]
-        for name, heading in (("test", "Official test"), ("test_twin_free", "Twin-free test")):
-            rows = [[model, *[_shown(part, model, dataset, name) for dataset in datasets]] for model in models]
-            lines += [f"### {heading}", "", *_markdown_table(["model", *datasets], rows), ""]
-        missing = _missing_reasons(evidence, protocol, models, datasets)
-        lines += ["Missing cells:", "", *missing, ""] if missing else []
-    return "\n".join(lines).encode()
+def missing_lines(evidence: Evidence, protocol: str, missing: Sequence[tuple[str, str]]) -> list[str]:
+    """Empty cells (model, data set) grouped by reason: `bloodmnist, dermamnist: not run (resnet18, swin_t)`."""
+    reasons: dict[str, dict[str, list[str]]] = {}
+    for model, dataset in missing:
+        reason = why_missing(evidence, protocol, model, dataset)
+        reasons.setdefault(reason, {}).setdefault(dataset, []).append(model)
+    lines = []
+    for reason, by_dataset in reasons.items():
+        same: dict[tuple[str, ...], list[str]] = {}
+        for dataset, models in by_dataset.items():
+            same.setdefault(tuple(models), []).append(dataset)
+        lines += [f"{', '.join(sets)}: {quoted(reason)} ({', '.join(models)})" for models, sets in same.items()]
+    return lines
