@@ -102,7 +102,7 @@ def test_a_plugin_has_no_card(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
     monkeypatch.setattr(catalog, "_plugins", {})  # other tests never see it
     path = tmp_path / "card_plugin.py"
     path.write_text(
-        "from models import register_model\n@register_model(paper='https://example.org')\ndef card_net(**_):\n    pass\n",
+        "from models import register_model\n@register_model(paper='none')\ndef card_net(**_):\n    pass\n",
         encoding="utf-8",
     )
     assert load_plugin(path) == ["card_net"]

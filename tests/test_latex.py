@@ -73,7 +73,7 @@ def test_made_up_records_compile(tmp_path: Path) -> None:
 
 
 def test_names_with_signs_compile_inside_a_paper(tmp_path: Path) -> None:
-    """A file can be \\input as it is, twice; a row that begins with a bracket or star is no option of the row before."""
+    """A file can be \\input as it is, twice; no row that begins with a bracket is read as an option."""
     signs = [
         r"a_b & c",
         "50 % #1",

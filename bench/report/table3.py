@@ -88,7 +88,7 @@ def _head(*, synthetic: bool) -> list[Block]:
         f"{CORRELATION:g} over images, that a two-sided 5 % test finds with a power of {POWER:g}; seeds come on top."
     )
     explain = "`medbench explain table3 --model M --dataset D --metric acc` tells where a cell comes from."
-    reading = f"{UNITS} Shown: {READING} {MARKS}"
+    reading = f"{UNITS} Shown: {READING} n stands in the table of each set. {MARKS}"
     return [Heading(title, 1), reading, shows, f"{twins} {floors}", *([] if synthetic else [published]), explain]
 
 
