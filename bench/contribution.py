@@ -51,10 +51,12 @@ def outside(changed: Iterable[str]) -> list[str]:
         changed: Paths relative to the repository's root, as `git diff --name-only` gives them; empty ones do not count.
     """
     problems = []
-    for name in changed:
+    for name in (line.rstrip("\n") for line in changed):
         parts = PurePosixPath(name).parts
-        if parts and (parts[0] not in ALLOWED_ROOTS or len(parts) == 1 or ".." in parts):
+        if parts and (parts[0] not in ALLOWED_ROOTS or len(parts) == 1):
             problems.append(f"{name}: a contribution of results touches only results/ and reports/; send code apart")
+        elif any(part.startswith(".") for part in parts) or parts[1:2] == ("checkpoints",):
+            problems.append(f"{name}: caches, checkpoints and hidden files are no evidence; remove it")
     return problems
 
 
@@ -123,10 +125,10 @@ def _unfit(name: PurePosixPath, path: Path, *, is_new: bool) -> Iterator[str]:
     if not path.is_file():
         yield "is no regular file"
         return
-    if path.suffix not in EVIDENCE_SUFFIXES or any(part.startswith(".") for part in name.parts):
-        yield f"only {', '.join(EVIDENCE_SUFFIXES)} files are evidence; remove it"
     if not is_new:
         return
+    if path.suffix not in EVIDENCE_SUFFIXES or any(part.startswith(".") for part in name.parts):
+        yield f"only {', '.join(EVIDENCE_SUFFIXES)} files are evidence; remove it"
     if len(name.parts) < 2 or name.parts[0] not in NEW_FOLDERS:
         yield f"new evidence stands below {', '.join(NEW_FOLDERS)}"
     size = path.lstat().st_size

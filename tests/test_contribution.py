@@ -10,9 +10,10 @@ import pandas as pd
 import pytest
 
 from bench.compare import compare_folders
-from bench.contribution import MAX_FILE_BYTES, check_contribution, outside
+from bench.contribution import MAX_FILE_BYTES, MAX_TOTAL_BYTES, NEW_FOLDERS, check_contribution, outside
 from bench.errors import RecordError
 from bench.records import Run, predictions_path
+from bench.trust import Rerun, SelfReported
 from tests.making import make_rerun, make_run
 from tests.test_trust import ROW
 
@@ -26,6 +27,7 @@ def folders(tmp_path: Path) -> tuple[Path, Path]:
     base, results = tmp_path / "base", tmp_path / "results"
     make_run(base, RUN)
     (base / "README.md").write_text("columns\n", encoding="utf-8")
+    (base / "bands.toml").write_text("", encoding="utf-8")
     (base / "tables").mkdir()
     (base / "tables" / "scores.csv").write_text("old\n", encoding="utf-8")
     shutil.copytree(base, results)
@@ -167,7 +169,20 @@ def test_paths_outside_the_results_fail() -> None:
     """Code, workflows and files at the root are not results."""
     changed = ["results/records/a.json", "reports/index.html", "", "bench/x.py", ".github/workflows/ci.yml", "results"]
     assert [line.split(":")[0] for line in outside(changed)] == ["bench/x.py", ".github/workflows/ci.yml", "results"]
-    assert len(outside(["results/../bench/x.py"])) == 1
+    assert len(outside(["results/../bench/x.py\n", '"results/a\\nb.json"\n', "\n"])) == 2
+    for name in ("results/.cache/analysis/a.npz", "results/checkpoints/a.pt", "results/.gitattributes"):
+        assert "no evidence" in only(outside([name]))
+
+
+def test_the_documents_say_what_the_code_does() -> None:
+    """CONTRIBUTING states the limits and folders, results/README every field."""
+    root = Path(__file__).parent.parent
+    text = (root / "CONTRIBUTING.md").read_text(encoding="utf-8")
+    assert f"at most {MAX_FILE_BYTES // 2**20} MiB each and {MAX_TOTAL_BYTES // 2**20} MiB together" in text
+    assert [folder for folder in NEW_FOLDERS if f"`{folder}/`" not in text] == []
+    columns = (root / "results" / "README.md").read_text(encoding="utf-8").partition("## Trust")[2]
+    fields = {*SelfReported.model_fields, *Rerun.model_fields} - {"suite_version", "run_id", "record_digest"}
+    assert [name for name in fields if f"`{name}`" not in columns and not name.startswith("rerun_")] == []
 
 
 def test_missing_folders_are_told(tmp_path: Path) -> None:
