@@ -152,9 +152,11 @@ def run(
     planned = make_plan(take_shard(selected, shard), results)
     chosen = choose(planned, overwrite.value)
     out.print(_summary(planned))
+    left = [item for item in planned if item.state in ("failed", "stale") and item not in chosen]
+    _tell_left(left)
+    unfinished = any(item.state == "failed" for item in left)
     if not chosen:
-        _tell_left(planned)
-        raise typer.Exit(1 if any(item.state == "failed" for item in planned) else 0)
+        raise typer.Exit(1 if unfinished else 0)
     if ask and not typer.confirm("Go on?"):
         raise typer.Exit(0)
     how = launching.Launch(
@@ -179,16 +181,16 @@ def run(
     for record in outcome.failed:
         reason = record.failure.message if record.failure else ""
         err.print(f"failed: {record.run_id}: {reason}", markup=False)
-    raise typer.Exit(1 if outcome.failed or set(outcome.skipped) - optional else 0)
+    raise typer.Exit(1 if unfinished or outcome.failed or set(outcome.skipped) - optional else 0)
 
 
-def _tell_left(planned: list[PlannedRun]) -> None:
+def _tell_left(left: list[PlannedRun]) -> None:
+    """What a call leaves as it is, and how to change that."""
     from bench.console import err
 
-    for item in sorted(planned, key=lambda item: item.state):
-        if item.state in ("failed", "stale"):
-            again = f"--overwrite {item.state} runs it again"
-            err.print(f"{item.state}: {item.run.run_id}: {item.reason}; {again}", markup=False)
+    for item in sorted(left, key=lambda item: item.state):
+        again = f"--overwrite {item.state} runs it again"
+        err.print(f"{item.state}: {item.run.run_id}: {item.reason}; {again}", markup=False)
 
 
 def merge(

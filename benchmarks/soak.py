@@ -58,13 +58,13 @@ LIMIT_SECONDS = 900
 VICTIMS = ("driver", "worker", "everyone")
 
 
-def start(folder: Path, results: str, runs: int) -> subprocess.Popen[bytes]:
+def start(folder: Path, results: str, runs: int, *more: str) -> subprocess.Popen[bytes]:
     """The plan's command, in a process group of its own, saving at every step."""
     arguments = ["run", "--protocol", "soak.toml", "--models", "soak_net", "--datasets", "synthetic-breastmnist"]
     arguments += ["--seeds", f"0-{runs - 1}", "--results", results, "--device", "cpu", "--jobs", "2"]
     environment = {**os.environ, "PYTHONPATH": str(ROOT), "MEDBENCH_CHECKPOINT_SECONDS": "0"}
     return subprocess.Popen(
-        [sys.executable, "-m", "bench.cli", *arguments, "--plugin", "soak_net.py"],
+        [sys.executable, "-m", "bench.cli", *arguments, "--plugin", "soak_net.py", *more],
         cwd=folder,
         env=environment,
         stdout=subprocess.DEVNULL,
@@ -74,8 +74,8 @@ def start(folder: Path, results: str, runs: int) -> subprocess.Popen[bytes]:
 
 
 def finish(folder: Path, results: str, runs: int) -> int:
-    """An undisturbed call; its exit code."""
-    return start(folder, results, runs).wait(timeout=LIMIT_SECONDS)
+    """An undisturbed call; its exit code. A run whose worker alone was killed has failed: it is done again."""
+    return start(folder, results, runs, "--overwrite", "failed").wait(timeout=LIMIT_SECONDS)
 
 
 def kill(process: subprocess.Popen[bytes], victim: str, draw: random.Random) -> bool:
@@ -93,8 +93,8 @@ def kill(process: subprocess.Popen[bytes], victim: str, draw: random.Random) -> 
             process.wait(timeout=60)
             return False
         draw.choice(sorted(workers, key=lambda child: child.pid)).kill()
-        time.sleep(0.5)
-        process.kill()  # else the driver would record the kill as a failure of the run, as it should
+        time.sleep(draw.uniform(0.0, 1.0))  # the driver may have recorded the kill as the run's failure, or not yet
+        process.kill()
     process.wait(timeout=60)
     return True
 
