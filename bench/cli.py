@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import sys
 from enum import StrEnum
-from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from bench.measure import measure_app
-from bench.options import Json, Plugins, Results
+from bench.options import Json, Plugins
+from bench.reading import compare, explain, report, verify
 from bench.running import merge, plan, run
 
 app = typer.Typer(
@@ -23,6 +23,8 @@ app.add_typer(measure_app, name="measure")
 app.command("plan")(plan)
 app.command("run")(run)
 app.command("merge")(merge)
+for reading in (report, verify, compare, explain):
+    app.command()(reading)
 
 
 class Listing(StrEnum):
@@ -48,50 +50,6 @@ def list_(what: Listing, pattern: str = "*", plugin: Plugins = [], as_json: Json
         print_json(rows)
     else:
         print_table(what.value, rows)
-
-
-@app.command()
-def report(
-    results: Results = Path("results"),
-    reports: Annotated[Path, typer.Option(help="Where the report goes.")] = Path("reports"),
-    check: Annotated[bool, typer.Option("--check", help="Only compare; exit code 1 if a file differs.")] = False,
-) -> None:
-    """Rebuild every table of a results folder; --check only compares."""
-    from bench.console import err, out
-    from bench.report import build, compare
-
-    if check:
-        wrong = compare(results, reports)
-        for line in wrong:
-            err.print(line, markup=False)
-        out.print("reports and tables are what the records give" if not wrong else f"{len(wrong)} files differ")
-        raise typer.Exit(1 if wrong else 0)
-    written, notes = build(results, reports)
-    for note in notes:
-        err.print(note, markup=False)
-    out.print(f"{len(written)} files written to {results / 'tables'} and {reports}")
-
-
-@app.command()
-def verify(
-    results: Results = Path("results"),
-    scores: Annotated[bool, typer.Option("--scores", help="Recompute every metric from the predictions.")] = False,
-    as_json: Json = False,
-) -> None:
-    """Check schema, digests, names and files of every record; exit code 1 if something is wrong."""
-    from bench.console import err, out, print_json
-    from bench.verify import verify as check
-
-    findings = check(results, scores=scores)
-    if as_json:
-        print_json(findings.as_dict())
-    else:
-        for problem in findings.problems:
-            err.print(problem, markup=False)
-        out.print(findings.summary())
-        for line in findings.bands:
-            out.print(line, markup=False, soft_wrap=True)
-    raise typer.Exit(1 if findings.problems else 0)
 
 
 @app.command()

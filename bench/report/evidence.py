@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from bench import __version__
 from bench.plan import staleness, unchecked
 from bench.records import DataCard, Record, read_card, read_records
+from bench.sealed import Sealed
 
 
 @dataclass
@@ -59,12 +61,12 @@ def gather(results: Path) -> Evidence:
     return evidence
 
 
-def records_digest(records: list[Record]) -> str:
+def records_digest(records: Sequence[Sealed]) -> str:
     """One digest for a set of records: equal sets, equal digest."""
     joined = "\n".join(sorted(record.record_digest for record in records))
     return hashlib.sha256(joined.encode()).hexdigest()[:16]
 
 
-def first_line(records: list[Record]) -> str:
+def first_line(records: Sequence[Sealed]) -> str:
     """What line one of a generated file says; no commit and no date, so that same records give same bytes."""
     return f"medbench report | medspectral-bench {__version__} | {len(records)} records {records_digest(records)}"

@@ -13,7 +13,7 @@ import textwrap
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cache
-from typing import Any, cast
+from typing import Any
 from xml.sax.saxutils import escape
 
 import matplotlib
@@ -108,7 +108,7 @@ def file_name(name: str, *, synthetic: bool) -> str:
 def files(plot: Plot, *, synthetic: bool) -> dict[str, bytes]:
     """A figure's SVG, PDF and numbers, by path below `reports/`; call it inside `style()`."""
     name, numbers = file_name(plot.name, synthetic=synthetic), plot.numbers()
-    head = f"{STAMP + ' | ' if synthetic else ''}{head_of(plot.records)}"
+    head = f"{STAMP + ' | ' if synthetic else ''}{first_line(plot.records)}"
     figure = plot.draw(numbers)
     if synthetic:
         _stamp(figure)
@@ -117,11 +117,6 @@ def files(plot: Plot, *, synthetic: bool) -> dict[str, bytes]:
         f"figures/{name}.pdf": _pdf(figure, name, head),
         f"figures/data/{name}.csv": f"# {head}\n".encode() + csv_bytes(numbers),
     }
-
-
-def head_of(records: Sequence[Sealed]) -> str:
-    """Line one of a generated file; of a record only the digest is asked, which costs and timings have as well."""
-    return first_line(cast(list[Record], list(records)))
 
 
 def _stamp(figure: Figure) -> None:

@@ -1,0 +1,112 @@
+"""`medbench report`, `verify`, `compare`, `explain`: what records say. Works without torch; heavy imports inside."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from bench.options import Json, Plugins, Results, split_names
+
+
+def report(
+    results: Results = Path("results"),
+    reports: Annotated[Path, typer.Option(help="Where the report goes.")] = Path("reports"),
+    check: Annotated[bool, typer.Option("--check", help="Only compare; exit code 1 if a file differs.")] = False,
+    figures_for: Annotated[str, typer.Option(help="Models whose curves and matrices are drawn.")] = "medspectralnet",
+    plugin: Plugins = [],  # noqa: B006
+) -> None:
+    """Rebuild every table, figure and page of a results folder; --check only compares."""
+    from bench.console import err, out
+    from bench.report import build, compare
+    from models import get_spec, load_plugin
+
+    for path in plugin:
+        load_plugin(path)
+    models = tuple(split_names(figures_for))
+    for model in models:
+        get_spec(model)
+    if check:
+        wrong = compare(results, reports, models)
+        for line in wrong:
+            err.print(line, markup=False, soft_wrap=True)
+        out.print("reports and tables are what the records give" if not wrong else f"{len(wrong)} files differ")
+        raise typer.Exit(1 if wrong else 0)
+    outcome = build(results, reports, models)
+    for note in outcome.notes:
+        err.print(note, markup=False, soft_wrap=True)
+    out.print(outcome.summary(), markup=False, soft_wrap=True)
+
+
+def verify(
+    results: Results = Path("results"),
+    scores: Annotated[bool, typer.Option("--scores", help="Recompute every metric from the predictions.")] = False,
+    against: Annotated[Path | None, typer.Option(help="The folder that stands: nothing of it may change.")] = None,
+    as_json: Json = False,
+) -> None:
+    """Check schema, digests, names and files of every record; exit code 1 if something is wrong."""
+    from bench.console import err, out, print_json
+    from bench.contribution import check_contribution
+    from bench.verify import verify as check
+
+    findings = check(results, scores=scores)
+    contribution = check_contribution(results, against) if against is not None else None
+    problems = findings.problems + (contribution.problems if contribution else [])
+    if as_json:
+        print_json(
+            {**findings.as_dict(), "problems": problems, "notices": contribution.notices if contribution else []}
+        )
+    else:
+        for problem in problems:
+            err.print(problem, markup=False, soft_wrap=True)
+        for line in (*findings.bands, *(contribution.notices if contribution else [])):
+            out.print(line, markup=False, soft_wrap=True)
+        out.print(findings.summary())
+        if contribution:
+            out.print(contribution.summary())
+    raise typer.Exit(1 if problems else 0)
+
+
+def compare(
+    a: Annotated[Path, typer.Argument(help="The reference.")],
+    b: Annotated[Path, typer.Argument(help="The re-runs.")],
+    record: Annotated[bool, typer.Option("--record", help="Write what each re-run showed to A/reruns/.")] = False,
+    as_json: Json = False,
+) -> None:
+    """Compare the runs of two results folders: bit-equal, within noise, or differs (exit code 1)."""
+    from bench.compare import compare_folders
+    from bench.console import err, out, print_json, print_table
+
+    found = compare_folders(a, b, record=record)
+    if as_json:
+        print_json(found.as_dict())
+    else:
+        print_table(
+            "runs in both, B minus A", [row.as_dict() for row in found.rows if not row.verdict.startswith("only")]
+        )
+        print_table("cells", [vars(cell) for cell in found.cells])
+        for note in found.notes:
+            err.print(note, markup=False, soft_wrap=True)
+        for path in found.written:
+            out.print(f"written: {path}", markup=False, soft_wrap=True)
+        out.print(found.summary(), soft_wrap=True)
+    raise typer.Exit(found.exit_code)
+
+
+def explain(
+    table: Annotated[str, typer.Argument(help="table3")],
+    model: Annotated[str, typer.Option(help="A model of the table.")],
+    dataset: Annotated[str, typer.Option(help="A MedMNIST flag.")],
+    metric: Annotated[str, typer.Option(help="auc or acc.")] = "auc",
+    protocol: Annotated[str, typer.Option(help="One protocol; else each that has records.")] = "",
+    part: Annotated[str, typer.Option(help="test or test_twin_free.")] = "test",
+    results: Results = Path("results"),
+) -> None:
+    """Print the records, seeds, digests, commit and hardware that a table's cell comes from."""
+    from bench.report.explain import explain as lines_of
+
+    for line in lines_of(
+        results, table=table, model=model, dataset=dataset, metric=metric, protocol=protocol or None, part=part
+    ):
+        print(line)

@@ -1,0 +1,81 @@
+"""All generated files of a results folder, by the room that makes each."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import pandas as pd
+
+from bench.costs import read_costs
+from bench.errors import RecordError
+from bench.report import cards, figures, page, table2, table3, table4
+from bench.report.analysis import Analysis, analyse
+from bench.report.cost_tables import cost_rows, timing_rows
+from bench.report.evidence import Evidence, gather
+from bench.report.tables import STAMP, csv_bytes, run_rows, score_rows
+from bench.timing import read_timings
+
+Files = dict[str, bytes]
+TABLES: tuple[Callable[..., Files], ...] = (table2.render, table3.render, table4.render, cards.render)
+STATISTICS = ("cells", "pairs", "mcnemar", "classes", "resolution", "published_checks")
+
+
+def render(results: Path, models: Sequence[str] = figures.MODELS) -> tuple[Files, Files, list[str]]:
+    """All generated files: those of `results/tables/`, those of `reports/`, and notes for a person.
+
+    Args:
+        results: The results folder.
+        models: Whose curves, confusion matrices and areas are drawn.
+
+    Raises:
+        RecordError: If the folder is not there, or predictions are missing or damaged.
+    """
+    if not results.is_dir():
+        raise RecordError(f"There is no results folder {results}; give another with --results")
+    evidence = gather(results)
+    tidy = _measured(results, evidence.notes)
+    reports: Files = {}
+    for synthetic in (False, True):
+        if synthetic and not evidence.finished(synthetic=True):
+            continue
+        analysis = analyse(evidence, synthetic=synthetic)
+        tidy |= _tidy(evidence, analysis, synthetic=synthetic)
+        reports |= _pages(evidence, analysis, synthetic=synthetic, models=models)
+    evidence.notes.extend(figures.absent(evidence, models=models))
+    return tidy, reports, evidence.notes
+
+
+def _pages(evidence: Evidence, analysis: Analysis, *, synthetic: bool, models: Sequence[str]) -> Files:
+    """Tables, cards and figures, and the page that shows them together."""
+    files: Files = {}
+    for part in TABLES:
+        files |= part(evidence, analysis, synthetic=synthetic)
+    drawn = figures.render(evidence, analysis, synthetic=synthetic, models=models)
+    captions = figures.captions(evidence, analysis, synthetic=synthetic, models=models)
+    files |= drawn
+    return files | page.render(evidence, analysis, synthetic=synthetic, figures=drawn, captions=captions)
+
+
+def _tidy(evidence: Evidence, analysis: Analysis, *, synthetic: bool) -> Files:
+    """The tables of `results/tables/`: one measurement, run or statistic a row."""
+    records = evidence.finished(synthetic=synthetic)
+    every = records + [record for record in evidence.unfinished if record.synthetic == synthetic]
+    every.sort(key=lambda record: record.run)
+    frames: dict[str, pd.DataFrame] = {"scores": score_rows(records), "runs": run_rows(every)}
+    frames |= {name: getattr(analysis, name) for name in STATISTICS}
+    prefix = f"{STAMP}_" if synthetic else ""
+    return {f"{prefix}{name}.csv": csv_bytes(frame) for name, frame in frames.items()}
+
+
+def _measured(results: Path, notes: list[str]) -> Files:
+    """Costs and timings, where any were measured; damaged and stale ones are left out and noted."""
+    costs, cost_notes = read_costs(results)
+    timings, timing_notes = read_timings(results)
+    notes.extend((*cost_notes, *timing_notes))
+    files = {}
+    if costs:
+        files["costs.csv"] = csv_bytes(cost_rows(costs))
+    if timings:
+        files["timings.csv"] = csv_bytes(timing_rows(timings))
+    return files
