@@ -62,6 +62,7 @@ ALLOWED = {
     "merge": {"errors", "records", "sealed"},
     "shards": {"errors"},
     "worker": {"errors", "records", "runner", "train", "checkpoint"},
+    "cam_weights": {"errors", "plan", "records", "sealed", "checkpoint", "runner", "train", "worker", "models"},
     "engines": {"errors", "records", "runner", "worker"},
     "engines_ray": {"errors", "records", "sealed", "data", "runner", "worker", "engines", "models"},
     "sealed": {"errors"},
