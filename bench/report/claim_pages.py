@@ -1,0 +1,168 @@
+"""The audit as Markdown, as a page and as CSV: one content, three writers."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Sequence
+from functools import cache
+from typing import TYPE_CHECKING
+
+import pandas as pd
+from jinja2 import Environment, PackageLoader, StrictUndefined
+
+from bench.report.claim_values import NOT_TESTABLE, UNDECIDED, VERDICTS, merged_commands, merged_sources
+from bench.report.formats import NOTHING, Block, Bullets, Heading, Row, Table, Text, markdown, quoted
+from bench.report.tables import csv_bytes
+
+if TYPE_CHECKING:
+    from bench.report.claims import Judged
+
+COLUMNS = ["id", "verdict", "kind", "expected", "found", "evidence"]
+TITLE = "The claims of the MedSpectralNet paper, checked"
+ABOUT = (
+    "Each claim is quoted from Afrin et al. 2026, PLoS One 21(4): e0346128 (CC BY 4.0), with what was checked, what "
+    "was found, and where that stands, so that a reader can redo the line. A check computes every verdict; nobody "
+    "writes one. A verdict is about the sentence as printed and the evidence at hand, and about nothing else.",
+    "Claims about MedSpectralNet's size and cost are judged on `medspectralnet`, the paper's text as registered with "
+    "the whole ResNet-18 trunk; counts of `medspectralnet_8m5`, which is near the printed size, stand beside. A "
+    "printed number agrees when ours rounds to the printed digits. A GFLOP of the literature is a GMAC here.",
+)
+MEANING = {
+    "holds": "what was found is what the claim says, under the reading that stands with it",
+    "fails": "what was found is something else",
+    "undecided": "the evidence at hand does not decide; a command that would is given",
+    "not testable": "no run, count or published number could decide; the reason is given",
+}
+MEANINGS = [f"{name}: {text}" for name, text in MEANING.items()]
+KIND_MEANING = {
+    "arithmetic": "the paper's own numbers against each other",
+    "data": "data sets as measured, else medmnist's INFO",
+    "costs": "counted parameters and multiply-accumulates",
+    "timing": "measured throughput and memory",
+    "published": "numbers that others printed",
+    "records": "runs of this suite, with intervals",
+    "granularity": "whether so many test images can give the printed digits",
+    "not testable": "no check",
+}
+
+
+def markdown_page(found: Sequence[Judged], first_line: str) -> bytes:
+    """Counts first, then the claims by section; those that nothing can test in a table at a section's end."""
+    blocks: list[Block] = [
+        Heading(TITLE, 1),
+        *ABOUT,
+        _verdict_table(found),
+        Bullets(MEANINGS),
+        Heading("All claims at a glance"),
+    ]
+    blocks.append(_glance(found))
+    for section, items in _sections(found):
+        blocks.append(Heading(section))
+        checked = [item for item in items if item.kind != NOT_TESTABLE]
+        bare = [item for item in items if item.kind == NOT_TESTABLE]
+        for item in checked:
+            blocks += _claim_blocks(item)
+        if bare:
+            caption = "Nothing to check here:" if checked else ""
+            rows = [Row([item.claim.id, f"“{quoted(item.claim.quote)}”", item.outcome.why, ""]) for item in bare]
+            blocks.append(Table(caption, ["id", "quote", "not testable, because it", "authors' response"], rows))
+    return markdown(blocks, first_line)
+
+
+def _verdict_table(found: Sequence[Judged]) -> Table:
+    """Kinds of the deciding check x verdicts."""
+    kinds = [kind for kind in KIND_MEANING if any(item.kind == kind for item in found)]
+    rows = []
+    for kind in kinds:
+        numbers = [sum(item.kind == kind and item.outcome.verdict == name for item in found) for name in VERDICTS]
+        name = f"{kind}: {KIND_MEANING[kind]}" if kind != NOT_TESTABLE else "no check"
+        rows.append(Row([name, *(str(number) if number else NOTHING for number in numbers), str(sum(numbers))]))
+    totals = [sum(item.outcome.verdict == name for item in found) for name in VERDICTS]
+    rows.append(Row([Text(str(cell), strong=True) for cell in ("all claims", *totals, len(found))]))
+    return Table("", ["deciding check", *VERDICTS, "claims"], rows, right=frozenset(range(1, 6)))
+
+
+def _glance(found: Sequence[Judged]) -> Table:
+    rows = [Row([item.claim.id, item.outcome.verdict, _kind(item), quoted(item.claim.claim)]) for item in found]
+    return Table("", ["id", "verdict", "deciding check", "claim"], rows)
+
+
+def _kind(item: Judged) -> str:
+    return NOTHING if item.kind == NOT_TESTABLE else item.kind
+
+
+def _sections(found: Sequence[Judged]) -> list[tuple[str, list[Judged]]]:
+    """Claims by the paper's sections, in the order of the list."""
+    names = list(dict.fromkeys(item.claim.section for item in found))
+    return [(name, [item for item in found if item.claim.section == name]) for name in names]
+
+
+def _claim_blocks(item: Judged) -> list[Block]:
+    heading = Heading(f"{item.claim.id}: {item.outcome.verdict} ({item.kind})", 3)
+    lines = [f"{name}: {text}" for name, text in details(item)]
+    return [heading, f"“{quoted(item.claim.quote)}”", Bullets([*lines, "authors' response: "])]
+
+
+def details(item: Judged) -> list[tuple[str, str]]:
+    """What stands with a claim, by name: reading, expected, found, beside, why, what would decide, evidence."""
+    outcome = item.outcome
+    commands = [f"`{need}`" if need.startswith("medbench ") else need for need in merged_commands(outcome.needs)]
+    wanted = [
+        ("judged", item.reading),
+        ("expected", outcome.expected),
+        ("found", outcome.found),
+        ("beside, decides nothing", "; ".join(item.beside)),
+        ("not testable", outcome.why),
+        ("would decide", "; ".join(commands) if outcome.verdict == UNDECIDED else ""),
+        ("evidence", "; ".join(merged_sources(outcome.sources))),
+    ]
+    return [(name, text) for name, text in wanted if text]
+
+
+def csv_page(found: Sequence[Judged], first_line: str) -> bytes:
+    """`id, verdict, kind, expected, found, evidence`; what is missing or why nothing can be tested is in `evidence`."""
+    rows = []
+    for item in found:
+        outcome = item.outcome
+        open_ends = (
+            [f"would decide: {need}" for need in merged_commands(outcome.needs)] if outcome.verdict == UNDECIDED else []
+        )
+        told = [
+            *merged_sources(outcome.sources),
+            *open_ends,
+            *((f"not testable: {outcome.why}",) if outcome.why else ()),
+        ]
+        rows.append((item.claim.id, outcome.verdict, item.kind, outcome.expected, outcome.found, "; ".join(told)))
+    return f"# {first_line}\n".encode() + csv_bytes(pd.DataFrame(rows, columns=COLUMNS))
+
+
+def html_page(found: Sequence[Judged], first_line: str) -> bytes:
+    """One page that needs no network and no script."""
+    template = _templates().get_template("claims.html.jinja")
+    table = _verdict_table(found)
+    return template.render(
+        line=first_line,
+        title=TITLE,
+        about=[list(_code(text)) for text in ABOUT],
+        meaning=MEANING,
+        header=table.header,
+        rows=[[cell.text if isinstance(cell, Text) else cell for cell in row.cells] for row in table.rows],
+        sections=_sections(found),
+        details={item.claim.id: [(name, list(_code(text))) for name, text in details(item)] for item in found},
+    ).encode()
+
+
+def _code(text: str) -> list[tuple[bool, str]]:
+    """(is code, text): what stands between backticks is code."""
+    return [(is_code, part) for is_code, part in zip(itertools.cycle((False, True)), text.split("`"), strict=False)]
+
+
+@cache
+def _templates() -> Environment:
+    return Environment(
+        loader=PackageLoader("bench.report", "templates"),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
