@@ -59,7 +59,7 @@ def rounds(sources: Sources, claim: str, found: Quantity, printed: Quantity, dig
     half = Fraction(1, 2) / Fraction(10) ** places
     unit = f" {found.unit}" if found.unit else ""
     to_tens = f", to the nearest {10**-places}" if places < 0 else ""
-    expected = f"{printed.text()}{unit}{to_tens}"
+    expected = f"{printed.text()}{unit} as printed{to_tens}"
     return judged(found, expected, lambda: abs(found.known() - printed.known()) <= half, printed)
 
 

@@ -67,14 +67,15 @@ def _pair(sources: Sources, baseline: str, dataset: str, metric: str) -> Outcome
     expected = f"higher than {baseline} on every set under {STATED}"
     stated = pairs[(pairs["protocol"] == STATED) & (pairs["n_seeds"] >= len(SEEDS))]
     beside = [_pair_text(row) for row in pairs.to_dict("records") if row["protocol"] != STATED]
+    where = ("results/tables/pairs.csv",) if len(pairs) else ()
     if stated.empty:
         found = "; ".join([f"no {len(SEEDS)} seeds of both under {STATED}", *beside])
-        return Outcome(UNDECIDED, expected, found, (), (run_command(dataset, OURS, baseline),))
+        return Outcome(UNDECIDED, expected, found, where, (run_command(dataset, OURS, baseline),))
     row = stated.iloc[0].to_dict()
     verdict = HOLDS if row["verdict"] == "higher" else FAILS if row["verdict"] == "lower" else UNDECIDED
     more = fill_command(STATED, [OURS, baseline], [dataset], range(2 * len(SEEDS)))
     needs = (more,) if verdict == UNDECIDED else ()
-    return Outcome(verdict, expected, "; ".join([_pair_text(row), *beside]), (), needs)
+    return Outcome(verdict, expected, "; ".join([_pair_text(row), *beside]), where, needs)
 
 
 def _pair_text(row: dict[Any, Any]) -> str:
