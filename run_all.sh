@@ -4,7 +4,7 @@
 #   ./run_all.sh                 set up, verify the recorded results, rebuild reports/, run the demo
 #   ./run_all.sh STUDY [--yes]   the same, then a study: lite, table2, table3, full (estimate first, then asks)
 #   ./run_all.sh tables          light set-up without torch: verify the recorded results and rebuild reports/
-#   ./run_all.sh tests [--slow]  set up, then lint, types and tests
+#   ./run_all.sh tests [--slow]  set up, then lint, types, the recorded results and tests
 set -euo pipefail
 cd "$(dirname "$0")"
 
@@ -75,6 +75,8 @@ case "$what" in
     .venv/bin/ruff check .
     .venv/bin/ruff format --check .
     .venv/bin/mypy
+    .venv/bin/medbench verify --scores
+    .venv/bin/medbench report --check
     if [ -n "$slow" ]; then marks=(); else marks=(-m "not slow"); fi
     .venv/bin/python -m pytest -q -n 2 "${marks[@]}"
     ;;

@@ -43,16 +43,25 @@ def verify(
     results: Results = Path("results"),
     scores: Annotated[bool, typer.Option("--scores", help="Recompute every metric from the predictions.")] = False,
     against: Annotated[Path | None, typer.Option(help="The folder that stands: nothing of it may change.")] = None,
+    changed: Annotated[Path | None, typer.Option(help="Paths that a pull request touches, one a line.")] = None,
     as_json: Json = False,
 ) -> None:
     """Check schema, digests, names and files of every record; exit code 1 if something is wrong."""
     from bench.console import err, out, print_json
-    from bench.contribution import check_contribution
+    from bench.contribution import check_contribution, outside
+    from bench.errors import BenchError
     from bench.verify import verify as check
 
     findings = check(results, scores=scores)
     contribution = check_contribution(results, against) if against is not None else None
     problems = findings.problems + (contribution.problems if contribution else [])
+    if changed is not None:
+        try:
+            problems += outside(changed.read_text(encoding="utf-8").splitlines())
+        except (OSError, UnicodeDecodeError) as error:
+            raise BenchError(
+                f"Cannot read {changed}: {error}; --changed takes what git diff --name-only prints"
+            ) from None
     if as_json:
         print_json(
             {**findings.as_dict(), "problems": problems, "notices": contribution.notices if contribution else []}

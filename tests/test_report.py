@@ -12,7 +12,8 @@ import pandas as pd
 import pytest
 
 from bench.records import Run
-from bench.report import build, compare, render
+from bench.report import build, compare
+from bench.report.contents import render
 from bench.report.stamp import locked_versions
 from tests.making import make_run
 
@@ -78,9 +79,10 @@ def test_pictures_are_compared_under_the_locked_versions_only(
 
 
 def test_links_lead_to_the_results_wherever_they_are(tmp_path: Path) -> None:
-    """From pages and cards in `mine/reports` to records in `mine`."""
+    """From pages and cards in `mine/reports` to records in `mine`; a report inside is no evidence."""
     make_run(tmp_path / "mine", FLOOR)
     build(tmp_path / "mine", tmp_path / "mine" / "reports")
+    assert build(tmp_path / "mine", tmp_path / "mine" / "reports").was_current
     for page in ("table3.md", "models/floor--prior.md", "index.html"):
         file = tmp_path / "mine" / "reports" / page
         links = re.findall(r"""[("]((?:\.\./)+[^)"]*records/[^)"]*)[)"]""", file.read_text(encoding="utf-8"))

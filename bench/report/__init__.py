@@ -13,12 +13,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from bench.errors import RecordError
-from bench.report.contents import render
-from bench.report.figures import MODELS
+from bench.report.evidence import MODELS
 from bench.report.stamp import draws_as_locked, inputs_digest, remember, unchanged
 from bench.sealed import write_atomic
 
-__all__ = ["Built", "build", "compare", "render"]
+__all__ = ["Built", "build", "compare"]
 
 PICTURES = (".svg", ".pdf")
 LINK = re.compile(rb"((?:\.\./)*)\.\./results/")  # rooms write links as if reports/ stood beside results/
@@ -54,7 +53,7 @@ def build(results: Path, reports: Path, models: Sequence[str] = MODELS) -> Built
     """
     if not results.is_dir():
         raise RecordError(f"There is no results folder {results}; give another with --results")
-    inputs = inputs_digest(results, [*models])
+    inputs = inputs_digest(results, reports, models)
     current = unchanged(results, reports, inputs)
     if current is not None:
         return Built(current, [], was_current=True)
@@ -99,6 +98,9 @@ def _same(path: Path, content: bytes, *, exact: bool) -> bool:
 
 def _targets(results: Path, reports: Path, models: Sequence[str]) -> tuple[dict[Path, bytes], list[Path], list[str]]:
     """What each generated file must hold, files that a report wrote once and no record gives, and the notes."""
+    from bench.report.contents import render  # drawing libraries: two seconds that an unchanged folder need not pay
+    from bench.report.first_screen import into_readme, readme_beside
+
     tables, pages, notes = render(results, models)
     way = os.path.relpath(results, reports).encode()
     if way != b"../results":
@@ -109,6 +111,10 @@ def _targets(results: Path, reports: Path, models: Sequence[str]) -> tuple[dict[
         files |= {folder / name: content for name, content in contents.items()}
         found = sorted(folder.rglob("*")) if folder.is_dir() else []
         strays += [path for path in found if path.is_file() and path not in files and _is_generated(path)]
+    readme = readme_beside(reports)
+    if readme is not None and "summary.md" in pages:
+        text = into_readme(readme.read_text(encoding="utf-8"), pages["summary.md"].decode())
+        files[readme] = text.encode()
     return files, strays, notes
 
 

@@ -12,7 +12,7 @@ from bench.errors import RecordError
 from bench.report import cards, figures, page, table2, table3, table4
 from bench.report.analysis import Analysis, analyse
 from bench.report.cost_tables import cost_rows, timing_rows
-from bench.report.evidence import Evidence, gather
+from bench.report.evidence import MODELS, Evidence, gather
 from bench.report.tables import STAMP, csv_bytes, run_rows, score_rows
 from bench.timing import read_timings
 
@@ -21,7 +21,7 @@ TABLES: tuple[Callable[..., Files], ...] = (table2.render, table3.render, table4
 STATISTICS = ("cells", "pairs", "mcnemar", "classes", "resolution", "published_checks")
 
 
-def render(results: Path, models: Sequence[str] = figures.MODELS) -> tuple[Files, Files, list[str]]:
+def render(results: Path, models: Sequence[str] = MODELS) -> tuple[Files, Files, list[str]]:
     """All generated files: those of `results/tables/`, those of `reports/`, and notes for a person.
 
     Args:

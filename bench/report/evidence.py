@@ -12,6 +12,8 @@ from bench.plan import staleness, unchecked
 from bench.records import DataCard, Record, read_card, read_records
 from bench.sealed import Sealed
 
+MODELS = ("medspectralnet",)  # whose curves, confusion matrices and areas are drawn where nobody asks for others
+
 
 @dataclass
 class Evidence:

@@ -13,7 +13,7 @@ import pandas as pd
 
 from bench.costs import CostRecord, read_costs
 from bench.records import SYNTHETIC_PREFIX, Record, model_slug
-from bench.report.evidence import Evidence
+from bench.report.evidence import MODELS, Evidence
 from bench.report.figure_costs import (
     macs_axis,
     parameter_axis,
@@ -33,7 +33,6 @@ if TYPE_CHECKING:
 
 __all__ = ["Caption", "absent", "captions", "render"]
 
-MODELS = ("medspectralnet",)
 PAPER = {"organcmnist": (4, "OrganCMNIST"), "organsmnist": (8, "OrganSMNIST")}  # data set -> first figure
 
 

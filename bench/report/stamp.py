@@ -9,6 +9,7 @@ import contextlib
 import hashlib
 import importlib.metadata
 import json
+import os
 import sys
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
@@ -21,6 +22,7 @@ from bench.sealed import canonical, write_atomic
 ROOT = Path(__file__).resolve().parents[2]
 CODE = ("bench", "models")
 CODE_SUFFIXES = {".py", ".toml", ".csv", ".jinja", ".css", ".js"}
+DRAWN_UNDER = "3.11"  # the Python that .ci/lock resolves for; a later one has other versions under the same lock
 NOT_EVIDENCE = {"tables", ".cache", ".locks", "checkpoints"}
 # What can move a byte of a picture or a page; their versions in the lock file are the reference.
 DRAWING = ("matplotlib", "seaborn", "numpy", "pandas", "fonttools", "pillow", "contourpy", "itables", "jinja2", "scipy")
@@ -48,8 +50,8 @@ def locked_versions(lock: Path = ROOT / "requirements.lock") -> dict[str, str]:
 
 def draws_as_locked() -> bool:
     """Whether pictures made here must have the bytes of those made under the lock file."""
-    pins = locked_versions()
-    return all(pins.get(name) == version for name, version in versions().items() if name != "python")
+    pins = {**locked_versions(), "python": DRAWN_UNDER}
+    return all(pins.get(name) == version for name, version in versions().items())
 
 
 def _file_digest(path: Path) -> str:
@@ -64,10 +66,19 @@ def _files(folder: Path, skipped: set[str]) -> Iterable[Path]:
         yield from (inner for inner in sorted(path.rglob("*")) if inner.is_file()) if path.is_dir() else (path,)
 
 
-def inputs_digest(results: Path, arguments: Sequence[str]) -> str:
-    """One digest of everything that a report depends on: evidence, code, packages and arguments."""
+def inputs_digest(results: Path, reports: Path, arguments: Sequence[str]) -> str:
+    """One digest of everything that a report depends on: evidence, code, packages and arguments.
+
+    Args:
+        results: The evidence; what is made of it does not count, nor does a reports folder inside.
+        reports: Where the report goes.
+        arguments: What else decides its content.
+    """
     digest = hashlib.sha256(canonical({"versions": versions(), "arguments": list(arguments)}))
+    inside = f"{os.path.relpath(reports, results)}{os.sep}"
     for path in _files(results, NOT_EVIDENCE):
+        if str(path.relative_to(results)).startswith(inside):
+            continue
         digest.update(f"{path.relative_to(results)}\0{_file_digest(path)}\n".encode())
     for folder in CODE:
         for path in _files(ROOT / folder, {"__pycache__"}):
