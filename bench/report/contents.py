@@ -9,7 +9,7 @@ import pandas as pd
 
 from bench.costs import read_costs
 from bench.errors import RecordError
-from bench.report import cards, figures, page, table2, table3, table4
+from bench.report import cards, claims, figures, first_screen, page, table2, table3, table4
 from bench.report.analysis import Analysis, analyse
 from bench.report.cost_tables import cost_rows, timing_rows
 from bench.report.evidence import MODELS, Evidence, gather
@@ -17,7 +17,7 @@ from bench.report.tables import STAMP, csv_bytes, run_rows, score_rows
 from bench.timing import read_timings
 
 Files = dict[str, bytes]
-TABLES: tuple[Callable[..., Files], ...] = (table2.render, table3.render, table4.render, cards.render)
+TABLES: tuple[Callable[..., Files], ...] = (table2.render, table3.render, table4.render, cards.render, claims.render)
 STATISTICS = ("cells", "pairs", "mcnemar", "classes", "resolution", "published_checks")
 
 
@@ -54,6 +54,8 @@ def _pages(evidence: Evidence, analysis: Analysis, *, synthetic: bool, models: S
     drawn = figures.render(evidence, analysis, synthetic=synthetic, models=models)
     captions = figures.captions(evidence, analysis, synthetic=synthetic, models=models)
     files |= drawn
+    if not synthetic:
+        files |= first_screen.render(evidence, analysis, claims.summary(evidence, analysis))
     return files | page.render(evidence, analysis, synthetic=synthetic, figures=drawn, captions=captions)
 
 

@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
@@ -16,6 +17,7 @@ from bench.plan import expand_study
 from bench.protocol import load_protocol
 from bench.records import Record
 from bench.report.analysis import Analysis
+from bench.report.claim_values import VERDICTS
 from bench.report.evidence import Evidence, first_line
 from bench.report.formats import NOTHING, Block, Row, Table, Text, markdown
 from bench.report.published import quoted_cost
@@ -23,6 +25,7 @@ from bench.report.score_cells import interval_text, measured_text, score_cells
 from bench.report.table4 import NUM_CLASSES, SIZE
 from bench.report.tables import model_order
 
+BESIDE = re.compile(r"\]\((?!\.\./|https?:)")  # a link to a file of reports/
 BEGIN, END = "<!-- measured: written by medbench report -->", "<!-- measured: end -->"
 PROTOCOLS = ("lite-96", "paper-224-scratch", "paper-224-imagenet")  # the ones with MedSpectralNet, weakest first
 STUDIES = ("lite", "table2", "table3")
@@ -60,7 +63,7 @@ def into_readme(readme: str, summary: str) -> str:
     _, end, tail = rest.partition(END)
     if not (begin and end):
         return readme
-    body = summary.partition("\n")[2].strip().replace("](../", "](").replace("](figures/", "](reports/figures/")
+    body = BESIDE.sub("](reports/", summary.partition("\n")[2].strip()).replace("](../", "](")
     return f"{head}{BEGIN}\n\n{body}\n\n{END}{tail}"
 
 
@@ -91,7 +94,7 @@ def _status(records: Sequence[Record], verdicts: Sequence[tuple[str, int]]) -> T
         state = f"{len(runs) - left} of {len(runs)} runs; `./run_all.sh {study}` does the rest" if left else "complete"
         rows.append(Row([f"study `{study}`", state]))
     if verdicts:
-        told = ", ".join(f"{number} {verdict}" for verdict, number in verdicts)
+        told = ", ".join(f"{number} {verdict}" for verdict, number in verdicts if verdict in VERDICTS)
         rows.append(Row(["the paper's claims", Text(told, "claims.md")]))
     return Table("What is measured, and what is not:", ["", ""], rows)
 
