@@ -50,7 +50,7 @@ def _git(*arguments: str) -> str | None:
 
 @cache
 def commit() -> tuple[str | None, bool | None]:
-    """The code's commit and whether code, tests or set-up (no prose) differ from it; (None, None) outside a checkout."""
+    """The code's commit and whether code, tests or set-up, no prose, differ; (None, None) outside a checkout."""
     head = _git("rev-parse", "HEAD")
     if head is None or not (ROOT / ".git").exists():
         return None, None
