@@ -1,0 +1,187 @@
+"""What the harness costs beside the model: images/s of real training steps over images/s of bare ones.
+
+    python -m benchmarks.harness [--rounds 5] [--device cpu] [--cases resnet18-224,resnet18_28,resnet18_28-plain]
+
+Real: the suite's Trainer, with the epoch's order, gathering, augmentation, learning rate, seeds, progress and loss
+bookkeeping; scoring of val after an epoch is timed apart. Bare: forward, loss, backward and optimiser step on a fixed
+tensor, same model, batch, precision and memory format. The two take turns, `--steps` steps each, so that a busy machine
+slows both; the efficiency is the median over rounds of the ratio within a round. On a CPU the time is the process's own
+CPU time on one thread. Also printed: peak resident memory after the bare and after the real steps. Data: the synthetic
+Blood stand-in, tiled to the steps' images. The last line is JSON.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import resource
+import statistics
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+os.environ.setdefault("OMP_WAIT_POLICY", "passive")
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from bench.data import load
+from bench.protocol import Protocol, load_protocol
+from bench.streams import Streams
+from bench.train import DTYPES, FORMATS, SplitData, Trainer, build_optimizer
+from models import create_model
+
+DATASET, TASK, NUM_CLASSES = "synthetic-bloodmnist", "multi-class", 8
+
+
+@dataclass(frozen=True)
+class Case:
+    """What is measured and what it should reach on a CPU."""
+
+    model: str
+    protocol: str
+    change: dict[str, Any]
+    goal: float
+
+
+CASES = {
+    "resnet18-224": Case("resnet18", "paper-224-scratch", {}, 0.80),
+    "resnet18_28": Case("resnet18_28", "paper-224-scratch", {"img_size": 28, "batch_size": 128}, 0.95),
+    "resnet18_28-plain": Case("resnet18_28", "medmnist-28", {"channels": "rgb"}, 0.97),
+}
+
+
+def adapted(case: Case) -> Protocol:
+    """The case's protocol: a small image stem needs 28 px, and every case one epoch's rules."""
+    content = load_protocol(case.protocol).model_dump(mode="json")
+    if "img_size" in case.change:
+        content["data"]["img_size"] = case.change["img_size"]
+    if "channels" in case.change:
+        content["data"].update(channels=case.change["channels"], mean=[0.5] * 3, std=[0.5] * 3)
+    if "batch_size" in case.change:
+        content["schedule"]["batch_size"] = case.change["batch_size"]
+    return Protocol.model_validate(content)
+
+
+def split(name: str, num_images: int, device: str) -> SplitData:
+    """Images and labels of a split, tiled to a number."""
+    arrays = load(DATASET, 28)
+    images = torch.from_numpy(arrays.images[name]).permute(0, 3, 1, 2).contiguous()
+    labels = torch.from_numpy(arrays.labels[name])
+    times = -(-num_images // len(labels))
+    images, labels = images.repeat(times, 1, 1, 1)[:num_images], labels.repeat(times)[:num_images]
+    return SplitData(images.to(device), labels.to(device))
+
+
+def clock(device: str) -> Callable[[], float]:
+    """CPU time of this process, or wall time after the device has finished."""
+
+    def on_cuda() -> float:
+        torch.cuda.synchronize()
+        return time.perf_counter()
+
+    return on_cuda if device.startswith("cuda") else time.process_time
+
+
+class Bare:
+    """The model's own work: the same step on a fixed tensor."""
+
+    def __init__(self, model: nn.Module, protocol: Protocol, device: str) -> None:
+        self.dtype = DTYPES[protocol.numerics.precision]
+        self.bf16 = protocol.numerics.precision == "bf16"
+        self.format = FORMATS[protocol.numerics.memory_format]
+        self.model = model.to(device=device, dtype=self.dtype, memory_format=self.format)  # type: ignore[call-overload]
+        self.optimizer = build_optimizer(self.model, protocol.optim)
+        size, self.batch = protocol.data.img_size, protocol.schedule.batch_size
+        self.x_BCHW = torch.randn(self.batch, 3, size, size, device=device, dtype=self.dtype).to(
+            memory_format=self.format
+        )
+        self.targets = torch.randint(NUM_CLASSES, (self.batch,), device=device)
+        self.device = device
+        self.model.train()
+
+    def steps(self, number: int) -> int:
+        """Do steps; returns the images trained on."""
+        for _ in range(number):
+            self.optimizer.zero_grad(set_to_none=True)
+            with torch.autocast(self.device.split(":")[0], dtype=torch.bfloat16, enabled=self.bf16):
+                logits: Tensor = self.model(self.x_BCHW)
+            F.cross_entropy(logits.to(self.dtype), self.targets).backward()  # type: ignore[no-untyped-call]
+            self.optimizer.step()
+        return number * self.batch
+
+
+def peak_mib() -> float:
+    """Highest resident memory of this process so far."""
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+
+
+def measure(name: str, case: Case, rounds: int, steps: int, device: str) -> dict[str, Any]:
+    """Alternating rounds of bare and real steps of one case."""
+    protocol, now = adapted(case), clock(device)
+    batch = protocol.schedule.batch_size
+
+    def build() -> nn.Module:
+        torch.manual_seed(0)
+        built: nn.Module = create_model(
+            case.model, num_classes=NUM_CLASSES, in_chans=3, img_size=protocol.data.img_size
+        )
+        return built.to(device)
+
+    bare = Bare(build(), protocol, device)
+    bare.steps(2)
+    bare_peak = peak_mib()
+    train, val = split("train", steps * batch, device), split("val", 2 * batch, device)
+    streams = Streams(case.model, DATASET, 0)
+    trainer = Trainer(build(), train, val, protocol, streams, task=TASK, num_classes=NUM_CLASSES)
+    trainer._train_epoch()
+    ratios, bare_rates, real_rates, scoring = [], [], [], []
+    for _ in range(rounds):
+        started = now()
+        bare_rates.append(bare.steps(steps) / (now() - started))
+        trainer.progress.step, trainer.progress.losses = 0, []
+        trainer.progress.epoch += 1
+        started = now()
+        trainer._train_epoch()
+        real_rates.append(len(train) / (now() - started))
+        started = now()
+        trainer._score_epoch()
+        scoring.append(len(val) / (now() - started))
+        ratios.append(real_rates[-1] / bare_rates[-1])
+    data_mib = train.images.numel() / 2**20
+    return {
+        "case": name,
+        "efficiency": round(statistics.median(ratios), 4),
+        "lowest": round(min(ratios), 4),
+        "goal_on_cpu": case.goal,
+        "bare_images_per_second": round(statistics.median(bare_rates), 1),
+        "real_images_per_second": round(statistics.median(real_rates), 1),
+        "val_images_per_second": round(statistics.median(scoring), 1),
+        "peak_mib_bare": round(bare_peak),
+        "peak_mib_real": round(peak_mib()),
+        "data_mib": round(data_mib, 1),
+    }
+
+
+def main() -> None:
+    """Measure and print."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--steps", type=int, default=4)
+    parser.add_argument("--device", default="cpu")
+    parser.add_argument("--cases", default=",".join(CASES))
+    arguments = parser.parse_args()
+    torch.set_num_threads(1)
+    rows = []
+    for name in arguments.cases.split(","):
+        rows.append(measure(name, CASES[name], arguments.rounds, arguments.steps, arguments.device))
+        print(", ".join(f"{key} {value}" for key, value in rows[-1].items()), flush=True)
+    print(json.dumps({"device": arguments.device, "torch": torch.__version__, "cases": rows}))
+
+
+if __name__ == "__main__":
+    main()
