@@ -8,6 +8,7 @@ from typing import Annotated
 
 import typer
 
+from bench.explaining import gradcam
 from bench.measure import measure_app
 from bench.options import Json, Plugins
 from bench.reading import compare, explain, report, verify
@@ -23,6 +24,7 @@ app.add_typer(measure_app, name="measure")
 app.command("plan")(plan)
 app.command("run")(run)
 app.command("merge")(merge)
+app.command("gradcam")(gradcam)
 for reading in (report, verify, compare, explain):
     app.command()(reading)
 

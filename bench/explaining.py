@@ -1,0 +1,77 @@
+"""`medbench gradcam`: where a trained network looks. Heavy imports stand inside."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from bench.options import Json, Plugins, Results
+
+if TYPE_CHECKING:
+    from bench.cams import CamRecord
+
+
+def gradcam(
+    model: Annotated[str, typer.Option(help="A network's name.")] = "medspectralnet",
+    dataset: Annotated[str, typer.Option(help="A MedMNIST flag, or synthetic-<flag>.")] = "breastmnist",
+    protocol: Annotated[str, typer.Option(help="A protocol's name or TOML file.")] = "gradcam-224",
+    seed: Annotated[int, typer.Option(min=0, help="The run's seed.")] = 0,
+    results: Results = Path("results"),
+    device: Annotated[str, typer.Option(help="cpu, cuda, cuda:1, or auto.")] = "auto",
+    data_root: Annotated[str | None, typer.Option(help="Folder of the npz files instead of $MEDMNIST_ROOT.")] = None,
+    plugin: Plugins = [],  # noqa: B006
+    as_json: Json = False,
+) -> None:
+    """Store a run's Grad-CAM maps in results/cams/, and those of randomised models; trains it where it must."""
+    from bench.console import out, print_json, print_table, progress_for
+    from bench.engines import Event
+    from bench.errors import BenchError
+    from bench.gradcam import explain_run
+    from bench.launch import check_store, choose_device, ready_card
+    from bench.plan import expand, obstacle
+    from bench.protocol import load_protocol
+    from bench.runner import RunRequest
+    from models import get_spec, load_plugin
+
+    for path in plugin:
+        load_plugin(path)
+    (run,) = expand([protocol], [model], [dataset], [seed])
+    rules = load_protocol(run.protocol)
+    blocked = obstacle(get_spec(model), rules)
+    if blocked:
+        raise BenchError(blocked)
+    check_store(results, [run])
+    card = ready_card(results, dataset, [rules.data.source_size], data_root)
+    plugins = tuple(str(path.resolve()) for path in plugin)
+    request = RunRequest(run, rules, card, device=choose_device(device), data_root=data_root, plugins=plugins)
+    with progress_for(1) as progress:
+        progress(Event("started", request))
+        record, where = explain_run(request, results, lambda event: progress(Event("progress", request, event)))
+    rows = similarity_rows(results, record)
+    if as_json:
+        print_json(rows)
+        return
+    print_table("rank correlation of maps, medians", rows)
+    out.print(f"{len(record.images)} test images, maps in {where}", markup=False, soft_wrap=True)
+
+
+def similarity_rows(results: Path, record: CamRecord) -> list[dict[str, Any]]:
+    """Per layer: how alike the trained model's maps are to a randomised model's, and to each other."""
+    from bench.cams import median, read_maps, similarity_across_images, similarity_to_random
+
+    maps = read_maps(results, record)
+    return [
+        {
+            "layer": layer.path,
+            "map": f"{layer.height}x{layer.width}",
+            "trained and randomised": _rounded(median(similarity_to_random(maps, layer.path))),
+            "different images": _rounded(median(similarity_across_images(maps, layer.path))),
+        }
+        for layer in record.layers
+    ]
+
+
+def _rounded(value: float | None) -> float | None:
+    return None if value is None else round(value, 3)

@@ -1,0 +1,281 @@
+"""Grad-CAM of a run: which places of an image raise the score of the class that the model predicts.
+
+captum computes the maps. Beside the trained model's stand those of the same architecture with fresh weights: a map that
+looks the same there shows the architecture or the image, not what was learned (Adebayo et al. 2018, Sanity Checks for
+Saliency Maps, arXiv 1810.03292).
+"""
+
+from __future__ import annotations
+
+import hashlib
+import importlib.metadata
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from bench import __version__, provenance
+from bench.augment import prepare
+from bench.cam_layers import Target, find_targets, tapped
+from bench.cam_weights import Weights, chosen_weights, recorded_run
+from bench.cams import (
+    RANDOM,
+    TRAINED,
+    CamCell,
+    CamImage,
+    CamLayer,
+    CamRecord,
+    Map,
+    image_source,
+    images_bytes,
+    maps_bytes,
+    may_store_images,
+    write_cam,
+)
+from bench.data import Arrays, load
+from bench.errors import BenchError, DataError
+from bench.metrics import softmax
+from bench.records import Record, labels_digest, predictions_path, read_predictions
+from bench.runner import RunRequest, build_model
+from bench.streams import Streams, stream_seed
+from bench.train import DTYPES, FORMATS, SplitData, predict
+from models import fingerprint, get_spec
+
+NUM_RANDOM = 5  # randomised models; one could be odd by chance
+SHOWN_BINARY, SHOWN = 3, 1  # test images a label and outcome, with two classes and with more
+BATCH = 16
+
+
+@dataclass(frozen=True)
+class Explained:
+    """What explaining a run gives, before it is written.
+
+    Attributes:
+        logits: (N, K) of the test split.
+        images: The images shown.
+        cells: How many test images there are of each label and outcome.
+        maps: The maps' table as bytes.
+        pixels: The shown images' table as bytes, None where their licence lets nobody store them.
+        data_md5: Of the data set's file.
+    """
+
+    logits: NDArray[np.float32]
+    images: list[CamImage]
+    cells: list[CamCell]
+    maps: bytes
+    pixels: bytes | None
+    data_md5: str
+
+
+def explain_run(
+    request: RunRequest, results: Path, on_progress: Callable[[dict[str, Any]], None] = lambda event: None
+) -> tuple[CamRecord, Path]:
+    """Compute and store the maps of a run, which is trained first where its weights were not kept.
+
+    Args:
+        request: The run.
+        results: The results folder.
+        on_progress: Told of the training's progress.
+
+    Returns:
+        The record, and where it stands.
+
+    Raises:
+        BenchError: If the model is fitted, a layer's map shows no place, captum is missing, or the training failed.
+        Interrupted: If the training was told to stop.
+    """
+    run, protocol, card = request.run, request.protocol, request.card
+    if get_spec(run.model).kind != "network":
+        raise BenchError(f"{run.model} is fitted, it has no layer to explain; name a network")
+    _captum()
+    torch.set_num_threads(1)
+    in_chans = 3 if protocol.data.channels == "rgb" else card.num_channels
+    model, _ = build_model(run, protocol, card, Streams(run.model, run.dataset, run.seed))
+    targets = find_targets(run.model, model, in_chans, protocol.data.img_size)  # told before the training, not after it
+    weights = chosen_weights(request, results, on_progress)
+    model.load_state_dict(weights.state)
+    found = _explain(request, _placed(model, request), targets)
+    record = _record(request, results, weights, targets, found)
+    return record, write_cam(results, record, found.maps, found.pixels)
+
+
+def _explain(request: RunRequest, model: nn.Module, targets: Sequence[Target]) -> Explained:
+    """Score the test split, choose images, compute their maps."""
+    run, card = request.run, request.card
+    arrays = load(run.dataset, request.protocol.data.source_size, root=request.data_root, download=False)
+    if labels_digest(arrays.labels["test"]) != card.labels_digest["test"]:
+        raise DataError(f"{run.dataset}: the test labels are not those of results/data/{run.dataset}.json")
+    split = _test_split(arrays, request.device)
+    logits = predict(model, split, request.protocol)
+    images, cells = choose_images(arrays.labels["test"], logits)
+    maps = maps_bytes(_all_maps(request, model, targets, split, images))
+    pixels = {image.index: arrays.images["test"][image.index] for image in images}
+    stored = images_bytes(pixels) if may_store_images(card.license) else None
+    return Explained(logits, images, cells, maps, stored, arrays.md5)
+
+
+def _captum() -> str:
+    """The version of captum.
+
+    Raises:
+        BenchError: If it is not installed.
+    """
+    try:
+        return importlib.metadata.version("captum")
+    except importlib.metadata.PackageNotFoundError:
+        raise BenchError("Grad-CAM needs the package captum; install the extra [cam]") from None
+
+
+def _placed(model: nn.Module, request: RunRequest) -> nn.Module:
+    """The model as training had it: device, type, memory format; in evaluation mode."""
+    rules = request.protocol.numerics
+    placed: nn.Module = model.to(request.device).to(  # type: ignore[call-overload]
+        dtype=DTYPES[rules.precision], memory_format=FORMATS[rules.memory_format]
+    )
+    return placed.eval()
+
+
+def _test_split(arrays: Arrays, device: str) -> SplitData:
+    tensor = torch.from_numpy(arrays.images["test"])
+    tensor = tensor.unsqueeze(1) if tensor.ndim == 3 else tensor.permute(0, 3, 1, 2)
+    return SplitData(tensor.contiguous().to(device), torch.from_numpy(arrays.labels["test"]).to(device))
+
+
+def choose_images(labels: NDArray[np.int64], logits: NDArray[np.float32]) -> tuple[list[CamImage], list[CamCell]]:
+    """The test images to explain, by label, right before wrong, and how many there are of each kind.
+
+    They are the first of each kind in the split's order: nothing about a map decides whether it is shown.
+
+    Args:
+        labels: (N,) class indices.
+        logits: (N, K); the prediction is the suite's, ties to the lower label.
+    """
+    probs = softmax(logits)
+    preds = probs.argmax(axis=1)
+    num_classes = probs.shape[1]
+    shown = SHOWN_BINARY if num_classes == 2 else SHOWN
+    images, cells = [], []
+    for label in range(num_classes):
+        for correct in (True, False):
+            found = np.flatnonzero((labels == label) & ((preds == labels) == correct))
+            cells.append(CamCell(label=label, correct=correct, num_test=len(found)))
+            images += [
+                CamImage(index=i, label=label, prediction=int(preds[i]), probability=float(probs[i, preds[i]]))
+                for i in map(int, found[:shown])
+            ]
+    return images, cells
+
+
+def grad_cam(model: nn.Module, layer: Target, x_BCHW: Tensor, classes: Sequence[int]) -> NDArray[np.float64]:
+    """Grad-CAM before its ReLU: the layer's channels, each weighted by the mean of its gradient, added up.
+
+    Args:
+        model: In evaluation mode; (B, C, H, W) -> logits (B, K).
+        layer: Whose map.
+        x_BCHW: Normalised images.
+        classes: Whose score is explained, one an image.
+
+    Returns:
+        (B, side, side).
+    """
+    from captum.attr import LayerGradCam
+
+    parts = []
+    with tapped(model, layer.path, layer.form) as tap:
+        explainer = LayerGradCam(model, tap)
+        for start in range(0, len(x_BCHW), BATCH):
+            part = slice(start, start + BATCH)
+            target = torch.tensor(list(classes[part]), device=x_BCHW.device)
+            found = explainer.attribute(x_BCHW[part], target=target, relu_attributions=False)
+            parts.append(found.detach().double().cpu().numpy()[:, 0])
+    maps: NDArray[np.float64] = np.concatenate(parts)
+    if not np.isfinite(maps).all():
+        raise BenchError(f"The maps of {layer.path} are not finite; the weights or their gradients overflow")
+    return maps
+
+
+def _all_maps(
+    request: RunRequest, trained: nn.Module, targets: Sequence[Target], split: SplitData, images: Sequence[CamImage]
+) -> Iterator[tuple[int, str, str, Map]]:
+    """(test index, layer, weights, map) of the trained model and of the randomised ones, of the same class's score."""
+    rules = request.protocol.numerics
+    chosen = torch.tensor([image.index for image in images], device=split.images.device)
+    x_BCHW = prepare(split.images[chosen], request.protocol, dtype=DTYPES[rules.precision])
+    x_BCHW = x_BCHW.to(memory_format=FORMATS[rules.memory_format])
+    for weights, model in _models(request, trained):
+        for layer in targets:
+            maps = grad_cam(model, layer, x_BCHW, [image.prediction for image in images])
+            for image, values in zip(images, maps, strict=True):
+                yield image.index, layer.path, weights, values
+
+
+def _models(request: RunRequest, trained: nn.Module) -> Iterator[tuple[str, nn.Module]]:
+    """The trained model, then models with fresh weights, each from a random stream of its own."""
+    yield TRAINED, trained
+    for number in range(NUM_RANDOM):
+        model, _ = build_model(request.run, request.protocol, request.card, _FreshWeights(request, number))
+        yield f"{RANDOM} {number}", _placed(model, request)
+
+
+@dataclass(frozen=True)
+class _FreshWeights:
+    """Stands where `build_model` expects the run's streams: other initial weights than any run's."""
+
+    request: RunRequest
+    number: int
+
+    def init(self) -> int:
+        run = self.request.run
+        return stream_seed("gradcam", run.model, run.dataset, run.seed, self.number)
+
+
+def _same_scores(record: Record, results: Path, logits: NDArray[np.float32]) -> bool:
+    """Whether the kept weights give the record's test predictions, bit for bit."""
+    table = read_predictions(predictions_path(record.run.path(results)))
+    columns = [f"logit_{k}" for k in range(logits.shape[1])]
+    return bool(np.array_equal(table.loc[table["split"] == "test", columns].to_numpy(np.float32), logits))
+
+
+def _record(
+    request: RunRequest, results: Path, weights: Weights, targets: Sequence[Target], found: Explained
+) -> CamRecord:
+    run, protocol, card = request.run, request.protocol, request.card
+    commit, dirty = provenance.commit()
+    recorded = recorded_run(request, results)
+    return CamRecord(
+        suite_version=__version__,
+        run_id=run.run_id,
+        model=run.model,
+        dataset=run.dataset,
+        protocol=run.protocol,
+        seed=run.seed,
+        synthetic=run.synthetic,
+        method="Grad-CAM of the predicted class's logit, before the ReLU (captum LayerGradCam)",
+        layers=[CamLayer(path=t.path, words=t.words, height=t.form.side, width=t.form.side) for t in targets],
+        images=found.images,
+        cells=found.cells,
+        num_random=NUM_RANDOM,
+        class_names=card.class_names,
+        license=card.license,
+        citation=card.citation,
+        image_source=image_source(run.dataset, card.citation),
+        protocol_digest=protocol.digest(),
+        model_fingerprint=fingerprint(get_spec(run.model)),
+        labels_digest=card.labels_digest,
+        data_md5=found.data_md5,
+        weights_sha256=weights.digest(),
+        predictions_sha256=weights.predictions_sha256,
+        run_record_digest=recorded.record_digest if recorded else None,
+        agrees_with_record=_same_scores(recorded, results, found.logits) if recorded else None,
+        maps_sha256=hashlib.sha256(found.maps).hexdigest(),
+        images_sha256=hashlib.sha256(found.pixels).hexdigest() if found.pixels is not None else None,
+        commit=commit,
+        dirty=dirty,
+        packages={**provenance.packages(), "captum": _captum()},
+        device=provenance.device_name(request.device),
+    ).sealed()
