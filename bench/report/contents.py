@@ -9,7 +9,7 @@ import pandas as pd
 
 from bench.costs import read_costs
 from bench.errors import RecordError
-from bench.report import cards, claims, figures, first_screen, page, table2, table3, table4
+from bench.report import cards, claims, figure_cams, figures, first_screen, page, table2, table3, table4
 from bench.report.analysis import Analysis, analyse
 from bench.report.cost_tables import cost_rows, timing_rows
 from bench.report.evidence import MODELS, Evidence, gather
@@ -53,6 +53,8 @@ def _pages(evidence: Evidence, analysis: Analysis, *, synthetic: bool, models: S
         files |= part(evidence, analysis, synthetic=synthetic)
     drawn = figures.render(evidence, analysis, synthetic=synthetic, models=models)
     captions = figures.captions(evidence, analysis, synthetic=synthetic, models=models)
+    drawn |= figure_cams.render(evidence, analysis, synthetic=synthetic, models=models)
+    captions |= figure_cams.captions(evidence, analysis, synthetic=synthetic, models=models)
     files |= drawn
     if not synthetic:
         files |= first_screen.render(evidence, analysis, claims.summary(evidence, analysis))
