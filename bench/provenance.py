@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.metadata
 import os
 import platform
 import resource
@@ -29,6 +28,8 @@ ROOT = Path(__file__).resolve().parent.parent
 @cache
 def packages() -> dict[str, str]:
     """Versions of Python and of the packages that can move a number, as far as they are installed."""
+    import importlib.metadata  # slow, and no command's start needs it
+
     versions = {"python": platform.python_version()}
     for name in PACKAGES:
         try:
