@@ -44,8 +44,8 @@ LAST = 13
 IMAGE, SHOWN_RANDOM = "image", f"{RANDOM} 0"
 HEADINGS = {IMAGE: "image", TRAINED: "trained", SHOWN_RANDOM: "randomised"}
 COLOURS = colormaps["inferno"]
-GAP = 0.15  # between the panels of two images, in panels
-CENTRED: Any = {"ha": "center", "va": "center"}
+GAP = 0.12  # between panels, in panels
+NOTHING = "no place\nabove 0"
 VEIL = 0.55  # how much of a place's colour covers the image below it
 INVERTED = {
     "breastmnist": "the paper's section 4.4 calls class 0 normal and class 1 abnormal (benign or malignant): the other "
@@ -160,7 +160,7 @@ def _sanity(record: CamRecord, layer: CamLayer, maps: dict[tuple[int, str, str],
         f"changed nothing); of the trained maps of two different images: {_number(median(across))} "
         f"({len(across)} pairs; 1 = the same map for every image)."
     )
-    return text + (f" {zero} trained maps have no positive place." if zero else "")
+    return text + (f" {zero} of the trained maps {'has' if zero == 1 else 'have'} no place above 0." if zero else "")
 
 
 def _number(value: float | None) -> str:
@@ -220,43 +220,42 @@ def draw(table: pd.DataFrame, title: str) -> Figure:
         lines.setdefault(f"{beginnings([first['label_name']], 16)[0]}{outcome}", []).append(part)
     panels = [part for part in HEADINGS if part in set(table["part"])]
     columns = max(len(line) for line in lines.values())
-    side = (WIDE - 1.2) / max(columns * (len(panels) + GAP), 6)
+    side = (WIDE - 1.1) / max(columns * len(panels) * (1 + GAP), 6)
     figure = new_figure(title, 0.6 + len(lines) * (side + 0.17), WIDE)
-    ratios = [*([1.0] * len(panels)), GAP] * columns
-    grid = figure.subplots(len(lines), len(ratios), squeeze=False, gridspec_kw={"width_ratios": ratios})
+    grid = figure.subplots(len(lines), columns, squeeze=False)
     for axes in grid.flat:
-        axes.set_axis_off()
+        _bare(axes)
     for place, (name, line) in enumerate(lines.items()):
-        for column, part in enumerate(line):
-            start = column * (len(panels) + 1)
-            _draw_image(grid[place, start : start + len(panels)], part, panels, first=place == 0, together=together)
+        for axes, part in zip(grid[place], line, strict=False):
+            _draw_image(axes, part, panels, heads=place == 0, together=together)
         grid[place, 0].set_ylabel(name, fontsize=7)
     scale = figure.colorbar(ScalarMappable(cmap=COLOURS), ax=grid, fraction=0.012, pad=0.005, ticks=[0, 1])
     scale.ax.set_yticklabels(["0", "max"], fontsize=6.5)
     return figure
 
 
-def _draw_image(row: NDArray[Any], part: pd.DataFrame, panels: Sequence[str], *, first: bool, together: bool) -> None:
-    """The panels of one test image, and below them what the model said."""
+def _draw_image(axes: Axes, part: pd.DataFrame, panels: Sequence[str], *, heads: bool, together: bool) -> None:
+    """The panels of one test image side by side, and below them what the model said."""
     contents = {str(line["part"]): line for line in part.to_dict("records")}
     image = _array(contents[IMAGE]) / 255 if IMAGE in contents else None
-    for axes, kind in zip(row, panels, strict=True):
+    for place, kind in enumerate(panels):
+        left = place * (1 + GAP)
         picture = _grey(image) if kind == IMAGE else _overlay(_array(contents[kind]), image)
-        axes.imshow(picture, interpolation="none")
-        _bare(axes)
-        if first:
-            axes.set_title(HEADINGS[kind], fontsize=7, pad=2)
+        axes.imshow(picture, interpolation="none", extent=(left, left + 1, 0, 1))
+        if heads:
+            axes.text(left + 0.5, 1.04, HEADINGS[kind], ha="center", va="bottom", fontsize=7)
         if kind != IMAGE and not (_array(contents[kind]) > 0).any():
-            axes.text(0.5, 0.5, "no place\nabove 0", transform=axes.transAxes, color="white", fontsize=6, **CENTRED)
+            axes.text(left + 0.5, 0.5, NOTHING, ha="center", va="center", color="white", fontsize=6)
     said = contents[TRAINED]
     wrong = "wrong: " if together and not said["correct"] else ""
     name = beginnings([str(said["predicted_name"])], 16)[0]
-    words = f"test {said['index']}: {wrong}predicted {name}, {said['probability']:.2f}"
-    row[len(panels) // 2].set_xlabel(words, fontsize=6.5, labelpad=2)
+    axes.set_xlabel(
+        f"test {said['index']}: {wrong}predicted {name}, {said['probability']:.2f}", fontsize=6.5, labelpad=2
+    )
+    axes.set(xlim=(0, len(panels) * (1 + GAP) - GAP), ylim=(0, 1))
 
 
 def _bare(axes: Axes) -> None:
-    axes.set_axis_on()
     axes.set(xticks=[], yticks=[])
     axes.grid(visible=False)
     for spine in axes.spines.values():
