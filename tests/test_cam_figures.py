@@ -188,6 +188,23 @@ def test_a_map_without_a_positive_place_says_so(results: Path) -> None:
     assert " 1 of the trained maps has no place above 0." in next(iter(told(results).values()))
 
 
+def test_rows_are_labels_and_outcomes(results: Path) -> None:
+    """Several images of a kind share a row with its name; one of each fills rows and carries its own label."""
+    put(results)
+    table = table_of(next(content for name, content in drawn(results).items() if "fig13" in name and "csv" in name))
+    fourth = table[table["index"] == 0].assign(index=9)
+    with style():
+        filled, rows = draw(table, "a title"), draw(pd.concat([table, fourth]), "a title")
+    assert [axes.get_xlabel() for axes in filled.axes[:3]] == [
+        "test 4: malignant\npredicted malignant, 0.75",
+        "test 1: malignant\npredicted normal, benign, 0.62",
+        "test 0: normal, benign\npredicted normal, benign, 0.88",
+    ]
+    named = [axes.get_ylabel() for axes in rows.axes if axes.get_ylabel()]
+    assert named == ["malignant\nright", "malignant\nwrong", "normal, benign\nright"]
+    assert [axes.get_xlabel().split(":")[0] for axes in rows.axes[4:6]] == ["test 0", "test 9"]
+
+
 def test_the_caption_states_check_labels_source_and_licence(results: Path) -> None:
     """The median over images and fresh models, medmnist's labels, the paper's inverted ones, who made the images."""
     put(results)

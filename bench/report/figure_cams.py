@@ -44,6 +44,7 @@ LAST = 13
 IMAGE, SHOWN_RANDOM = "image", f"{RANDOM} 0"
 HEADINGS = {IMAGE: "image", TRAINED: "trained", SHOWN_RANDOM: "randomised"}
 COLOURS = colormaps["inferno"]
+COLUMNS = 3  # images a filled row
 GAP = 0.12  # between panels, in panels
 NOTHING = "no place\nabove 0"
 VEIL = 0.55  # how much of a place's colour covers the image below it
@@ -210,31 +211,33 @@ def _array(row: Mapping[Any, Any]) -> NDArray[np.float64]:
 
 
 def draw(table: pd.DataFrame, title: str) -> Figure:
-    """A row of the figure a label and outcome (with one image each: a label), in it the panels of each image."""
+    """Each image's panels side by side; a row a label and outcome, or filled rows where each has one image."""
     images = [part for _, part in table.groupby("index", sort=False)]
-    together = table.groupby(["label", "correct"])["index"].nunique().max() == 1
+    filled = table.groupby(["label", "correct"])["index"].nunique().max() == 1
     lines: dict[str, list[pd.DataFrame]] = {}
-    for part in images:
+    for place, part in enumerate(images):
         first = part.iloc[0]
-        outcome = "" if together else f"\n{'right' if first['correct'] else 'wrong'}"
-        lines.setdefault(f"{beginnings([first['label_name']], 16)[0]}{outcome}", []).append(part)
+        outcome = "right" if first["correct"] else "wrong"
+        name = str(place // COLUMNS) if filled else f"{beginnings([first['label_name']], 16)[0]}\n{outcome}"
+        lines.setdefault(name, []).append(part)
     panels = [part for part in HEADINGS if part in set(table["part"])]
     columns = max(len(line) for line in lines.values())
     side = (WIDE - 1.1) / max(columns * len(panels) * (1 + GAP), 6)
-    figure = new_figure(title, 0.6 + len(lines) * (side + 0.17), WIDE)
+    figure = new_figure(title, 0.6 + len(lines) * (side + (0.29 if filled else 0.17)), WIDE)
     grid = figure.subplots(len(lines), columns, squeeze=False)
     for axes in grid.flat:
         _bare(axes)
     for place, (name, line) in enumerate(lines.items()):
         for axes, part in zip(grid[place], line, strict=False):
-            _draw_image(axes, part, panels, heads=place == 0, together=together)
-        grid[place, 0].set_ylabel(name, fontsize=7)
+            _draw_image(axes, part, panels, heads=place == 0, named=filled)
+        if not filled:
+            grid[place, 0].set_ylabel(name, fontsize=7)
     scale = figure.colorbar(ScalarMappable(cmap=COLOURS), ax=grid, fraction=0.012, pad=0.005, ticks=[0, 1])
     scale.ax.set_yticklabels(["0", "max"], fontsize=6.5)
     return figure
 
 
-def _draw_image(axes: Axes, part: pd.DataFrame, panels: Sequence[str], *, heads: bool, together: bool) -> None:
+def _draw_image(axes: Axes, part: pd.DataFrame, panels: Sequence[str], *, heads: bool, named: bool) -> None:
     """The panels of one test image side by side, and below them what the model said."""
     contents = {str(line["part"]): line for line in part.to_dict("records")}
     image = _array(contents[IMAGE]) / 255 if IMAGE in contents else None
@@ -247,11 +250,9 @@ def _draw_image(axes: Axes, part: pd.DataFrame, panels: Sequence[str], *, heads:
         if kind != IMAGE and not (_array(contents[kind]) > 0).any():
             axes.text(left + 0.5, 0.5, NOTHING, ha="center", va="center", color="white", fontsize=6)
     said = contents[TRAINED]
-    wrong = "wrong: " if together and not said["correct"] else ""
-    name = beginnings([str(said["predicted_name"])], 16)[0]
-    axes.set_xlabel(
-        f"test {said['index']}: {wrong}predicted {name}, {said['probability']:.2f}", fontsize=6.5, labelpad=2
-    )
+    label, name = beginnings([str(said["label_name"]), str(said["predicted_name"])], 16)
+    words = f"test {said['index']}: {label + chr(10) if named else ''}predicted {name}, {said['probability']:.2f}"
+    axes.set_xlabel(words, fontsize=6.5, labelpad=2)
     axes.set(xlim=(0, len(panels) * (1 + GAP) - GAP), ylim=(0, 1))
 
 
