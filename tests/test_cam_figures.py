@@ -25,13 +25,14 @@ from bench.cams import (
     write_cam,
 )
 from bench.protocol import load_protocol
-from bench.records import Run
+from bench.records import Run, read_record
 from bench.report import figure_cams
 from bench.report.evidence import gather
 from bench.report.figure_cams import NOTHING, _array, _overlay, captions, draw, notes, render
 from bench.report.figure_style import style
 from models.catalog import fingerprint, get_spec
 
+ROOT = Path(__file__).parent.parent
 RUN = Run("gradcam-224", "medspectralnet", "breastmnist", 0)
 LAYERS = [
     CamLayer(path="gate.depthwise", words="ContextGate's depthwise convolution", height=7, width=7),
@@ -201,7 +202,7 @@ def test_rows_are_labels_and_outcomes(results: Path) -> None:
         "test 0: normal, benign\npredicted normal, benign, 0.88",
     ]
     named = [axes.get_ylabel() for axes in rows.axes if axes.get_ylabel()]
-    assert named == ["malignant\nright", "malignant\nwrong", "normal, benign\nright"]
+    assert named == ["malignant\nright", "malignant\nwrong", "normal,\nbenign\nright"]
     assert [axes.get_xlabel().split(":")[0] for axes in rows.axes[4:6]] == ["test 0", "test 9"]
 
 
@@ -266,3 +267,17 @@ def test_what_is_left_out_or_absent_is_said(results: Path) -> None:
     assert "stale, the protocol changed" in notes(gather(results))[0]
     put(results)
     assert notes(gather(results)) == []
+
+
+def test_the_committed_maps_count_and_come_from_a_clean_checkout() -> None:
+    """None is stale or damaged, each agrees with its run's record, and no image is kept that may not be."""
+    records, left_out = read_cams(ROOT / "results")
+    assert left_out == []
+    assert records
+    for record in records:
+        assert record.dirty is False
+        assert record.agrees_with_record is True
+        run = read_record(record.run.path(ROOT / "results"))
+        assert record.run_record_digest == run.record_digest
+        assert record.predictions_sha256 == run.predictions_sha256
+        assert (record.images_sha256 is None) == (not may_store_images(record.license))

@@ -5,6 +5,7 @@ Drawn from `results/cams/` alone. A map is drawn in its own places, not smoothed
 
 from __future__ import annotations
 
+import textwrap
 from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -218,7 +219,7 @@ def draw(table: pd.DataFrame, title: str) -> Figure:
     for place, part in enumerate(images):
         first = part.iloc[0]
         outcome = "right" if first["correct"] else "wrong"
-        name = str(place // COLUMNS) if filled else f"{beginnings([first['label_name']], 16)[0]}\n{outcome}"
+        name = str(place // COLUMNS) if filled else "\n".join([*textwrap.wrap(first["label_name"], 11)[:2], outcome])
         lines.setdefault(name, []).append(part)
     panels = [part for part in HEADINGS if part in set(table["part"])]
     columns = max(len(line) for line in lines.values())
