@@ -22,6 +22,7 @@ from bench.cams import (
     images_bytes,
     maps_bytes,
     may_store_images,
+    read_cams,
     write_cam,
 )
 from bench.protocol import load_protocol
