@@ -16,7 +16,8 @@ from torch import Tensor, nn
 from typer.testing import CliRunner
 
 import models
-from bench import cam_weights, gradcam
+from bench import cam_weights, gradcam, train
+from bench.augment import prepare
 from bench.cam_layers import Form, Target, find_layer, find_targets, form_of, target_layers
 from bench.cam_weights import chosen_weights, read_weights, recorded_run, run_key, weights_path
 from bench.cams import (
@@ -280,6 +281,18 @@ def test_the_training_is_medbench_runs(asked: RunRequest, explained: Path) -> No
     assert cam.agrees_with_record is True
 
 
+def test_the_weights_are_the_chosen_epochs(asked: RunRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where val was best before the last epoch, the explained model is the one that the record scored."""
+    values = iter([0.9, 0.8])
+    monkeypatch.setattr(train, "auc", lambda *_: next(values))
+    results = tmp_path / "results"
+    cam, _ = explain_run(asked, results)
+    record = recorded_run(asked, results)
+    assert record is not None
+    assert record.best_epoch == 0
+    assert cam.agrees_with_record is True
+
+
 def test_kept_weights_spare_the_training(asked: RunRequest, copied: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Asked again, nothing is trained, and the maps are the same."""
 
@@ -366,6 +379,32 @@ def test_maps_and_images_come_back(asked: RunRequest, explained: Path) -> None:
         trained, fresh = (maps[image.index, "body", which] for which in ("trained", "random 0"))
         assert trained.any()
         assert not np.array_equal(trained, fresh)
+
+
+def test_a_stored_map_explains_the_predicted_class(asked: RunRequest, explained: Path) -> None:
+    """By hand from the kept weights, for images that the model gets wrong too: sum_c A_c w_c / 49 of that class."""
+    kept = read_weights(weights_path(explained, asked), run_key(asked))
+    assert kept is not None
+    model: Any = models.create_model("cam_net", num_classes=8, img_size=28)
+    model.load_state_dict(kept.state)
+    (record,), _ = read_cams(explained)
+    assert not all(image.correct for image in record.images)
+    maps = read_maps(explained, record)
+    source = torch.from_numpy(load(SET, 28).images["test"]).permute(0, 3, 1, 2)
+    with torch.no_grad():
+        a_BCHW = model.eval().body(prepare(source, asked.protocol, dtype=torch.float32)).double().numpy()
+    for image in record.images:
+        weights = model.head.weight[image.prediction].detach().double().numpy()
+        expected = np.einsum("c,chw->hw", weights, a_BCHW[image.index]) / 49
+        np.testing.assert_allclose(maps[image.index, "body", "trained"], expected, rtol=1e-4, atol=1e-7)
+
+
+def test_every_randomised_model_is_another(explained: Path) -> None:
+    """Five draws of fresh weights, not one five times."""
+    (record,), _ = read_cams(explained)
+    maps, first = read_maps(explained, record), record.images[0].index
+    fresh = [maps[first, "body", f"random {number}"].tobytes() for number in range(record.num_random)]
+    assert len(set(fresh)) == record.num_random == 5
 
 
 def test_images_under_a_licence_that_forbids_it_are_never_stored(asked: RunRequest, copied: Path) -> None:
