@@ -84,6 +84,9 @@ def class_counts(train_counts: tuple[int, ...], num_images: int) -> list[int]:
     total = sum(train_counts)
     counts = [max(MIN_PER_CLASS, (2 * num_images * count + total) // (2 * total)) for count in train_counts]
     counts[counts.index(max(counts))] += num_images - sum(counts)
+    while min(counts) < MIN_PER_CLASS:  # many small classes: the largest alone could not take up the rounding
+        counts[counts.index(max(counts))] -= 1
+        counts[counts.index(min(counts))] += 1
     return counts
 
 

@@ -6,8 +6,8 @@ Real: the suite's Trainer, with the epoch's order, gathering, augmentation, lear
 bookkeeping; scoring of val after an epoch is timed apart. Bare: forward, loss, backward and optimiser step on a fixed
 tensor, same model, batch, precision and memory format. The two take turns, `--steps` steps each, so that a busy machine
 slows both; the efficiency is the median over rounds of the ratio within a round. On a CPU the time is the process's own
-CPU time on one thread. Also printed: peak resident memory after the bare and after the real steps. Data: the synthetic
-Blood stand-in, tiled to the steps' images. The last line is JSON.
+CPU time on one thread. Data: the synthetic Blood stand-in, tiled to the steps' images. Peak resident memory is that of
+two processes more, each of which does one of the two alone. The last line is JSON.
 """
 
 from __future__ import annotations
@@ -17,6 +17,8 @@ import json
 import os
 import resource
 import statistics
+import subprocess
+import sys
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -115,9 +117,32 @@ class Bare:
         return number * self.batch
 
 
-def peak_mib() -> float:
-    """Highest resident memory of this process so far."""
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+def build(case: Case, protocol: Protocol, device: str) -> nn.Module:
+    """The case's model, with the same weights each time."""
+    torch.manual_seed(0)
+    built: nn.Module = create_model(case.model, num_classes=NUM_CLASSES, in_chans=3, img_size=protocol.data.img_size)
+    return built.to(device)
+
+
+def alone(name: str, which: str, steps: int, device: str) -> None:
+    """Do bare or real steps in this process and print its highest resident memory in MiB."""
+    case = CASES[name]
+    protocol = adapted(case)
+    if which == "bare":
+        Bare(build(case, protocol, device), protocol, device).steps(steps)
+    else:
+        sets = split("train", steps * protocol.schedule.batch_size, device), split("val", 64, device)
+        streams = Streams(case.model, DATASET, 0)
+        model = build(case, protocol, device)
+        Trainer(model, *sets, protocol, streams, task=TASK, num_classes=NUM_CLASSES)._train_epoch()
+    print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024)
+
+
+def peak_mib(name: str, which: str, steps: int, device: str) -> float:
+    """Highest resident memory of a process that does one of the two."""
+    command = [sys.executable, "-m", "benchmarks.harness", "--cases", name, "--alone", which, "--device", device]
+    done = subprocess.run([*command, "--steps", str(steps)], capture_output=True, text=True, check=True)
+    return float(done.stdout.split()[-1])
 
 
 def measure(name: str, case: Case, rounds: int, steps: int, device: str) -> dict[str, Any]:
@@ -125,19 +150,11 @@ def measure(name: str, case: Case, rounds: int, steps: int, device: str) -> dict
     protocol, now = adapted(case), clock(device)
     batch = protocol.schedule.batch_size
 
-    def build() -> nn.Module:
-        torch.manual_seed(0)
-        built: nn.Module = create_model(
-            case.model, num_classes=NUM_CLASSES, in_chans=3, img_size=protocol.data.img_size
-        )
-        return built.to(device)
-
-    bare = Bare(build(), protocol, device)
+    bare = Bare(build(case, protocol, device), protocol, device)
     bare.steps(2)
-    bare_peak = peak_mib()
     train, val = split("train", steps * batch, device), split("val", 2 * batch, device)
     streams = Streams(case.model, DATASET, 0)
-    trainer = Trainer(build(), train, val, protocol, streams, task=TASK, num_classes=NUM_CLASSES)
+    trainer = Trainer(build(case, protocol, device), train, val, protocol, streams, task=TASK, num_classes=NUM_CLASSES)
     trainer._train_epoch()
     ratios, bare_rates, real_rates, scoring = [], [], [], []
     for _ in range(rounds):
@@ -161,8 +178,8 @@ def measure(name: str, case: Case, rounds: int, steps: int, device: str) -> dict
         "bare_images_per_second": round(statistics.median(bare_rates), 1),
         "real_images_per_second": round(statistics.median(real_rates), 1),
         "val_images_per_second": round(statistics.median(scoring), 1),
-        "peak_mib_bare": round(bare_peak),
-        "peak_mib_real": round(peak_mib()),
+        "peak_mib_bare": round(peak_mib(name, "bare", steps, device)),
+        "peak_mib_real": round(peak_mib(name, "real", steps, device)),
         "data_mib": round(data_mib, 1),
     }
 
@@ -174,8 +191,12 @@ def main() -> None:
     parser.add_argument("--steps", type=int, default=4)
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--cases", default=",".join(CASES))
+    parser.add_argument("--alone", choices=["bare", "real"], default="", help=argparse.SUPPRESS)
     arguments = parser.parse_args()
     torch.set_num_threads(1)
+    if arguments.alone:
+        alone(arguments.cases, arguments.alone, arguments.steps, arguments.device)
+        return
     rows = []
     for name in arguments.cases.split(","):
         rows.append(measure(name, CASES[name], arguments.rounds, arguments.steps, arguments.device))

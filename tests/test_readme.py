@@ -46,7 +46,7 @@ def test_the_readme_names_commands_studies_and_files_that_exist() -> None:
     assert set(list_studies()) <= set(re.findall(r"`([a-z0-9]+)`", README))
     for name in re.findall(r"--protocol ([a-z0-9-]+)", README):
         assert name in list_protocols()
-    for link in re.findall(r"\]\(((?!https?://)[^)]+)\)", README):
+    for link in re.findall(r"\]\(((?!https?://|#)[^)]+)\)", README):
         assert (ROOT / link).exists(), link
 
 
