@@ -11,7 +11,7 @@ import contextlib
 import hashlib
 import io
 import itertools
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 import numpy as np
@@ -112,6 +112,11 @@ class CamRecord(Sealed):
     dirty: bool | None
     packages: dict[str, str]
     device: str
+
+    @property
+    def predictions(self) -> dict[int, int]:
+        """Predicted label by test index."""
+        return {image.index: image.prediction for image in self.images}
 
     @property
     def run(self) -> Run:
@@ -295,7 +300,24 @@ def similarity_to_random(maps: dict[tuple[int, str, str], Map], layer: str) -> l
     ]
 
 
-def similarity_across_images(maps: dict[tuple[int, str, str], Map], layer: str) -> list[float | None]:
-    """Rank correlations of the trained model's maps of each two different images."""
-    trained = [values for (_, path, weights), values in maps.items() if path == layer and weights == TRAINED]
-    return [rank_correlation(first, second) for first, second in itertools.combinations(trained, 2)]
+def similarity_across_images(
+    maps: dict[tuple[int, str, str], Map], layer: str, predictions: Mapping[int, int]
+) -> list[float | None]:
+    """Rank correlations of the trained model's maps of each two different images that are predicted alike.
+
+    With two classes the maps of one class's score are much like those of the other's with the sign turned, so pairs
+    across predictions would tell of classes and not of images.
+
+    Args:
+        maps: As `read_maps` gives them.
+        layer: Module path.
+        predictions: Predicted label by test index.
+    """
+    trained = [
+        (index, values) for (index, path, weights), values in maps.items() if (path, weights) == (layer, TRAINED)
+    ]
+    return [
+        rank_correlation(first, second)
+        for (one, first), (other, second) in itertools.combinations(trained, 2)
+        if predictions[one] == predictions[other]
+    ]

@@ -62,15 +62,20 @@ def similarity_rows(results: Path, record: CamRecord) -> list[dict[str, Any]]:
     from bench.cams import median, read_maps, similarity_across_images, similarity_to_random
 
     maps = read_maps(results, record)
-    return [
-        {
-            "layer": layer.path,
-            "map": f"{layer.height}x{layer.width}",
-            "trained and randomised": _rounded(median(similarity_to_random(maps, layer.path))),
-            "different images": _rounded(median(similarity_across_images(maps, layer.path))),
-        }
-        for layer in record.layers
-    ]
+    rows = []
+    for layer in record.layers:
+        random = similarity_to_random(maps, layer.path)
+        across = similarity_across_images(maps, layer.path, record.predictions)
+        rows.append(
+            {
+                "layer": layer.path,
+                "map": f"{layer.height}x{layer.width}",
+                "trained and randomised": _rounded(median(random)),
+                "without sign": _rounded(median(None if value is None else abs(value) for value in random)),
+                "images predicted alike": _rounded(median(across)),
+            }
+        )
+    return rows
 
 
 def _rounded(value: float | None) -> float | None:

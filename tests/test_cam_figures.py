@@ -211,8 +211,9 @@ def test_the_caption_states_check_labels_source_and_licence(results: Path) -> No
     """The median over images and fresh models, medmnist's labels, the paper's inverted ones, who made the images."""
     put(results)
     for text in told(results).values():
-        assert "2 models with fresh weights: 0.00 (6 pairs" in text  # three of -1 and three of 1
-        assert "two different images: 1.00 (3 pairs" in text
+        assert "2 models with fresh weights: 0.00, without its sign" in text  # three of -1 and three of 1
+        assert "at random, 1.00 (6 pairs" in text
+        assert "two images predicted alike: 1.00 (1 pairs" in text
         assert "0 = malignant, 1 = normal, benign" in text
         assert "the paper's section 4.4 calls class 0 normal" in text
         assert "Al-Dhabyani et al. 2020" in text

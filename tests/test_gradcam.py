@@ -461,13 +461,14 @@ def test_rank_correlation_by_hand() -> None:
 
 
 def test_similarities_pair_what_they_say() -> None:
-    """Trained with random of the same image; trained with trained of another."""
+    """Trained with random of the same image; trained with trained of another image of the same prediction."""
     up, down = np.array([[1.0, 2.0, 3.0]]), np.array([[3.0, 2.0, 1.0]])
     maps = {(0, "a", "trained"): up, (0, "a", "random 0"): down, (0, "b", "trained"): up}
-    maps |= {(1, "a", "trained"): up, (1, "a", "random 0"): up}
+    maps |= {(1, "a", "trained"): up, (1, "a", "random 0"): up, (2, "a", "trained"): down}
     assert similarity_to_random(maps, "a") == pytest.approx([-1, 1])
-    assert similarity_across_images(maps, "a") == pytest.approx([1])
-    assert similarity_across_images(maps, "b") == []
+    assert similarity_across_images(maps, "a", {0: 0, 1: 0, 2: 1}) == pytest.approx([1])
+    assert similarity_across_images(maps, "a", {0: 0, 1: 1, 2: 0}) == pytest.approx([-1])
+    assert similarity_across_images(maps, "b", {0: 0}) == []
 
 
 # The command

@@ -154,13 +154,16 @@ def _text(record: CamRecord, layer: CamLayer, maps: dict[tuple[int, str, str], M
 
 def _sanity(record: CamRecord, layer: CamLayer, maps: dict[tuple[int, str, str], Map]) -> str:
     """How much of the maps is learned, by rank correlation."""
-    random, across = similarity_to_random(maps, layer.path), similarity_across_images(maps, layer.path)
+    random = similarity_to_random(maps, layer.path)
+    across = similarity_across_images(maps, layer.path, record.predictions)
     zero = sum(not (maps[image.index, layer.path, TRAINED] > 0).any() for image in record.images)
+    either = [None if value is None else abs(value) for value in random]
     text = (
         f"Median Spearman rank correlation of a trained map (before the ReLU) with the same image's maps of "
-        f"{record.num_random} models with fresh weights: {_number(median(random))} ({len(random)} pairs; 1 = training "
-        f"changed nothing); of the trained maps of two different images: {_number(median(across))} "
-        f"({len(across)} pairs; 1 = the same map for every image)."
+        f"{record.num_random} models with fresh weights: {_number(median(random))}, without its sign, which fresh "
+        f"weights give at random, {_number(median(either))} ({len(random)} pairs; 1 = training changed nothing); of the "
+        f"trained maps of two images predicted alike: {_number(median(across))} ({len(across)} pairs; 1 = one map for a "
+        "class)."
     )
     return text + (f" {zero} of the trained maps {'has' if zero == 1 else 'have'} no place above 0." if zero else "")
 
