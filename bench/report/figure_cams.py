@@ -161,9 +161,9 @@ def _sanity(record: CamRecord, layer: CamLayer, maps: dict[tuple[int, str, str],
     text = (
         f"Median Spearman rank correlation of a trained map (before the ReLU) with the same image's maps of "
         f"{record.num_random} models with fresh weights: {_number(median(random))}, without its sign, which fresh "
-        f"weights give at random, {_number(median(either))} ({len(random)} pairs; 1 = training changed nothing); of the "
-        f"trained maps of two images predicted alike: {_number(median(across))} ({len(across)} pairs; 1 = one map for a "
-        "class)."
+        f"weights give at random, {_number(median(either))} ({len(random)} pairs; 1 = training changed nothing); of "
+        f"the trained maps of two images predicted alike: {_number(median(across))} ({len(across)} pairs; 1 = one map "
+        "for a class)."
     )
     return text + (f" {zero} of the trained maps {'has' if zero == 1 else 'have'} no place above 0." if zero else "")
 
