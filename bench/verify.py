@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 
 from bench.bands import standings
+from bench.cams import read_cams
 from bench.errors import BenchError, RecordError
 from bench.plan import staleness
 from bench.records import (
@@ -105,6 +106,7 @@ def verify(results: Path, *, scores: bool = False) -> Findings:
             findings.problems.extend(f"{path}: {problem}" for problem in _check_files(record, path, card, scores))
             findings.rescored += scores
     findings.problems.extend(_orphans(results))
+    findings.problems.extend(read_cams(results)[1])
     try:
         findings.bands = standings(results, [record for record in records if record.run_id in counted])
     except RecordError as error:

@@ -39,7 +39,7 @@ ALLOWED = {
     "compare": {"errors", "records", "sealed", "plan", "trust", "compare_runs"},
     "contribution": {"errors", "records", "sealed", "trust"},
     "bands": {"errors", "records", "sealed"},
-    "verify": {"errors", "bands", "records", "metrics", "scoring", "plan", "models"},
+    "verify": {"errors", "bands", "cams", "records", "metrics", "scoring", "plan", "models"},
     "report": {
         "errors",
         "records",

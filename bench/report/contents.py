@@ -43,6 +43,7 @@ def render(results: Path, models: Sequence[str] = MODELS) -> tuple[Files, Files,
         tidy |= _tidy(evidence, analysis, synthetic=synthetic)
         reports |= _pages(evidence, analysis, synthetic=synthetic, models=models)
     evidence.notes.extend(figures.absent(evidence, models=models))
+    evidence.notes.extend(figure_cams.notes(evidence, models=models))
     return tidy, reports, evidence.notes
 
 
