@@ -200,6 +200,7 @@ def test_every_parameter_gets_a_gradient():
     buffers = {name: buffer.clone() for name, buffer in model.named_buffers()}
     for training in (False, True):
         model.train(training)
+        torch.manual_seed(0)  # stochastic depth may leave a block out for both images: not with this seed
         names, parameters = zip(*model.named_parameters(), strict=True)
         grads = torch.autograd.grad((model(image(2, 64, 64)) * waves(1, 2, 7)).sum(), parameters)
         sizes = {name: grad.abs().max().item() for name, grad in zip(names, grads, strict=True)}
