@@ -44,9 +44,12 @@ class OverwriteChoice(StrEnum):
     always = "always"
 
 
-def _select(study: str, protocol: str, models: str, datasets: str, seeds: str, plugins: list[Path]) -> list[Run]:
+def _select(
+    study: str, protocol: str, models: str, datasets: str, seeds: str, plugins: list[Path], shard: str
+) -> list[Run]:
     from bench.errors import BenchError
     from bench.plan import expand, expand_study, parse_seeds
+    from bench.shards import take_shard
     from models import load_plugin
 
     for plugin in plugins:
@@ -54,12 +57,13 @@ def _select(study: str, protocol: str, models: str, datasets: str, seeds: str, p
     if study:
         if protocol or models or datasets:
             raise BenchError("--study names its own protocols, models and data sets; leave the other selectors out")
-        return expand_study(study)
+        return take_shard(expand_study(study), shard)
     given = {"--protocol": protocol, "--models": models, "--datasets": datasets}
     missing = [name for name, value in given.items() if not value]
     if missing:
         raise BenchError(f"Nothing is selected: give --study, or {', '.join(missing)} too")
-    return expand(split_names(protocol), match_models(models), split_names(datasets), parse_seeds(seeds))
+    runs = expand(split_names(protocol), match_models(models), split_names(datasets), parse_seeds(seeds))
+    return take_shard(runs, shard)
 
 
 def _rows(planned: list[PlannedRun]) -> list[dict[str, Any]]:
@@ -103,10 +107,8 @@ def plan(
     """Show which runs a selection means: done, missing, stale, failed, and what they should cost."""
     from bench.console import out, print_json, print_table
     from bench.plan import make_plan
-    from bench.shards import take_shard
 
-    selected = _select(study, protocol, models, datasets, seeds, plugin)
-    planned = make_plan(take_shard(selected, shard), results)
+    planned = make_plan(_select(study, protocol, models, datasets, seeds, plugin, shard), results)
     if as_json:
         print_json(_rows(planned))
         return
@@ -145,11 +147,9 @@ def run(
     from bench import launch as launching
     from bench.console import err, out, progress_for
     from bench.plan import choose, make_plan, optional_runs
-    from bench.shards import take_shard
 
     optional = optional_runs(study) if study else set()
-    selected = _select(study, protocol, models, datasets, seeds, plugin)
-    planned = make_plan(take_shard(selected, shard), results)
+    planned = make_plan(_select(study, protocol, models, datasets, seeds, plugin, shard), results)
     chosen = choose(planned, overwrite.value)
     out.print(_summary(planned))
     left = [item for item in planned if item.state in ("failed", "stale") and item not in chosen]

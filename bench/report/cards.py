@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 
 import pandas as pd
 
-from bench.costs import COUNTERS, CostCell, CostRecord, read_costs
+from bench.costs import COUNTERS, CostCell, CostRecord
 from bench.records import Record, model_slug
 from bench.report.analysis import Analysis
 from bench.report.evidence import Evidence, first_line
@@ -39,7 +39,7 @@ def render(evidence: Evidence, analysis: Analysis, *, synthetic: bool) -> dict[s
         return {}
     cells = score_cells(analysis.cells)
     costs: dict[str, list[CostRecord]] = {}
-    for cost in read_costs(evidence.results)[0]:
+    for cost in evidence.costs[0]:
         costs.setdefault(cost.model, []).append(cost)
     by_model: dict[str, list[Record]] = {}
     for record in evidence.finished(synthetic=False):

@@ -9,7 +9,7 @@ from typing import Any
 
 import pandas as pd
 
-from bench.costs import CostRecord, read_costs
+from bench.costs import CostRecord
 from bench.datasets import PAPER_DATASETS
 from bench.errors import RecordError
 from bench.records import DataCard, Record, read_card
@@ -17,7 +17,6 @@ from bench.report.analysis import Analysis
 from bench.report.cost_tables import timing_rows
 from bench.report.evidence import Evidence
 from bench.report.published import published_costs, published_scores, score_name
-from bench.timing import read_timings
 
 FOLDER = Path(__file__).parent / "claims"
 INFO_SOURCE = "medmnist 3.0.2 INFO (claims/info.csv)"
@@ -93,8 +92,7 @@ def collect(evidence: Evidence, analysis: Analysis) -> Sources:
     Raises:
         RecordError: If a data set's card is damaged.
     """
-    costs, _ = read_costs(evidence.results)
-    timings, _ = read_timings(evidence.results)
+    (costs, _), (timings, _) = evidence.costs, evidence.timings
     scores = published_scores()
     names = zip(scores["model"], scores["variant"], scores["resolution"], strict=True)
     return Sources(

@@ -47,10 +47,12 @@ class Judged:
 
 
 def render(evidence: Evidence, analysis: Analysis, *, synthetic: bool) -> dict[str, bytes]:
-    """`claims.md`, `claims.html` and `claims.csv`; nothing for runs on data made here, which judge no claim."""
-    if synthetic:
-        return {}
-    found = judge(collect(evidence, analysis))
+    """`pages` of what `judge` finds; nothing for runs on data made here, which judge no claim."""
+    return {} if synthetic else pages(judge(collect(evidence, analysis)), evidence)
+
+
+def pages(found: list[Judged], evidence: Evidence) -> dict[str, bytes]:
+    """`claims.md`, `claims.html` and `claims.csv` of claims that were judged."""
     line = first_line(evidence.finished(synthetic=False))
     return {
         "claims.md": markdown_page(found, line),

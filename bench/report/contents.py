@@ -7,17 +7,16 @@ from pathlib import Path
 
 import pandas as pd
 
-from bench.costs import read_costs
 from bench.errors import RecordError
 from bench.report import cards, claims, figure_cams, figures, first_screen, page, table2, table3, table4
 from bench.report.analysis import Analysis, analyse
+from bench.report.claim_sources import collect
 from bench.report.cost_tables import cost_rows, timing_rows
 from bench.report.evidence import MODELS, Evidence, gather
 from bench.report.tables import STAMP, csv_bytes, run_rows, score_rows
-from bench.timing import read_timings
 
 Files = dict[str, bytes]
-TABLES: tuple[Callable[..., Files], ...] = (table2.render, table3.render, table4.render, cards.render, claims.render)
+TABLES: tuple[Callable[..., Files], ...] = (table2.render, table3.render, table4.render, cards.render)
 STATISTICS = ("cells", "pairs", "mcnemar", "classes", "resolution", "published_checks")
 
 
@@ -34,7 +33,7 @@ def render(results: Path, models: Sequence[str] = MODELS) -> tuple[Files, Files,
     if not results.is_dir():
         raise RecordError(f"There is no results folder {results}; give another with --results")
     evidence = gather(results)
-    tidy = _measured(results, evidence.notes)
+    tidy = _measured(evidence)
     reports: Files = {}
     for synthetic in (False, True):
         if synthetic and not evidence.finished(synthetic=True):
@@ -58,7 +57,9 @@ def _pages(evidence: Evidence, analysis: Analysis, *, synthetic: bool, models: S
     captions |= figure_cams.captions(evidence, analysis, synthetic=synthetic, models=models)
     files |= drawn
     if not synthetic:
-        files |= first_screen.render(evidence, analysis, claims.summary(evidence, analysis))
+        judged = claims.judge(collect(evidence, analysis))
+        files |= claims.pages(judged, evidence)
+        files |= first_screen.render(evidence, analysis, claims.counts(judged))
     return files | page.render(evidence, analysis, synthetic=synthetic, figures=drawn, captions=captions)
 
 
@@ -73,11 +74,10 @@ def _tidy(evidence: Evidence, analysis: Analysis, *, synthetic: bool) -> Files:
     return {f"{prefix}{name}.csv": csv_bytes(frame) for name, frame in frames.items()}
 
 
-def _measured(results: Path, notes: list[str]) -> Files:
+def _measured(evidence: Evidence) -> Files:
     """Costs and timings, where any were measured; damaged and stale ones are left out and noted."""
-    costs, cost_notes = read_costs(results)
-    timings, timing_notes = read_timings(results)
-    notes.extend((*cost_notes, *timing_notes))
+    (costs, cost_notes), (timings, timing_notes) = evidence.costs, evidence.timings
+    evidence.notes.extend((*cost_notes, *timing_notes))
     files = {}
     if costs:
         files["costs.csv"] = csv_bytes(cost_rows(costs))

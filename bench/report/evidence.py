@@ -5,12 +5,15 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 
 from bench import __version__
+from bench.costs import CostRecord, read_costs
 from bench.plan import staleness, unchecked
 from bench.records import DataCard, Record, read_card, read_records
 from bench.sealed import Sealed
+from bench.timing import TimingRecord, read_timings
 
 MODELS = ("medspectralnet",)  # whose curves, confusion matrices and areas are drawn where nobody asks for others
 
@@ -32,6 +35,16 @@ class Evidence:
     unfinished: list[Record] = field(default_factory=list)
     cards: dict[str, DataCard] = field(default_factory=dict)
     notes: list[str] = field(default_factory=list)
+
+    @cached_property
+    def costs(self) -> tuple[list[CostRecord], list[str]]:
+        """Counted costs that stand, and why others were left out; read when first asked for."""
+        return read_costs(self.results)
+
+    @cached_property
+    def timings(self) -> tuple[list[TimingRecord], list[str]]:
+        """Timings that stand, and why others were left out; read when first asked for."""
+        return read_timings(self.results)
 
     def finished(self, *, synthetic: bool) -> list[Record]:
         """Finished runs on data made here, or on real data."""

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 import pandas as pd
 
-from bench.costs import CostRecord, read_costs
+from bench.costs import CostRecord
 from bench.records import SYNTHETIC_PREFIX, Record, model_slug
 from bench.report.evidence import MODELS, Evidence
 from bench.report.figure_costs import (
@@ -26,7 +26,7 @@ from bench.report.figure_forest import forest_plot
 from bench.report.figure_parameters import parameters_plot
 from bench.report.figure_scores import Cell, areas_plot, confusion_plot
 from bench.report.figure_style import Caption, Plot, data_words, file_name, files, style
-from bench.timing import TimingRecord, read_timings
+from bench.timing import TimingRecord
 
 if TYPE_CHECKING:
     from bench.report.analysis import Analysis
@@ -84,8 +84,7 @@ def plots(evidence: Evidence, analysis: Analysis, *, synthetic: bool, models: Se
     for (protocol, dataset, model), cell in _grouped(records).items():
         if model in models:
             yield from _run_plots(evidence, cell, f"{model_slug(model)}__{dataset}__{protocol}")
-    costs, _ = read_costs(evidence.results)  # the report's notes name what was left out
-    timings, _ = read_timings(evidence.results)
+    (costs, _), (timings, _) = evidence.costs, evidence.timings  # the report's notes name what was left out
     if not synthetic:
         from bench.report.published import published_costs
 

@@ -11,7 +11,6 @@ from pathlib import Path
 
 import pandas as pd
 
-from bench.costs import read_costs
 from bench.datasets import PAPER_DATASETS
 from bench.plan import expand_study
 from bench.protocol import load_protocol
@@ -143,7 +142,7 @@ def _measured(row: pd.Series | None) -> list[Text | str]:
 
 def _costs(evidence: Evidence) -> Table:
     """Table 4 in four columns, for the models of the comparison."""
-    records, _ = read_costs(evidence.results)
+    records, _ = evidence.costs
     shown = {r.model: r for r in records if (r.img_size, r.num_classes) == (SIZE, NUM_CLASSES)}
     rows = []
     for model in _known(shown):

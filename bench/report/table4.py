@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from bench.costs import COUNTERS, CostCell, CostRecord, read_costs
+from bench.costs import COUNTERS, CostCell, CostRecord
 from bench.records import model_slug
 from bench.report.analysis import Analysis
 from bench.report.evidence import Evidence, first_line
@@ -16,7 +16,6 @@ from bench.report.formats import NOTHING, Block, Bullets, Heading, Row, Table, T
 from bench.report.published import NAMESAKES, Quoted, published_costs, quoted_cost
 from bench.report.tables import csv_bytes, model_order
 from bench.report.timing_tables import timing_blocks
-from bench.timing import read_timings
 from models.catalog import FITTED, HERE, ModelError, get_spec, list_models
 
 SIZE, NUM_CLASSES = 224, 8  # what the tables show; the CSV holds every size and number of classes that was counted
@@ -40,7 +39,7 @@ def render(evidence: Evidence, analysis: Analysis, *, synthetic: bool) -> dict[s
     del analysis
     if synthetic:
         return {}
-    costs, timings = read_costs(evidence.results)[0], read_timings(evidence.results)[0]
+    costs, timings = evidence.costs[0], evidence.timings[0]
     shown = {r.model: r for r in costs if (r.img_size, r.num_classes) == (SIZE, NUM_CLASSES)}
     blocks = [*_head(), *_claim_blocks(shown), *_count_blocks(shown), *timing_blocks(timings)]
     blocks += _published_blocks(set(shown))
