@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -13,9 +12,8 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from bench.errors import RecordError
 from bench.metrics import accuracy, auc
-from bench.records import DataCard, Record, predictions_path, read_predictions
+from bench.records import DataCard, Record, predictions_path, read_attached, read_predictions
 from bench.scoring import split_scores
 from bench.stats import LEVEL, check_pairing, critical, mcnemar, paired_difference, variance
 from bench.stats_bootstrap import NUM_RESAMPLES, Weights, auc_resamples, image_weights, sum_resamples
@@ -80,14 +78,7 @@ def read_table(results: Path, record: Record) -> pd.DataFrame:
     Raises:
         RecordError: If the file is missing, damaged, or not the record's.
     """
-    path = predictions_path(record.run.path(results))
-    try:
-        content = path.read_bytes()
-    except OSError as error:
-        raise RecordError(f"{path}: {error.strerror}") from None
-    if hashlib.sha256(content).hexdigest() != record.predictions_sha256:
-        raise RecordError(f"{path}: not the file that the record was sealed with")
-    return read_predictions(content)
+    return read_predictions(read_attached(predictions_path(record.run.path(results)), record.predictions_sha256))
 
 
 def contrast(first: pd.DataFrame, second: pd.DataFrame, card: DataCard, names: tuple[str, str]) -> Contrast:

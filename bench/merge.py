@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -15,6 +14,7 @@ from bench.records import (
     card_path,
     history_path,
     predictions_path,
+    read_attached,
     read_card,
     read_record,
     real_only,
@@ -122,8 +122,7 @@ def _check_files(record: Record, path: Path) -> None:
     ):
         if expected is None:
             continue
-        if not file.is_file() or hashlib.sha256(file.read_bytes()).hexdigest() != expected:
-            raise RecordError(f"{file} is missing or is not the file that its record was written with")
+        read_attached(file, expected)
 
 
 def _check_cards(source: Path, results: Path) -> None:
@@ -143,7 +142,7 @@ def _copy(record: Record, source: Path, results: Path) -> None:
         raise explain_os_error(error, results) from None
     with FileLock(lock):
         tables = [
-            file.read_bytes() if digest else None
+            read_attached(file, digest) if digest else None
             for file, digest in (
                 (predictions_path(origin), record.predictions_sha256),
                 (history_path(origin), record.history_sha256),

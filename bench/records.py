@@ -259,6 +259,26 @@ def read_records(results: Path) -> tuple[list[Record], list[RecordError]]:
     return records, problems
 
 
+def read_attached(file: Path, sha256: str | None, of: str = "the record") -> bytes:
+    """The bytes of a file that a record is sealed with.
+
+    Args:
+        file: Predictions, history or maps.
+        sha256: What the record says of it.
+        of: What the message calls the record.
+
+    Raises:
+        RecordError: If the file is missing or another.
+    """
+    try:
+        content = file.read_bytes()
+    except OSError as error:
+        raise RecordError(f"{file}: {error.strerror}") from None
+    if hashlib.sha256(content).hexdigest() != sha256:
+        raise RecordError(f"{file} is not the file that {of} was sealed with; restore it or do the run again")
+    return content
+
+
 def read_predictions(source: Path | bytes) -> pd.DataFrame:
     """Predictions as a table: `split, index, label, logit_0 ...`.
 

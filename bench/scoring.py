@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
 from bench.errors import RecordError
 from bench.metrics import score, softmax
-from bench.records import DataCard, Scores
+from bench.records import DataCard, Scores, labels_digest
+
+SCORE_TOLERANCE = 1e-12
 
 
 def split_scores(table: pd.DataFrame, split: str) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
@@ -28,6 +32,22 @@ def split_scores(table: pd.DataFrame, split: str) -> tuple[NDArray[np.int64], ND
     if not np.array_equal(indices, np.arange(len(indices))):
         raise RecordError(f"the prediction table's {split} indices are not 0 .. {len(indices) - 1}")
     return labels, softmax(logits)
+
+
+def wrong_labels(table: pd.DataFrame, card: DataCard) -> str:
+    """Why a prediction table's labels are not those of the data set's stored digests, "" if they are."""
+    for split in ("val", "test"):
+        labels = table.loc[table["split"] == split, "label"].to_numpy(np.int64)
+        if labels_digest(labels) != card.labels_digest[split]:
+            return f"the {split} labels beside the predictions are not the data set's"
+    return ""
+
+
+def same_score(stored: float | None, computed: float | None) -> bool:
+    """Whether a score that was computed again is the stored one, to 1e-12; undefined is undefined."""
+    if stored is None or computed is None:
+        return stored is computed
+    return math.isclose(stored, computed, rel_tol=0.0, abs_tol=SCORE_TOLERANCE)
 
 
 def score_predictions(table: pd.DataFrame, card: DataCard) -> dict[str, Scores]:

@@ -8,20 +8,17 @@ the stored digests. `re-run` was trained again, and the re-run agrees (`results/
 
 from __future__ import annotations
 
-import hashlib
-import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, Self
 
-import numpy as np
 from pydantic import Field, ValidationError, field_validator, model_validator
 
 from bench.datasets import flag_of
 from bench.errors import BenchError, RecordError
-from bench.records import SYNTHETIC_PREFIX, DataCard, Record, labels_digest, predictions_path, read_predictions
-from bench.scoring import score_predictions
+from bench.records import SYNTHETIC_PREFIX, DataCard, Record, predictions_path, read_attached, read_predictions
+from bench.scoring import same_score, score_predictions, wrong_labels
 from bench.sealed import Sealed, Strict, explain_validation, read_all
 
 Level = Literal["published", "self-reported", "re-scored", "re-run"]
@@ -35,7 +32,6 @@ MEANING: dict[Level, str] = {
     "re-scored": "computed from the stored predictions, whose labels are those of the data set's stored digest",
     "re-run": "trained again, and medbench compare found the re-run bit-equal or within noise",
 }
-SCORE_TOLERANCE = 1e-12
 
 
 class SelfReported(Strict):
@@ -180,16 +176,11 @@ def is_rescored(record: Record, results: Path, card: DataCard | None) -> bool:
         return False
     file = predictions_path(record.run.path(results))
     try:
-        content = file.read_bytes()
-        if hashlib.sha256(content).hexdigest() != record.predictions_sha256:
+        table = read_predictions(read_attached(file, record.predictions_sha256))
+        if wrong_labels(table, card):
             return False
-        table = read_predictions(content)
-        for split in ("val", "test"):
-            labels = table.loc[table["split"] == split, "label"].to_numpy(np.int64)
-            if labels_digest(labels) != card.labels_digest[split]:
-                return False
         again = score_predictions(table, card)
-    except (OSError, BenchError, KeyError):
+    except (BenchError, KeyError):
         return False
     return all(same_scores(getattr(record, part), scores) for part, scores in again.items())
 
@@ -199,10 +190,7 @@ def same_scores(stored: Mapping[str, float | None] | None, computed: Mapping[str
     stored = stored or {}
     if stored.keys() != computed.keys():
         return False
-    pairs = ((stored[key], computed[key]) for key in computed)
-    return all(
-        a is b if a is None or b is None else math.isclose(a, b, rel_tol=0.0, abs_tol=SCORE_TOLERANCE) for a, b in pairs
-    )
+    return all(same_score(stored[key], computed[key]) for key in computed)
 
 
 def trust_of_cell(records: Sequence[Record], reruns: Mapping[str, Rerun], *, rescored: bool) -> CellTrust:

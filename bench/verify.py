@@ -2,15 +2,11 @@
 
 from __future__ import annotations
 
-import hashlib
-import math
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
-
-import numpy as np
 
 from bench.bands import standings
 from bench.cams import read_cams
@@ -21,17 +17,15 @@ from bench.records import (
     Record,
     Scores,
     history_path,
-    labels_digest,
     predictions_path,
+    read_attached,
     read_card,
     read_predictions,
     read_records,
     real_only,
     record_files,
 )
-from bench.scoring import score_predictions
-
-SCORE_TOLERANCE = 1e-12
+from bench.scoring import same_score, score_predictions, wrong_labels
 
 
 @dataclass
@@ -139,12 +133,9 @@ def _check_files(record: Record, path: Path, card: DataCard | None, scores: bool
         if expected is None:
             continue
         try:
-            content = file.read_bytes()
-        except OSError as error:
-            yield f"{file.name}: {error.strerror}"
-            return
-        if hashlib.sha256(content).hexdigest() != expected:
-            yield f"{file.name} is not the file that the record was written with"
+            read_attached(file, expected)
+        except RecordError as error:
+            yield str(error).removeprefix(f"{file.parent}/")
             return
     if card is None:
         yield f"results/data/{record.dataset}.json is missing: medbench measure data --datasets {record.dataset}"
@@ -158,11 +149,10 @@ def _check_files(record: Record, path: Path, card: DataCard | None, scores: bool
 def _check_scores(record: Record, file: Path, card: DataCard) -> Iterator[str]:
     try:
         table = read_predictions(file)
-        for split in ("val", "test"):
-            labels = table.loc[table["split"] == split, "label"].to_numpy(np.int64)
-            if labels_digest(labels) != card.labels_digest[split]:
-                yield f"the {split} labels beside the predictions are not the data set's"
-                return
+        problem = wrong_labels(table, card)
+        if problem:
+            yield problem
+            return
         again = score_predictions(table, card)
     except (BenchError, KeyError) as error:
         yield f"cannot be scored: {error}"
@@ -170,15 +160,9 @@ def _check_scores(record: Record, file: Path, card: DataCard) -> Iterator[str]:
     for name, computed in again.items():
         stored: Scores = getattr(record, name) or {}
         for metric in sorted({*computed, *stored}):
-            if not _equal(stored.get(metric), computed.get(metric)):
+            if not same_score(stored.get(metric), computed.get(metric)):
                 found = f"{stored.get(metric)} in the record, {computed.get(metric)} by its predictions"
                 yield f"{name} {metric} is {found}"
-
-
-def _equal(stored: float | None, computed: float | None) -> bool:
-    if stored is None or computed is None:
-        return stored is computed
-    return math.isclose(stored, computed, rel_tol=0.0, abs_tol=SCORE_TOLERANCE)
 
 
 def _orphans(results: Path) -> Iterator[str]:

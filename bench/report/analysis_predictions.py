@@ -5,7 +5,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -16,7 +15,7 @@ from numpy.typing import NDArray
 
 from bench.errors import RecordError
 from bench.metrics import softmax
-from bench.records import DataCard, Record, labels_digest, predictions_path
+from bench.records import DataCard, Record, labels_digest, predictions_path, read_attached
 from bench.stats import PairingError
 
 Floats = NDArray[np.float64]
@@ -58,13 +57,9 @@ def read_predictions(results: Path, record: Record, card: DataCard) -> Predictio
     """As `Reader.read`."""
     path = predictions_path(record.run.path(results))
     try:
-        content = path.read_bytes()
-    except OSError as error:
-        raise RecordError(f"{path}: {error.strerror}; the statistics need the predictions of every run") from None
-    if hashlib.sha256(content).hexdigest() != record.predictions_sha256:
-        raise RecordError(
-            f"{path}: not the file that {record.run_id} was sealed with; restore it or run that run again"
-        )
+        content = read_attached(path, record.predictions_sha256, record.run_id)
+    except RecordError as error:
+        raise RecordError(f"{error}; the statistics need the predictions of every run") from None
     try:
         table = pq.ParquetFile(pa.BufferReader(content)).read(use_threads=False)
         splits, indices = table.column("split").to_numpy(), table.column("index").to_numpy()
