@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 
 from bench.errors import RecordError
-from bench.records import read_record
+from bench.records import MEASURED_FOLDERS, read_record
 from bench.sealed import read_sealed
 from bench.trust import Rerun, read_row
 
@@ -19,7 +19,7 @@ ALLOWED_ROOTS = ("results", "reports")
 EVIDENCE_SUFFIXES = (".json", ".parquet", ".md")
 GENERATED = ("tables",)  # below results/, made from the evidence; reports --check compares it
 UNTRACKED = (".cache", "checkpoints")
-NEW_FOLDERS = ("records", "data", "costs", "timings", "cams", "self_reported", "reruns")
+NEW_FOLDERS = ("records", "data", *MEASURED_FOLDERS)
 MAX_FILE_BYTES = 8 * 2**20  # twice what predictions of any MedMNIST set take, and more: a test holds it
 MAX_TOTAL_BYTES = 512 * 2**20
 

@@ -19,7 +19,7 @@ from pydantic import Field
 from bench.errors import BenchError, RecordError
 from bench.records import model_slug
 from bench.sealed import Sealed, Strict, read_all, read_sealed, write_sealed
-from models.catalog import ModelError, get_spec, is_current
+from models.catalog import ModelError, get_spec, outdated
 
 Counter = Literal["thop", "ptflops", "aten"]
 COUNTERS: tuple[Counter, ...] = ("thop", "ptflops", "aten")
@@ -115,11 +115,7 @@ def objection(record: CostRecord, path: Path | None = None) -> str:
     """Why a record does not count, "" if it does: it stands elsewhere, or the model's source changed since."""
     if path is not None and CostCell(record.model, record.img_size, record.num_classes).path(path.parents[2]) != path:
         return f"the record names {record.model}, which belongs elsewhere"
-    try:
-        current = is_current(record.model, record.model_fingerprint, record.packages.get("timm", ""))
-    except ModelError as error:
-        return str(error)
-    return "" if current else f"stale, the code of {record.model} (or timm's version) changed"
+    return outdated(record.model, record.model_fingerprint, record.packages.get("timm", ""))
 
 
 def recorded(cell: CostCell, results: Path) -> CostRecord | None:

@@ -10,6 +10,7 @@ from filelock import FileLock
 
 from bench.errors import RecordError
 from bench.records import (
+    MEASURED_FOLDERS,
     Record,
     card_path,
     history_path,
@@ -23,8 +24,6 @@ from bench.records import (
     write_run,
 )
 from bench.sealed import explain_os_error, write_atomic
-
-MEASURED = ("costs", "timings", "cams", "reruns", "self_reported")  # sealed files that come along as they are
 
 
 @dataclass
@@ -155,7 +154,7 @@ def _measurements(sources: Sequence[Path], results: Path) -> Iterator[tuple[Path
     """Cost, timing and other sealed files that the target lacks: (target, origin)."""
     seen: dict[Path, Path] = {}
     for source in sources:
-        for kind in MEASURED:
+        for kind in MEASURED_FOLDERS:
             for origin in sorted(path for path in (source / kind).rglob("*") if path.is_file()):
                 target = results / origin.relative_to(source)
                 other = target if target.exists() else seen.get(target)

@@ -36,6 +36,7 @@ from bench.sealed import (
 NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.+-]*(/[A-Za-z0-9_][A-Za-z0-9_.+-]*)?")
 SLUG = re.compile(r"[a-z0-9]+(-[a-z0-9]+)*")
 SYNTHETIC_PREFIX = "synthetic-"
+MEASURED_FOLDERS = ("costs", "timings", "cams", "self_reported", "reruns")  # sealed evidence beside the records
 STORE_FILE = "store.json"  # {"real_only": true} marks a folder that refuses synthetic records
 
 Scores = dict[str, float | None]

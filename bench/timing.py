@@ -20,7 +20,7 @@ from pydantic import Field
 from bench.errors import BenchError
 from bench.records import model_slug
 from bench.sealed import Sealed, Strict, read_all
-from models.catalog import ModelError, is_current
+from models.catalog import outdated
 
 Mode = Literal["inference", "training"]
 Precision = Literal["fp32", "tf32", "bf16", "fp16"]
@@ -235,11 +235,7 @@ def objection(record: TimingRecord, path: Path) -> str:
     """Why a record does not count, "" if it does: it stands elsewhere, or the model's source changed since."""
     if timing_path(path.parents[2], record.device, record.model) != path:
         return f"the record names {record.model} on {record.device}, which belongs elsewhere"
-    try:
-        current = is_current(record.model, record.model_fingerprint, record.packages.get("timm", ""))
-    except ModelError as error:
-        return str(error)
-    return "" if current else f"stale, the code of {record.model} (or timm's version) changed"
+    return outdated(record.model, record.model_fingerprint, record.packages.get("timm", ""))
 
 
 def read_timings(results: Path) -> tuple[list[TimingRecord], list[str]]:

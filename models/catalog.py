@@ -341,6 +341,15 @@ def is_current(name: str, recorded: str, recorded_timm: str) -> bool:
     return recorded == fingerprint(get_spec(name), installed_timm() or recorded_timm)
 
 
+def outdated(name: str, recorded: str, recorded_timm: str) -> str:
+    """Why evidence of a model no longer counts, "" if it does; the model may be unknown. Args as `is_current`."""
+    try:
+        current = is_current(name, recorded, recorded_timm)
+    except ModelError as error:
+        return str(error)
+    return "" if current else f"stale, the code of {name} (or timm's version) changed"
+
+
 @cache
 def installed_timm() -> str:
     """The version of timm, "" where it is not installed."""

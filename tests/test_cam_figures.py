@@ -28,9 +28,9 @@ from bench.cams import (
 from bench.protocol import load_protocol
 from bench.records import Run, read_record
 from bench.report import figure_cams
-from bench.report.evidence import gather
-from bench.report.figure_cams import NOTHING, _array, _overlay, captions, draw, notes, render
-from bench.report.figure_style import style
+from bench.report.evidence import MODELS, gather
+from bench.report.figure_cams import NOTHING, _array, _overlay, draw, notes, plots
+from bench.report.figure_style import Plot, captions_of, draw_all, style
 from models.catalog import fingerprint, get_spec
 
 ROOT = Path(__file__).parent.parent
@@ -113,13 +113,17 @@ def put(
     return record
 
 
+def plots_of(results: Path, *, synthetic: bool, models: Sequence[str] = MODELS) -> list[Plot]:
+    return list(plots(gather(results), synthetic=synthetic, models=models))
+
+
 def drawn(results: Path, *, synthetic: bool = False, **options: Any) -> dict[str, bytes]:
-    return render(gather(results), None, synthetic=synthetic, **options)  # type: ignore[arg-type]
+    return draw_all(plots_of(results, synthetic=synthetic, **options), synthetic=synthetic)
 
 
 def told(results: Path, *, synthetic: bool = False, **options: Any) -> dict[str, str]:
     """Captions by name: title and text together."""
-    found = captions(gather(results), None, synthetic=synthetic, **options)  # type: ignore[arg-type]
+    found = captions_of(plots_of(results, synthetic=synthetic, **options), synthetic=synthetic)
     return {name: f"{caption.title} {caption.text}" for name, caption in found.items()}
 
 

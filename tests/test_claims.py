@@ -606,7 +606,8 @@ def test_open_and_untestable_claims_say_what_or_why(everything: list[claims.Judg
 def test_three_files_of_real_records_and_none_of_synthetic_ones(tmp_path: Path) -> None:
     """Line one is the report's; the same evidence gives the same bytes; data made here never judges a claim."""
     evidence = Evidence(tmp_path)
-    files = claims.render(evidence, EMPTY, synthetic=False)
+    judged = claims.judge(collect(evidence, EMPTY))
+    files = claims.pages(judged, evidence)
     assert set(files) == {"claims.md", "claims.html", "claims.csv"}
     line = first_line([])
     assert [content.split(b"\n")[0].decode() for content in files.values()] == [
@@ -614,9 +615,8 @@ def test_three_files_of_real_records_and_none_of_synthetic_ones(tmp_path: Path) 
         f"<!-- {line} -->",
         f"# {line}",
     ]
-    assert claims.render(evidence, EMPTY, synthetic=False) == files
-    assert claims.render(evidence, EMPTY, synthetic=True) == {}
-    assert sum(number for name, number in claims.summary(evidence, EMPTY) if name in VERDICTS) == len(CLAIMS)
+    assert claims.pages(claims.judge(collect(evidence, EMPTY)), evidence) == files
+    assert sum(number for name, number in claims.counts(judged) if name in VERDICTS) == len(CLAIMS)
 
 
 def test_the_csv_has_a_row_a_claim(everything: list[claims.Judged], tmp_path: Path) -> None:

@@ -19,11 +19,11 @@ from bench.metrics import confusion_matrix, per_class
 from bench.records import Run, frame_bytes, history_path, predictions_path, read_predictions, write_card, write_run
 from bench.report import figures
 from bench.report.analysis import analyse
-from bench.report.evidence import Evidence, gather
+from bench.report.evidence import MODELS, Evidence, gather
 from bench.report.figure_curves import NUM_LINES, curve_numbers, draw_curves
 from bench.report.figure_forest import VERDICTS, forest_numbers, forest_plot
 from bench.report.figure_scores import Cell, area_numbers, confusion_numbers, draw_confusion
-from bench.report.figure_style import Plot, class_labels, file_name, files, num_columns, style
+from bench.report.figure_style import Plot, captions_of, class_labels, draw_all, file_name, files, num_columns, style
 from bench.report.tables import score_rows
 from bench.scoring import split_scores
 from tests.making import make_card, make_predictions, make_record, make_run
@@ -83,9 +83,15 @@ def statistics(evidence: Evidence, *, synthetic: bool = False) -> Any:
     return SimpleNamespace(cells=cells, pairs=pairs.assign(family="primary", verdict="not separated", margin=0.02))
 
 
+def plots_of(evidence: Evidence, analysis: Any, *, synthetic: bool) -> list[Plot]:
+    return list(figures.plots(evidence, analysis, synthetic=synthetic, models=MODELS))
+
+
 def rendered(results: Path, *, synthetic: bool = False) -> dict[str, bytes]:
     evidence = gather(results)
-    return figures.render(evidence, statistics(evidence, synthetic=synthetic), synthetic=synthetic)
+    return draw_all(
+        plots_of(evidence, statistics(evidence, synthetic=synthetic), synthetic=synthetic), synthetic=synthetic
+    )
 
 
 def planned(results: Path, *models: str) -> dict[str, Plot]:
@@ -147,14 +153,14 @@ def test_synthetic_never_meets_real(results: Path, drawn: dict[str, bytes]) -> N
 def test_captions_fit_the_figures(results: Path, drawn: dict[str, bytes]) -> None:
     """One a figure, with licence, counts, seeds, records and what the paper does otherwise."""
     evidence = gather(results)
-    found = figures.captions(evidence, statistics(evidence), synthetic=False)
+    found = captions_of(plots_of(evidence, statistics(evidence), synthetic=False), synthetic=False)
     assert list(found) == [Path(path).stem for path in drawn if path.endswith(".svg")]
     curves = found["fig04_curves__medspectralnet__breastmnist__smoke"].text
     for words in ("CC BY 4.0", "12 images", "2 seeds (0, 1)", OURS[1].run_id, "Fig 4 (OrganCMNIST) draws test curves"):
         assert words in curves
     assert "scored once" in curves
     assert "24 images" in found["fig05_confusion__medspectralnet__breastmnist__smoke"].text
-    made = figures.captions(evidence, statistics(evidence, synthetic=True), synthetic=True)
+    made = captions_of(plots_of(evidence, statistics(evidence, synthetic=True), synthetic=True), synthetic=True)
     assert len(made) == 6
     assert all(name.startswith("SYNTHETIC_") for name in made)
 
@@ -182,8 +188,8 @@ def test_a_folder_without_records_gives_no_figure(tmp_path: Path) -> None:
     evidence = Evidence(tmp_path)
     columns = ["family", "protocol", "dataset", "part", "metric", "mean", "difference"]
     empty: Any = SimpleNamespace(cells=pd.DataFrame(columns=columns), pairs=pd.DataFrame(columns=columns))
-    assert figures.render(evidence, empty, synthetic=False) == {}
-    assert figures.captions(evidence, empty, synthetic=True) == {}
+    assert draw_all(plots_of(evidence, empty, synthetic=False), synthetic=False) == {}
+    assert captions_of(plots_of(evidence, empty, synthetic=True), synthetic=True) == {}
 
 
 def test_curves_are_the_histories_with_the_chosen_epoch(drawn: dict[str, bytes]) -> None:

@@ -138,6 +138,8 @@ def test_synthetic_never_meets_real(results: Path) -> None:
         else:
             assert b"synthetic-breastmnist" not in content, name
     assert told > 12
+    assert "claims.md" in pages
+    assert not [name for name in pages if name.startswith("SYNTHETIC_claims")]
     assert {"SYNTHETIC_table3.md", "SYNTHETIC_table3.csv"} <= set(pages)
     assert {"SYNTHETIC_scores.csv", "SYNTHETIC_runs.csv"} <= set(tables)
 

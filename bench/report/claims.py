@@ -14,10 +14,9 @@ from functools import cache
 from typing import Any
 
 from bench.errors import RecordError
-from bench.report.analysis import Analysis
 from bench.report.claim_language import evaluate
 from bench.report.claim_pages import csv_page, html_page, markdown_page
-from bench.report.claim_sources import FOLDER, Claim, Sources, collect, read_claims
+from bench.report.claim_sources import FOLDER, Claim, Sources, read_claims
 from bench.report.claim_values import FAILS, HOLDS, NOT_TESTABLE, UNDECIDED, VERDICTS, Outcome, Quantity, all_of, unique
 from bench.report.evidence import Evidence, first_line
 
@@ -46,11 +45,6 @@ class Judged:
     beside: tuple[str, ...] = ()
 
 
-def render(evidence: Evidence, analysis: Analysis, *, synthetic: bool) -> dict[str, bytes]:
-    """`pages` of what `judge` finds; nothing for runs on data made here, which judge no claim."""
-    return {} if synthetic else pages(judge(collect(evidence, analysis)), evidence)
-
-
 def pages(found: list[Judged], evidence: Evidence) -> dict[str, bytes]:
     """`claims.md`, `claims.html` and `claims.csv` of claims that were judged."""
     line = first_line(evidence.finished(synthetic=False))
@@ -59,11 +53,6 @@ def pages(found: list[Judged], evidence: Evidence) -> dict[str, bytes]:
         "claims.html": html_page(found, line),
         "claims.csv": csv_page(found, line),
     }
-
-
-def summary(evidence: Evidence, analysis: Analysis) -> list[tuple[str, int]]:
-    """Claims by verdict, then by the kind of the check that decides; each of the two lists adds up to all claims."""
-    return counts(judge(collect(evidence, analysis)))
 
 
 def counts(found: list[Judged]) -> list[tuple[str, int]]:

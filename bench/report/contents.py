@@ -13,6 +13,7 @@ from bench.report.analysis import Analysis, analyse
 from bench.report.claim_sources import collect
 from bench.report.cost_tables import cost_rows, timing_rows
 from bench.report.evidence import MODELS, Evidence, gather
+from bench.report.figure_style import captions_of, draw_all
 from bench.report.tables import STAMP, csv_bytes, run_rows, score_rows
 
 Files = dict[str, bytes]
@@ -51,15 +52,15 @@ def _pages(evidence: Evidence, analysis: Analysis, *, synthetic: bool, models: S
     files: Files = {}
     for part in TABLES:
         files |= part(evidence, analysis, synthetic=synthetic)
-    drawn = figures.render(evidence, analysis, synthetic=synthetic, models=models)
-    captions = figures.captions(evidence, analysis, synthetic=synthetic, models=models)
-    drawn |= figure_cams.render(evidence, analysis, synthetic=synthetic, models=models)
-    captions |= figure_cams.captions(evidence, analysis, synthetic=synthetic, models=models)
+    plots = list(figures.plots(evidence, analysis, synthetic=synthetic, models=models))
+    plots += figure_cams.plots(evidence, synthetic=synthetic, models=models)
+    drawn = draw_all(plots, synthetic=synthetic)
     files |= drawn
     if not synthetic:
         judged = claims.judge(collect(evidence, analysis))
         files |= claims.pages(judged, evidence)
         files |= first_screen.render(evidence, analysis, claims.counts(judged))
+    captions = captions_of(plots, synthetic=synthetic)
     return files | page.render(evidence, analysis, synthetic=synthetic, figures=drawn, captions=captions)
 
 

@@ -34,10 +34,10 @@ from bench.cams import (
 )
 from bench.records import model_slug
 from bench.report.evidence import Evidence
-from bench.report.figure_style import WIDE, Caption, Plot, beginnings, file_name, files, new_figure, style
+from bench.report.figure_style import WIDE, Caption, Plot, beginnings, new_figure
 
 if TYPE_CHECKING:
-    from bench.report.analysis import Analysis
+    pass
 
 MODELS = ("medspectralnet",)
 FIGURES = {"gate.depthwise": 12}  # layer -> the paper's figure; every other layer is a last map, as in Fig 13
@@ -53,37 +53,6 @@ INVERTED = {
     "breastmnist": "the paper's section 4.4 calls class 0 normal and class 1 abnormal (benign or malignant): the other "
     "way round, and another grouping than the data set's"
 }
-
-
-def render(
-    evidence: Evidence, analysis: Analysis, *, synthetic: bool, models: Sequence[str] = MODELS
-) -> dict[str, bytes]:
-    """Every Grad-CAM figure as SVG and PDF, and its numbers, by path below `reports/`.
-
-    Args:
-        evidence: The results folder.
-        analysis: Not read; here so that all figures are asked for alike.
-        synthetic: Figures of data made here, stamped, instead of real ones.
-        models: Whose maps are drawn.
-
-    Raises:
-        RecordError: If maps or images are damaged.
-    """
-    found: dict[str, bytes] = {}
-    with style():
-        for plot in plots(evidence, synthetic=synthetic, models=models):
-            found |= files(plot, synthetic=synthetic)
-    return found
-
-
-def captions(
-    evidence: Evidence, analysis: Analysis, *, synthetic: bool, models: Sequence[str] = MODELS
-) -> dict[str, Caption]:
-    """Title and text of every figure that `render` makes, by name, in their order."""
-    return {
-        file_name(plot.name, synthetic=synthetic): plot.caption
-        for plot in plots(evidence, synthetic=synthetic, models=models)
-    }
 
 
 def notes(evidence: Evidence, *, models: Sequence[str] = MODELS) -> list[str]:

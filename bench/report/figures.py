@@ -25,46 +25,13 @@ from bench.report.figure_curves import curves_plot
 from bench.report.figure_forest import forest_plot
 from bench.report.figure_parameters import parameters_plot
 from bench.report.figure_scores import Cell, areas_plot, confusion_plot
-from bench.report.figure_style import Caption, Plot, data_words, file_name, files, style
+from bench.report.figure_style import Plot, data_words
 from bench.timing import TimingRecord
 
 if TYPE_CHECKING:
     from bench.report.analysis import Analysis
 
-__all__ = ["Caption", "absent", "captions", "render"]
-
 PAPER = {"organcmnist": (4, "OrganCMNIST"), "organsmnist": (8, "OrganSMNIST")}  # data set -> first figure
-
-
-def render(
-    evidence: Evidence, analysis: Analysis, *, synthetic: bool, models: Sequence[str] = MODELS
-) -> dict[str, bytes]:
-    """Every figure as SVG and PDF, and its numbers, by path below `reports/`.
-
-    Args:
-        evidence: The results folder.
-        analysis: Its statistics, of the same kind of records.
-        synthetic: Figures of data made here, stamped, instead of real ones.
-        models: Whose curves, confusion matrices and areas are drawn.
-
-    Raises:
-        RecordError: If predictions or a history are damaged.
-    """
-    found: dict[str, bytes] = {}
-    with style():
-        for plot in plots(evidence, analysis, synthetic=synthetic, models=models):
-            found |= files(plot, synthetic=synthetic)
-    return found
-
-
-def captions(
-    evidence: Evidence, analysis: Analysis, *, synthetic: bool, models: Sequence[str] = MODELS
-) -> dict[str, Caption]:
-    """Title and text of every figure that `render` makes, by name, in their order."""
-    return {
-        file_name(plot.name, synthetic=synthetic): plot.caption
-        for plot in plots(evidence, analysis, synthetic=synthetic, models=models)
-    }
 
 
 def absent(evidence: Evidence, *, models: Sequence[str] = MODELS) -> list[str]:

@@ -10,11 +10,12 @@ from collections.abc import Iterable, Sequence
 
 import pandas as pd
 
-from bench.records import model_slug
-from bench.report.formats import NOTHING, Row, Table, Text, signed, tie_marks
+from bench.records import Record, model_slug
+from bench.report.evidence import first_line
+from bench.report.formats import NOTHING, Block, Row, Table, Text, latex, markdown, signed, tie_marks
 from bench.report.published import reference_score
 from bench.report.published_table import row_id
-from bench.report.tables import model_order
+from bench.report.tables import STAMP, csv_bytes, model_order
 
 METRICS = {"auc": "AUC", "acc": "ACC"}
 TEST_PARTS = {"test": "official test", "test_twin_free": "twin-free test"}
@@ -64,6 +65,27 @@ def with_missing(*frames: pd.DataFrame) -> pd.DataFrame:
     """Cells and rows for empty cells as one table; what is counted stays whole."""
     table = pd.concat([frame for frame in frames if len(frame)] or frames[:1], ignore_index=True)[COLUMNS]
     return table.astype({"n_seeds": "Int64", "num_images": "Int64"})
+
+
+def table_files(
+    name: str, blocks: Sequence[Block], rows: Sequence[pd.DataFrame], records: Sequence[Record], *, synthetic: bool
+) -> dict[str, bytes]:
+    """A score table as Markdown, LaTeX and CSV.
+
+    Args:
+        name: `table3`.
+        blocks: What it says.
+        rows: Its cells, those that are missing included.
+        records: The runs that it comes from.
+        synthetic: Whether they are on data made here: file name and CSV say so.
+    """
+    prefix, stamp = (f"{STAMP}_", f"{STAMP} | ") if synthetic else ("", "")
+    line = first_line(records)
+    return {
+        f"{prefix}{name}.md": markdown(blocks, line),
+        f"{prefix}{name}.tex": latex(blocks, line),
+        f"{prefix}{name}.csv": f"# {stamp}{line}\n".encode() + csv_bytes(with_missing(*rows)),
+    }
 
 
 def value_text(mean: float, sd: float) -> str:

@@ -8,8 +8,8 @@ import pandas as pd
 
 from bench.records import SYNTHETIC_PREFIX
 from bench.report.analysis import Analysis
-from bench.report.evidence import Evidence, first_line
-from bench.report.formats import NOTHING, Block, Bullets, Heading, Row, Table, latex, markdown, quoted, signed
+from bench.report.evidence import Evidence
+from bench.report.formats import NOTHING, Block, Bullets, Heading, Row, Table, quoted, signed
 from bench.report.published import ABLATION
 from bench.report.score_cells import (
     COLUMNS,
@@ -20,9 +20,9 @@ from bench.report.score_cells import (
     detail_table,
     resolution_text,
     score_cells,
-    with_missing,
+    table_files,
 )
-from bench.report.tables import NOT_RUN, STAMP, csv_bytes, why_missing
+from bench.report.tables import NOT_RUN, STAMP, why_missing
 
 OPTIMISERS = {"sgd": "SGD", "rmsprop": "RMSprop", "adam": "Adam"}
 AUGMENTATIONS = {"plain": "plain", "cutmix": "CutMix"}
@@ -38,7 +38,7 @@ def render(evidence: Evidence, analysis: Analysis, *, synthetic: bool) -> dict[s
     """`table2.md`, `table2.tex` and `table2.csv`; on data made here only where it was run there, stamped."""
     cells = score_cells(analysis.cells)
     cells = cells[cells["protocol"].isin(list(SETTINGS))]
-    prefix, stamp = (f"{STAMP}_", f" ({STAMP})") if synthetic else ("", "")
+    stamp = f" ({STAMP})" if synthetic else ""
     if synthetic and not len(cells):
         return {}
     dataset = f"{SYNTHETIC_PREFIX}{DATASET}" if synthetic else DATASET
@@ -49,13 +49,7 @@ def render(evidence: Evidence, analysis: Analysis, *, synthetic: bool) -> dict[s
         blocks += _section(evidence, analysis, found, (model, name), stamp)
         rows.append(_missing_rows(evidence, found, model, name))
     records = [record for record in evidence.finished(synthetic=synthetic) if record.protocol in SETTINGS]
-    line = first_line(records)
-    head = f"# {STAMP + ' | ' if synthetic else ''}{line}\n".encode()
-    return {
-        f"{prefix}table2.md": markdown(blocks, line),
-        f"{prefix}table2.tex": latex(blocks, line),
-        f"{prefix}table2.csv": head + csv_bytes(with_missing(*rows)),
-    }
+    return table_files("table2", blocks, rows, records, synthetic=synthetic)
 
 
 def _head(stamp: str) -> list[Block]:

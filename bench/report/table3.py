@@ -10,8 +10,8 @@ from bench.datasets import PAPER_DATASETS
 from bench.errors import BenchError
 from bench.protocol import load_protocol
 from bench.report.analysis import Analysis
-from bench.report.evidence import Evidence, first_line
-from bench.report.formats import Block, Bullets, Heading, latex, markdown
+from bench.report.evidence import Evidence
+from bench.report.formats import Block, Bullets, Heading
 from bench.report.published import ABLATION
 from bench.report.published_table import published_blocks
 from bench.report.score_cells import (
@@ -25,12 +25,11 @@ from bench.report.score_cells import (
     matrix_table,
     resolution_text,
     score_cells,
-    with_missing,
+    table_files,
 )
 from bench.report.tables import (
     NOT_RUN,
     STAMP,
-    csv_bytes,
     fill_command,
     missing_lines,
     model_order,
@@ -49,7 +48,7 @@ def render(evidence: Evidence, analysis: Analysis, *, synthetic: bool) -> dict[s
     cells = score_cells(analysis.cells)
     cells = cells[~cells["protocol"].str.startswith(ABLATION)]
     records = evidence.finished(synthetic=synthetic)
-    prefix, stamp = (f"{STAMP}_", f" ({STAMP})") if synthetic else ("", "")
+    stamp = f" ({STAMP})" if synthetic else ""
     blocks = _head(synthetic=synthetic)
     rows = [cells]
     known = [name for name in STUDIED if not synthetic and name not in set(cells["protocol"])]
@@ -65,13 +64,7 @@ def render(evidence: Evidence, analysis: Analysis, *, synthetic: bool) -> dict[s
         blocks += [Heading("Protocols without a record"), Bullets(items)]
     if not synthetic:
         blocks += published_blocks(set(cells["model"]))
-    line = first_line(records)
-    head = f"# {STAMP + ' | ' if synthetic else ''}{line}\n".encode()
-    return {
-        f"{prefix}table3.md": markdown(blocks, line),
-        f"{prefix}table3.tex": latex(blocks, line),
-        f"{prefix}table3.csv": head + csv_bytes(with_missing(*rows)),
-    }
+    return table_files("table3", blocks, rows, records, synthetic=synthetic)
 
 
 def _head(*, synthetic: bool) -> list[Block]:
