@@ -16,7 +16,16 @@ import pytest
 
 from bench.errors import RecordError
 from bench.metrics import confusion_matrix, per_class
-from bench.records import Run, frame_bytes, history_path, predictions_path, read_predictions, write_card, write_run
+from bench.records import (
+    Run,
+    frame_bytes,
+    history_path,
+    labels_digest,
+    predictions_path,
+    read_predictions,
+    write_card,
+    write_run,
+)
 from bench.report import figures
 from bench.report.analysis import analyse
 from bench.report.evidence import MODELS, Evidence, gather
@@ -271,8 +280,12 @@ def test_a_class_without_test_images_has_no_curve_and_an_empty_row(tmp_path: Pat
     make_run(tmp_path, run, 3)
     table = read_predictions(predictions_path(run.path(tmp_path)))
     table["label"] = table["label"].replace({2: 1})
-    predictions_path(run.path(tmp_path)).write_bytes(frame_bytes(table))
-    cell = Cell([make_record(run)], card, tmp_path)
+    content = frame_bytes(table)
+    predictions_path(run.path(tmp_path)).write_bytes(content)
+    labels = {name: part["label"].to_numpy(np.int64) for name, part in table.groupby("split")}
+    digests = {**card.labels_digest, **{name: labels_digest(values) for name, values in labels.items()}}
+    record = make_record(run, predictions_sha256=hashlib.sha256(content).hexdigest())
+    cell = Cell([record], card.model_copy(update={"labels_digest": digests}), tmp_path)
     assert set(area_numbers("roc", cell)["class_index"]) == {0, 1}
     numbers = confusion_numbers(cell)
     assert numbers.loc[numbers["label"] == 2, "row_percent"].isna().all()

@@ -16,7 +16,8 @@ from numpy.typing import NDArray
 
 from bench.errors import RecordError
 from bench.metrics import confusion_matrix, per_class
-from bench.records import DataCard, Record, predictions_path, read_predictions
+from bench.records import DataCard, Record
+from bench.report.analysis_predictions import read_predictions
 from bench.report.figure_points import FINEST, Points, mean_precision_recall, mean_roc
 from bench.report.figure_style import (
     WIDE,
@@ -34,7 +35,6 @@ from bench.report.figure_style import (
     new_figure,
     seeds,
 )
-from bench.scoring import split_scores
 
 Kind = Literal["roc", "pr"]
 AXES: dict[Kind, tuple[str, str]] = {
@@ -78,17 +78,14 @@ class Cell:
         """Test labels (N,), and each run's probabilities (N, K).
 
         Raises:
-            RecordError: If predictions are damaged, or the runs were not scored on the same labels.
+            RecordError: If predictions are damaged, or not of the data set's classes.
+            PairingError: If a run was not scored on the data set's labels.
         """
-        found = [split_scores(read_predictions(predictions_path(self._path(r))), "test") for r in self.records]
-        labels = found[0][0]
-        for record, (others, probs) in zip(self.records, found, strict=True):
-            if not np.array_equal(labels, others) or probs.shape != (len(labels), len(self.card.class_names)):
-                raise RecordError(f"{record.run_id}: its test labels are not those of {self.records[0].run_id}")
-        return labels, [probs for _, probs in found]
-
-    def _path(self, record: Record) -> Path:
-        return record.run.path(self.results)
+        found = [read_predictions(self.results, record, self.card) for record in self.records]
+        for record, run in zip(self.records, found, strict=True):
+            if run.probs["test"].shape[1] != len(self.card.class_names):
+                raise RecordError(f"{record.run_id}: its scores are not of the {len(self.card.class_names)} classes")
+        return found[0].labels["test"], [run.probs["test"] for run in found]
 
 
 def confusion_plot(name: str, number: int, paper: str, cell: Cell) -> Plot:
