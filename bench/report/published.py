@@ -185,17 +185,22 @@ def _from_imagenet(protocol: str) -> bool:
         return False
 
 
-def published_costs() -> pd.DataFrame:
-    """Every published count: parameters in millions, GMACs (the literature's "GFLOPs"), NaN where a row has none.
-
-    `source_kind` is `claimed` (by the paper, for its own model), `measured elsewhere`, or `published`.
-    """
+@cache
+def _costs() -> pd.DataFrame:
     frame = pd.read_csv(FOLDER / "costs.csv")
     frame = frame[~frame["model"].str.startswith(ESTIMATE)].reset_index(drop=True)
     kinds = [_kind(name, source) for name, source in zip(frame["model"], frame["source"], strict=True)]
     columns = {"model": "name", "params_m": "num_params_m", "gflops": "gmacs"}
     frame = frame.rename(columns=columns).astype({"num_params_m": float, "gmacs": float, "resolution": int})
     return frame.assign(medbench_model=frame["name"].map(_counted), source_kind=kinds)[COST_COLUMNS]
+
+
+def published_costs() -> pd.DataFrame:
+    """Every published count: parameters in millions, GMACs (the literature's "GFLOPs"), NaN where a row has none.
+
+    `source_kind` is `claimed` (by the paper, for its own model), `measured elsewhere`, or `published`.
+    """
+    return _costs().copy()
 
 
 def _counted(name: str) -> str:
