@@ -13,6 +13,7 @@ import pandas as pd
 from bench.protocol import load_protocol
 from bench.records import DataCard, Record, Run, frame_bytes, read_predictions, write_card, write_run
 from bench.scoring import score_predictions
+from bench.timing import TimingCell, TimingRecord
 from models.catalog import fingerprint, get_spec
 
 RUN = Run("smoke", "timm/resnet26", "breastmnist", 3)
@@ -125,3 +126,21 @@ def make_rerun(
     record = make_record(run, **{**content, **changes})
     write_run(results, record, predictions, None)
     return record
+
+
+def make_timing(model: str, device: str, cells: list[TimingCell], **changes: Any) -> TimingRecord:
+    """A timing record that holds some cells; not sealed."""
+    content: dict[str, Any] = {
+        "suite_version": "0",
+        "model": model,
+        "model_fingerprint": "0",
+        "device": device,
+        "num_threads": 1,
+        "driver": None,
+        "scan_backend": None,
+        "cells": cells,
+        "packages": {},
+        "commit": None,
+        "dirty": None,
+    }
+    return TimingRecord(**{**content, **changes})

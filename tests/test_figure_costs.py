@@ -26,7 +26,7 @@ from bench.report.figure_costs import (
 from bench.report.figure_parameters import parameter_numbers, parameters_plot
 from bench.report.figure_style import files, style
 from bench.timing import Round, Setting, TimingCell, TimingRecord
-from tests.making import make_record
+from tests.making import make_record, make_timing
 
 CPU, GPU = "cpu: some processor, 1 thread", "cuda: some card"
 MODELS = ("medspectralnet", "resnet18_28", "swin_t")
@@ -82,19 +82,7 @@ def timing(model: str, device: str, rate: float, img_size: int = 224, batch_size
         img_size=img_size,
     )
     blocks = Round(index=0, status="done", iterations=1, block_seconds=[batch_size / rate] * 3)
-    return TimingRecord(
-        suite_version="0",
-        model=model,
-        model_fingerprint="0",
-        device=device,
-        num_threads=1,
-        driver=None,
-        scan_backend=None,
-        cells=[TimingCell(setting=setting, rounds=[blocks])],
-        packages={},
-        commit=None,
-        dirty=None,
-    ).sealed()
+    return make_timing(model, device, [TimingCell(setting=setting, rounds=[blocks])]).sealed()
 
 
 def test_a_pareto_front_by_hand() -> None:

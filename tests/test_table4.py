@@ -20,6 +20,7 @@ from bench.sealed import write_sealed
 from bench.timing import Round, Setting, TimingCell, TimingRecord, timing_path
 from models import get_spec
 from models.catalog import fingerprint
+from tests.making import make_timing
 
 OWN = Path(__file__).parent.parent / "results"
 CPU, GPU = "cpu: a processor, 1 thread", "cuda: a card"
@@ -58,19 +59,10 @@ def timing(model: str, device: str, rate: float, status: str = "done") -> Timing
     )
     done = Round(index=0, status="done", iterations=1, block_seconds=[32 / rate] * 3)
     rounds = [done if status == "done" else Round(index=0, status=status, reason="no memory")]  # type: ignore[arg-type]
-    return TimingRecord(
-        suite_version="0",
-        model=model,
-        model_fingerprint=fingerprint(get_spec(model)),
-        device=device,
-        num_threads=1,
-        driver=None,
-        scan_backend="torch" if model.startswith("medmamba") else None,
-        cells=[TimingCell(setting=setting, rounds=rounds)],
-        packages={},
-        commit=None,
-        dirty=None,
-    ).sealed()
+    cells = [TimingCell(setting=setting, rounds=rounds)]
+    backend = "torch" if model.startswith("medmamba") else None
+    current = fingerprint(get_spec(model))
+    return make_timing(model, device, cells, model_fingerprint=current, scan_backend=backend).sealed()
 
 
 def test_the_paper_claims_stand_beside_what_was_counted(results: Path) -> None:

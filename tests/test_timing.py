@@ -42,6 +42,7 @@ from bench.timing_steps import Clock
 from bench.timing_summary import bootstrap_median, summarise
 from bench.timing_worker import Bench, compare
 from models import catalog, load_plugin
+from tests.making import make_timing
 
 ROOT = Path(__file__).parent.parent
 TINY = '''
@@ -105,23 +106,6 @@ def cell(seconds: list[list[float]], *, iterations: int = 1, **changed: Any) -> 
         for index, blocks in enumerate(seconds)
     ]
     return TimingCell(setting=setting(**changed), rounds=rounds)
-
-
-def record(model: str, device: str, cells: list[TimingCell]) -> TimingRecord:
-    """A record that holds some cells."""
-    return TimingRecord(
-        suite_version="0",
-        model=model,
-        model_fingerprint="0",
-        device=device,
-        num_threads=1,
-        driver=None,
-        scan_backend=None,
-        cells=cells,
-        packages={},
-        commit=None,
-        dirty=None,
-    )
 
 
 def fake_blocks(batch_seconds: Callable[[int], float]) -> tuple[Callable[[int], float], list[int]]:
@@ -274,7 +258,7 @@ def test_a_mode_that_disagrees_is_never_best() -> None:
     wrong = Agreement(num_images=8, top1=1.0, max_difference=0.2, spread=1.0)
     fast = cell([[1.0]], precision="bf16")
     fast = fast.model_copy(update={"rounds": [fast.rounds[0].model_copy(update={"agreement": wrong})]})
-    table = timing_rows([record("m", "cpu: a", [cell([[2.0]]), fast])])
+    table = timing_rows([make_timing("m", "cpu: a", [cell([[2.0]]), fast])])
     assert list(table["status"]) == ["done", "disagrees"]
     assert list(best_modes(table)["precision"]) == ["fp32"]
     assert pd.isna(rank(table).set_index("precision").loc["bf16", "rank"])
@@ -297,8 +281,8 @@ def test_agreement_is_relative_to_the_spread_of_the_logits() -> None:
 
 def test_devices_are_never_ranked_together() -> None:
     """The slowest model of a fast device is not behind the fastest of a slow one; each device has its own first."""
-    slow = [record(name, "cpu: a, 1 thread", [cell([[seconds]])]) for name, seconds in (("m", 4.0), ("n", 2.0))]
-    fast = [record(name, "cuda: b", [cell([[seconds]])]) for name, seconds in (("m", 0.2), ("n", 0.4))]
+    slow = [make_timing(name, "cpu: a, 1 thread", [cell([[seconds]])]) for name, seconds in (("m", 4.0), ("n", 2.0))]
+    fast = [make_timing(name, "cuda: b", [cell([[seconds]])]) for name, seconds in (("m", 0.2), ("n", 0.4))]
     table = timing_rows([*slow, *fast])
     ranked = rank(table).set_index(["device", "model"])["rank"]
     assert ranked.to_dict() == {
@@ -323,13 +307,13 @@ def test_settings_are_never_ranked_together() -> None:
         cell([[3.0]], mode="training"),
         cell([[4.0]], precision="bf16"),
     ]
-    assert list(rank(timing_rows([record("m", "cpu: a", cells)]))["rank"]) == [1, 1, 1, 1]
+    assert list(rank(timing_rows([make_timing("m", "cpu: a", cells)]))["rank"]) == [1, 1, 1, 1]
 
 
 def test_the_timing_table_has_the_documented_columns() -> None:
     """A cell that ran out of memory has a row with a status and no number."""
     lost = TimingCell(setting=setting(mode="training"), rounds=[Round(index=0, status="oom", reason="none left")])
-    table = timing_rows([record("m", "cpu: a", [cell([[0.5]]), lost])])
+    table = timing_rows([make_timing("m", "cpu: a", [cell([[0.5]]), lost])])
     assert list(table.columns) == TIMING_COLUMNS
     expected = (
         "model img_size device mode precision memory_format compiled batch_size median_images_per_second "
@@ -541,7 +525,7 @@ def test_the_meter_reads_nvml(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_a_record_survives_a_round_trip(tmp_path: Path) -> None:
     """JSON and back gives the same record; an infinite number never enters one."""
-    made = record("m", "cpu: a", [cell([[0.1234567]])]).sealed()
+    made = make_timing("m", "cpu: a", [cell([[0.1234567]])]).sealed()
     assert TimingRecord.model_validate(json.loads(made.model_dump_json())) == made
     with pytest.raises(ValueError, match="finite"):
         Round(index=0, status="done", warm_up_seconds=float("inf"))
