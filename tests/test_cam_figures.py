@@ -28,9 +28,10 @@ from bench.cams import (
 from bench.protocol import load_protocol
 from bench.records import Run, read_record
 from bench.report import figure_cams
+from bench.report.drawing import captions_of, draw_all
 from bench.report.evidence import MODELS, gather
 from bench.report.figure_cams import NOTHING, _array, _overlay, draw, notes, plots
-from bench.report.figure_style import Plot, captions_of, draw_all, style
+from bench.report.figure_style import Plot, style
 from models.catalog import fingerprint, get_spec
 
 ROOT = Path(__file__).parent.parent

@@ -28,11 +28,12 @@ from bench.records import (
 )
 from bench.report import figures
 from bench.report.analysis import analyse
+from bench.report.drawing import captions_of, draw_all
 from bench.report.evidence import MODELS, Evidence, gather
 from bench.report.figure_curves import NUM_LINES, curve_numbers, draw_curves
 from bench.report.figure_forest import VERDICTS, forest_numbers, forest_plot
 from bench.report.figure_scores import Cell, area_numbers, confusion_numbers, draw_confusion
-from bench.report.figure_style import Plot, captions_of, class_labels, draw_all, file_name, files, num_columns, style
+from bench.report.figure_style import Plot, class_labels, file_name, files, num_columns, style
 from bench.report.tables import score_rows
 from bench.scoring import split_scores
 from tests.making import make_card, make_predictions, make_record, make_run

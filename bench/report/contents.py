@@ -12,8 +12,8 @@ from bench.report import cards, claims, figure_cams, figures, first_screen, page
 from bench.report.analysis import Analysis, analyse
 from bench.report.claim_sources import collect
 from bench.report.cost_tables import cost_rows, timing_rows
+from bench.report.drawing import captions_of, draw_all
 from bench.report.evidence import MODELS, Evidence, gather
-from bench.report.figure_style import captions_of, draw_all
 from bench.report.tables import STAMP, csv_bytes, run_rows, score_rows
 
 Files = dict[str, bytes]

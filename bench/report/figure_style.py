@@ -10,7 +10,7 @@ from __future__ import annotations
 import contextlib
 import io
 import textwrap
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cache
 from typing import Any
@@ -117,28 +117,6 @@ def files(plot: Plot, *, synthetic: bool) -> dict[str, bytes]:
         f"figures/{name}.pdf": _pdf(figure, name, head),
         f"figures/data/{name}.csv": f"# {head}\n".encode() + csv_bytes(numbers),
     }
-
-
-def draw_all(plots: Iterable[Plot], *, synthetic: bool) -> dict[str, bytes]:
-    """Every figure as SVG and PDF, and its numbers, by path below `reports/`.
-
-    Args:
-        plots: What to draw.
-        synthetic: Stamp them: they show data made here.
-
-    Raises:
-        RecordError: If what a figure shows is damaged.
-    """
-    found: dict[str, bytes] = {}
-    with style():
-        for plot in plots:
-            found |= files(plot, synthetic=synthetic)
-    return found
-
-
-def captions_of(plots: Iterable[Plot], *, synthetic: bool) -> dict[str, Caption]:
-    """Title and text of every figure that `draw_all` makes of the plots, by name, in their order."""
-    return {file_name(plot.name, synthetic=synthetic): plot.caption for plot in plots}
 
 
 def _stamp(figure: Figure) -> None:
