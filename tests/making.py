@@ -108,6 +108,34 @@ def make_run(results: Path, run: Run, num_classes: int = 2, **changes: Any) -> R
     return record
 
 
+def make_skilled(
+    results: Path, run: Run, skill: float | None, num_classes: int = 2, swap: bool = False, **changes: Any
+) -> Record:
+    """A finished run whose model is as good as its skill; None predicts the same for every image."""
+    card = make_card(run.dataset, num_classes)
+    write_card(results, card)
+    digest = hashlib.sha256(run.run_id.encode()).digest()
+    generator = np.random.default_rng(int.from_bytes(digest[:4], "big"))
+    parts = []
+    for split in ("val", "test"):
+        labels = make_labels(run.dataset, num_classes)[split]
+        logits = generator.normal(size=(len(labels), num_classes)) + (skill or 0.0) * np.eye(num_classes)[labels]
+        logits = np.tile(np.arange(num_classes) / 9, (len(labels), 1)) if skill is None else logits
+        shown = labels[::-1] if swap else labels
+        columns = {"split": split, "index": np.arange(len(labels), dtype=np.int32), "label": shown.astype(np.int16)}
+        columns |= {f"logit_{k}": logits[:, k].astype(np.float32) for k in range(num_classes)}
+        parts.append(pd.DataFrame(columns))
+    predictions = frame_bytes(pd.concat(parts, ignore_index=True))
+    content = {
+        **score_predictions(read_predictions(predictions), card),
+        "labels_digest": card.labels_digest,
+        "predictions_sha256": hashlib.sha256(predictions).hexdigest(),
+    }
+    record = make_record(run, **{**content, **changes})
+    write_run(results, record, predictions, None)
+    return record
+
+
 def make_rerun(
     results: Path, run: Run, change: Callable[[pd.DataFrame], pd.DataFrame], num_classes: int = 2, **changes: Any
 ) -> Record:

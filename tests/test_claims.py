@@ -22,6 +22,7 @@ from bench.report import analysis as tables
 from bench.report import claims
 from bench.report.analysis import Analysis
 from bench.report.analysis_checks import CHECKS, RESOLUTION, TEST_IMAGES
+from bench.report.analysis_contrasts import CONTRASTS
 from bench.report.claim_language import FUNCTIONS, evaluate
 from bench.report.claim_pages import csv_page, html_page, markdown_page
 from bench.report.claim_records import STATED
@@ -39,6 +40,7 @@ EMPTY = Analysis(
     pairs=pd.DataFrame(columns=tables.PAIRS),
     mcnemar=pd.DataFrame(columns=tables.MCNEMAR),
     classes=pd.DataFrame(columns=tables.CLASSES),
+    contrasts=pd.DataFrame(columns=CONTRASTS),
     resolution=pd.DataFrame(columns=RESOLUTION),
     published_checks=pd.DataFrame(columns=CHECKS),
 )
@@ -448,14 +450,16 @@ def test_a_constant_model_s_auc_is_a_run_s(sources: Sources) -> None:
 
 @pytest.mark.parametrize(("gain", "expected"), [(0.1, "holds"), (-0.1, "fails"), (0.01, "undecided")])
 def test_the_ablation_decides_whether_cutmix_helps(sources: Sources, gain: float, expected: str) -> None:
-    """Under all three optimisers, intervals apart."""
-    rows = [
-        _cell(f"breast-ablation-{name}-{kind}", "breastmnist", 0.8 + (gain if kind == "cutmix" else 0.0), 0.02)
-        for name in ("sgd", "rmsprop", "adam")
-        for kind in ("plain", "cutmix")
-    ]
-    assert verdict(_with(sources, "cells", rows), "C112") == expected
-    assert verdict(_with(sources, "cells", rows[:-1]), "C112") == ("fails" if gain < 0 else "undecided")
+    """Under all three optimisers, the paired interval on one side of zero, three seeds or more."""
+    common = {"dataset": "breastmnist", "part": "test", "metric": "acc", "effect": "CutMix, medspectralnet"}
+    numbers = {"n_seeds": 3, "difference": gain, "ci_low": gain - 0.02, "ci_high": gain + 0.02, "p": 0.5}
+    rows = [{**common, **numbers, "optimiser": name} for name in ("sgd", "rmsprop", "adam")]
+    assert verdict(_with(sources, "contrasts", rows), "C112") == expected
+    assert verdict(_with(sources, "contrasts", rows[:-1]), "C112") == ("fails" if gain < 0 else "undecided")
+    few = [*rows[:-1], {**rows[-1], "n_seeds": 2}]
+    assert verdict(_with(sources, "contrasts", few), "C112") == ("fails" if gain < 0 else "undecided")
+    other = [*rows[:-1], {**rows[-1], "effect": "CutMix, resnet18"}]
+    assert verdict(_with(sources, "contrasts", other), "C112") == ("fails" if gain < 0 else "undecided")
 
 
 def _timed(model: str, rate: float, **changes: Any) -> dict[str, Any]:

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from bench.records import Run
-from bench.report import table2, table3, table4
+from bench.report import ablation, table2, table3, table4
 from bench.report.analysis import analyse
 from bench.report.evidence import gather
 from bench.report.formats import Bullets, Heading, Row, Table, Text, latex
@@ -18,7 +18,7 @@ from tests.making import make_run
 
 OWN = Path(__file__).parent.parent / "results"
 PDFLATEX = shutil.which("pdflatex")
-TABLES = {"table2": table2, "table3": table3, "table4": table4}
+TABLES = {"ablation": ablation, "table2": table2, "table3": table3, "table4": table4}
 
 pytestmark = pytest.mark.skipif(
     PDFLATEX is None, reason="pdflatex is not installed (Debian: texlive-latex-recommended)"
@@ -42,7 +42,7 @@ def sticks_out(log: str) -> list[str]:
 
 
 def test_the_repositorys_own_tables_compile(tmp_path: Path) -> None:
-    """Tables 2, 3 and 4 from the committed records, within the margins."""
+    """The ablation and Tables 2, 3 and 4 from the committed records, within the margins."""
     shutil.copytree(OWN, tmp_path / "results", ignore=shutil.ignore_patterns(".cache", "checkpoints", "*.lock"))
     evidence = gather(tmp_path / "results")
     analysis = analyse(evidence, synthetic=False)

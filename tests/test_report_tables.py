@@ -17,11 +17,12 @@ from hypothesis import strategies as st
 from bench.records import Run
 from bench.report import formats, table2, table3
 from bench.report.analysis import Analysis, analyse
+from bench.report.analysis_plan import PARTS
 from bench.report.evidence import Evidence, gather
 from bench.report.published import reference_score
 from bench.report.score_cells import record_link, score_cells
 from bench.report.tables import fill_command, planned
-from tests.making import make_run
+from tests.making import make_run, make_skilled
 
 SEEDS = [Run("smoke", "resnet18_28", "breastmnist", seed) for seed in (0, 1)]
 FLOOR = Run("smoke", "floor/prior", "breastmnist", 0)
@@ -174,7 +175,8 @@ def test_planned_cells_are_missing_with_the_command_that_fills_them(results: Pat
     """Under lite-96 the studies want more models and sets than were run; what cannot run says why."""
     text = text3(results)
     rows = section(text, "AUC, official test, lite-96")
-    assert {model for model, _, _ in planned("lite-96", synthetic=False)} <= {row.split("|")[1].strip() for row in rows}
+    wanted = {model for model, _, _ in planned("lite-96", synthetic=False)} - PARTS.keys()
+    assert wanted <= {row.split("|")[1].strip() for row in rows}
     assert re.search(r"^- bloodmnist, .*: not run \(.*medmamba_t.*\)$", text, flags=re.MULTILINE)
     assert "`medbench run --protocol lite-96 --models floor/knn1," in text
     assert "--seeds 0-2` runs them." in text
@@ -271,9 +273,9 @@ def test_no_records_is_no_table(tmp_path: Path) -> None:
 def test_table_2_by_hand(results: Path) -> None:
     """Six settings, the gain of CutMix as a difference of means, the rest missing; the paper's columns are empty."""
     protocols = ("breast-ablation-adam-plain", "breast-ablation-adam-cutmix")
-    runs = [Run(protocol, "medspectralnet", "breastmnist", seed) for seed, protocol in enumerate(protocols)]
-    for run in runs:
-        make_run(results, run)
+    runs = [Run(protocol, "medspectralnet", "breastmnist", 0) for protocol in protocols]
+    for run, skill in zip(runs, (0.5, 2.0), strict=True):
+        make_skilled(results, run, skill)
     files = table2.render(*read(results), synthetic=False)
     text = files["table2.md"].decode()
     rows = section(text, "medspectralnet, breastmnist, official test")
@@ -283,13 +285,21 @@ def test_table_2_by_hand(results: Path) -> None:
     assert [cell.strip() for cell in rows[-1].split("|")][5] == "–"
     caption = next(line for line in text.splitlines() if line.startswith("CutMix less plain"))
     gain = section(text, caption)
-    assert [cell.strip() for cell in gain[-1].split("|")][3] == formats.signed(cutmix - plain)
+    assert [cell.strip() for cell in gain[-1].split("|")][4] == formats.signed(cutmix - plain)
     assert "SGD, plain; SGD, CutMix; RMSprop, plain; RMSprop, CutMix: not run" in text
     assert "`medbench run --study table2` runs them." in text
     frame = frame_of(files["table2.csv"])
     assert frame["published"].isna().all()
     assert frame["missing"].notna().sum() == 4
     assert "breast-ablation" not in text3(results)
+
+
+def test_a_model_trained_for_its_maps_is_no_row_of_table_3(results: Path) -> None:
+    """No section, no missing cell: the protocol compares nothing."""
+    make_run(results, Run("gradcam-224", "medspectralnet", "breastmnist", 0))
+    assert "gradcam-224" not in text3(results)
+    cells = read(results)[1].cells
+    assert table3.missing_cells("gradcam-224", cells[cells["protocol"] == "gradcam-224"], synthetic=False) == []
 
 
 def test_table_2_of_data_made_here_exists_only_where_it_was_run(results: Path) -> None:

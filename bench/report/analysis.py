@@ -18,11 +18,12 @@ from bench.errors import RecordError
 from bench.records import DataCard, Record
 from bench.report.analysis_cells import CLASS_MEASURES, RATES, RESAMPLED, TEST_PARTS, Cell, kept_images, read_cell
 from bench.report.analysis_checks import CHECKS, RESOLUTION, published_checks, resolution_rows
+from bench.report.analysis_contrasts import CONTRASTS, contrast_rows
 from bench.report.analysis_pairs import PAIRED, Interval, Pair, compare_cells, marks, mcnemar_rows
 from bench.report.analysis_plan import MARGIN, family_size
 from bench.report.analysis_predictions import Reader
 from bench.report.evidence import Evidence
-from bench.report.published import published_scores
+from bench.report.published import ABLATION, published_scores
 from bench.report.tables import model_order
 from bench.stats import area_interval, fraction_interval, holm, mean, plain_interval, spread, variance
 
@@ -46,6 +47,7 @@ class Analysis:
     pairs: pd.DataFrame
     mcnemar: pd.DataFrame
     classes: pd.DataFrame
+    contrasts: pd.DataFrame
     resolution: pd.DataFrame
     published_checks: pd.DataFrame
 
@@ -64,8 +66,9 @@ def analyse(evidence: Evidence, *, synthetic: bool) -> Analysis:
     reader = Reader(evidence.results)
     parts: dict[str, list[Row]] = {"cells": [], "mcnemar": [], "classes": []}
     pairs: list[Pair] = []
+    ablation: dict[str, dict[tuple[str, str], Cell]] = {}
     labels: dict[str, np.ndarray[tuple[int, ...], np.dtype[np.int64]]] = {}
-    for (_, dataset), records in _groups(evidence.finished(synthetic=synthetic)):
+    for (protocol, dataset), records in _groups(evidence.finished(synthetic=synthetic)):
         card = _card(evidence, dataset)
         cells = {model: read_cell(reader, found, card) for model, found in _by_model(records).items()}
         rows, intervals = _cell_rows(cells, card)
@@ -74,8 +77,15 @@ def analyse(evidence: Evidence, *, synthetic: bool) -> Analysis:
         parts["mcnemar"] += mcnemar_rows(cells)
         parts["classes"] += [row for cell in cells.values() for row in _class_rows(cell, card)]
         pairs += found
+        if protocol.startswith(ABLATION):
+            ablation.setdefault(dataset, {}).update({(protocol, model): cell for model, cell in cells.items()})
         labels.setdefault(dataset, next(iter(cells.values())).labels)
         reader.forget()
+    contrasts = [
+        (*row[:7], *(_ten(value) for value in row[7:]))
+        for dataset, cells_ in sorted(ablation.items())
+        for row in contrast_rows(reader, cells_, evidence.cards[dataset])
+    ]
     resolution = [
         row
         for dataset, part in itertools.product(sorted(labels), TEST_PARTS)
@@ -88,6 +98,7 @@ def analyse(evidence: Evidence, *, synthetic: bool) -> Analysis:
         pairs=_frame(_judged(pairs, synthetic=synthetic), PAIRS),
         mcnemar=_frame(parts["mcnemar"], MCNEMAR),
         classes=_frame(parts["classes"], CLASSES),
+        contrasts=_frame(contrasts, CONTRASTS),
         resolution=_frame(resolution, RESOLUTION),
         published_checks=_published(synthetic=synthetic),
     )

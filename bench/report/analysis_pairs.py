@@ -96,7 +96,7 @@ def compare_cells(
         if not common:
             continue
         sides = [
-            _restricted(reader, cells[name], {record.run_id: record for record in records}, card)
+            restricted(reader, cells[name], list({record.run_id: record for record in records}.values()), card)
             for name, records in ((model, [a for a, _ in common]), (baseline, [b for _, b in common]))
         ]
         for part, metric in itertools.product(TEST_PARTS, PAIRED):
@@ -107,9 +107,9 @@ def compare_cells(
     return pairs
 
 
-def _restricted(reader: Reader, cell: Cell, records: Mapping[str, Record], card: DataCard) -> Cell:
+def restricted(reader: Reader, cell: Cell, records: Sequence[Record], card: DataCard) -> Cell:
     """The cell of some of its seeds."""
-    return cell if len(records) == len(cell.records) else read_cell(reader, list(records.values()), card)
+    return cell if len(records) == len(cell.records) else read_cell(reader, records, card)
 
 
 def _difference(

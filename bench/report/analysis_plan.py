@@ -8,6 +8,11 @@ from models.catalog import ModelError, get_spec
 
 VERSION = 1  # of the analysis code; a new one makes every cached result void
 OURS = "medspectralnet"
+PARTS = {  # variant -> what it lacks: exploratory, in a table of their own
+    "medspectralnet_no_flow1": "SpectralFlow beside ContextGate",
+    "medspectralnet_no_gate": "ContextGate",
+    "medspectralnet_no_flow2": "the second SpectralFlow",
+}
 MARGIN = 0.02  # of equivalence, a fraction, of AUC and of accuracy
 REFERENCE = 0.9  # score around which a test set's resolution is told
 INTRACLASS = 0.05  # assumed between slices of a scan, for the design-effect rows alone

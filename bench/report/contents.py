@@ -8,7 +8,7 @@ from pathlib import Path
 import pandas as pd
 
 from bench.errors import RecordError
-from bench.report import cards, claims, figure_cams, figures, first_screen, page, table2, table3, table4
+from bench.report import ablation, cards, claims, figure_cams, figures, first_screen, page, table2, table3, table4
 from bench.report.analysis import Analysis, analyse
 from bench.report.claim_sources import collect
 from bench.report.cost_tables import cost_rows, timing_rows
@@ -17,8 +17,14 @@ from bench.report.evidence import MODELS, Evidence, gather
 from bench.report.tables import STAMP, csv_bytes, run_rows, score_rows
 
 Files = dict[str, bytes]
-TABLES: tuple[Callable[..., Files], ...] = (table2.render, table3.render, table4.render, cards.render)
-STATISTICS = ("cells", "pairs", "mcnemar", "classes", "resolution", "published_checks")
+TABLES: tuple[Callable[..., Files], ...] = (
+    ablation.render,
+    table2.render,
+    table3.render,
+    table4.render,
+    cards.render,
+)
+STATISTICS = ("cells", "pairs", "mcnemar", "classes", "contrasts", "resolution", "published_checks")
 
 
 def render(results: Path, models: Sequence[str] = MODELS) -> tuple[Files, Files, list[str]]:

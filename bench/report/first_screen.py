@@ -16,6 +16,7 @@ from bench.plan import expand_study
 from bench.protocol import load_protocol
 from bench.records import Record
 from bench.report.analysis import Analysis
+from bench.report.analysis_plan import PARTS
 from bench.report.claim_values import VERDICTS
 from bench.report.evidence import Evidence, first_line
 from bench.report.formats import NOTHING, Block, Row, Table, Text, markdown
@@ -27,7 +28,7 @@ from bench.report.tables import model_order
 BESIDE = re.compile(r"\]\((?!\.\./|https?:)")  # a link to a file of reports/
 BEGIN, END = "<!-- measured: written by medbench report -->", "<!-- measured: end -->"
 PROTOCOLS = ("lite-96", "paper-224-scratch", "paper-224-imagenet")  # the ones with MedSpectralNet, weakest first
-STUDIES = ("lite", "table2", "table3")
+STUDIES = ("lite", "table2", "ablation", "table3")
 DESIGN_CARD = ("medspectralnet", "resnet18", "resnet50", "medvit_t", "swin_t", "convnext_t", "medmamba_t")
 INITIALISATION = {"scratch": "random weights", "imagenet": "ImageNet-1k weights"}
 
@@ -42,6 +43,7 @@ def render(evidence: Evidence, analysis: Analysis, verdicts: Sequence[tuple[str,
     """
     records = evidence.finished(synthetic=False)
     cells = score_cells(analysis.cells)
+    cells = cells[~cells["model"].isin(list(PARTS))]
     parts = [_text([_status(records, verdicts)])]
     for protocol in PROTOCOLS:
         if protocol in set(cells["protocol"]):

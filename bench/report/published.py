@@ -81,6 +81,7 @@ NAMESAKES = {
     "medmamba_b_paper": "medmamba_b",
 }
 ABLATION = "breast-ablation-"  # protocols of Table 2, whose published numbers no source at hand holds
+MAPS = "gradcam-"  # protocols under which one model is trained for its maps: nothing is compared
 ESTIMATE = "MedSpectralNet, our estimate"  # what it estimated is built and counted now: no number beside others
 
 

@@ -100,6 +100,13 @@ def interval_text(low: float, high: float) -> str:
     return NOTHING if math.isnan(low) or math.isnan(high) else f"{low:.3f}–{high:.3f}"
 
 
+def signed_interval(row: pd.Series) -> str:
+    """`−0.010 to +0.034`, of a difference."""
+    if math.isnan(row["ci_low"]) or math.isnan(row["ci_high"]):
+        return NOTHING
+    return f"{signed(row['ci_low'])} to {signed(row['ci_high'])}"
+
+
 def record_link(protocol: str, model: str, dataset: str, run_ids: str, *, up: str = "..") -> str:
     """Where a cell's records stand, from a report's folder: the file of one seed, the folder of several."""
     folder = f"{up}/results/records/{protocol}/{model_slug(model)}/{dataset}"

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import math
-
 import pandas as pd
 
 from bench.records import SYNTHETIC_PREFIX
@@ -20,6 +18,7 @@ from bench.report.score_cells import (
     detail_table,
     resolution_text,
     score_cells,
+    signed_interval,
     table_files,
 )
 from bench.report.tables import NOT_RUN, STAMP, why_missing
@@ -74,7 +73,7 @@ def _section(
         blocks += [text for text in (" ".join(filter(None, shown)),) if text]
         entries = [(setting, found[found["protocol"] == protocol]) for protocol, setting in SETTINGS.items()]
         blocks.append(detail_table(entries, part, f"{model}, {dataset}, {name}{stamp}", label="setting"))
-    blocks.append(_gain_table(cells[cells["part"] == "test"], f"{model}, {dataset}{stamp}"))
+    blocks.append(_gain_table(analysis, pair, f"{model}, {dataset}{stamp}"))
     missing = [protocol for protocol in SETTINGS if protocol not in set(cells["protocol"])]
     reasons: dict[str, list[str]] = {}
     for protocol in missing:
@@ -87,19 +86,21 @@ def _section(
     return blocks
 
 
-def _gain_table(cells: pd.DataFrame, caption: str) -> Table:
-    """CutMix less plain, a difference of two means; it has no interval: the settings are not paired by a protocol."""
-    means = {(row["protocol"], row["metric"]): row["mean"] for _, row in cells.iterrows()}
+def _gain_table(analysis: Analysis, pair: tuple[str, str], caption: str) -> Table:
+    """CutMix less plain of each optimiser, paired over common seeds and test images."""
+    model, dataset = pair
+    found = analysis.contrasts
+    found = found[(found["dataset"] == dataset) & (found["effect"] == f"CutMix, {model}") & (found["part"] == "test")]
+    gains = {(row["optimiser"], row["metric"]): row for _, row in found.iterrows()}
     rows = []
     for optimiser, title in OPTIMISERS.items():
-        gains = [
-            means.get((f"{ABLATION}{optimiser}-cutmix", metric), math.nan)
-            - means.get((f"{ABLATION}{optimiser}-plain", metric), math.nan)
-            for metric in METRICS
-        ]
-        rows.append(Row([title, *(signed(gain) or NOTHING for gain in gains), NOTHING]))
-    header = ["optimiser", *(f"{name}, CutMix less plain" for name in METRICS.values()), "published"]
-    return Table(f"CutMix less plain, official test, difference of means without an interval; {caption}", header, rows)
+        texts = [title]
+        for metric in METRICS:
+            row = gains.get((optimiser, metric))
+            texts += [NOTHING, NOTHING] if row is None else [signed(row["difference"]), signed_interval(row)]
+        rows.append(Row([*texts, NOTHING]))
+    columns = [text for name in METRICS.values() for text in (f"{name}, CutMix less plain", f"{name} 95 %")]
+    return Table(f"CutMix less plain, official test; {caption}", ["optimiser", *columns, "published"], rows)
 
 
 def _missing_rows(evidence: Evidence, cells: pd.DataFrame, model: str, dataset: str) -> pd.DataFrame:

@@ -10,9 +10,10 @@ from bench.datasets import PAPER_DATASETS
 from bench.errors import BenchError
 from bench.protocol import load_protocol
 from bench.report.analysis import Analysis
+from bench.report.analysis_plan import PARTS
 from bench.report.evidence import Evidence
 from bench.report.formats import Block, Bullets, Heading
-from bench.report.published import ABLATION
+from bench.report.published import ABLATION, MAPS
 from bench.report.published_table import published_blocks
 from bench.report.score_cells import (
     COLUMNS,
@@ -46,7 +47,7 @@ Missing = list[tuple[str, str]]
 def render(evidence: Evidence, analysis: Analysis, *, synthetic: bool) -> dict[str, bytes]:
     """`table3.md`, `table3.tex` and `table3.csv`; runs on data made here get files of their own, stamped."""
     cells = score_cells(analysis.cells)
-    cells = cells[~cells["protocol"].str.startswith(ABLATION)]
+    cells = cells[~cells["protocol"].str.startswith((ABLATION, MAPS)) & ~cells["model"].isin(list(PARTS))]
     records = evidence.finished(synthetic=synthetic)
     stamp = f" ({STAMP})" if synthetic else ""
     blocks = _head(synthetic=synthetic)
@@ -88,7 +89,9 @@ def _head(*, synthetic: bool) -> list[Block]:
     )
     explain = "`medbench explain table3 --model M --dataset D --metric acc` tells where a cell comes from."
     reading = f"{UNITS} Shown: {READING} n stands in the table of each set. {MARKS}"
-    return [Heading(title, 1), reading, shows, ranks, f"{twins} {floors}", *([] if synthetic else [published]), explain]
+    parts = "MedSpectralNet without one of its parts: the ablation table."
+    rest = [] if synthetic else [published, parts]
+    return [Heading(title, 1), reading, shows, ranks, f"{twins} {floors}", *rest, explain]
 
 
 def _section(evidence: Evidence, analysis: Analysis, cells: pd.DataFrame, missing: Missing, stamp: str) -> list[Block]:
@@ -146,9 +149,14 @@ def _study_of(protocol: str) -> str:
 
 
 def missing_cells(protocol: str, cells: pd.DataFrame, *, synthetic: bool) -> Missing:
-    """(model, data set) of a protocol that have no finished run: of the models in it and those that a study wants."""
+    """(model, data set) of a protocol that have no finished run: of the models in it and those that a study wants.
+
+    A protocol that only trains for maps lacks none: no table waits for it; nor do MedSpectralNet without a part.
+    """
+    if protocol.startswith(MAPS):
+        return []
     wanted = planned(protocol, synthetic=synthetic)
-    models = sorted({*cells["model"], *(model for model, _, _ in wanted)}, key=model_order)
+    models = sorted({*cells["model"], *(model for model, _, _ in wanted)} - PARTS.keys(), key=model_order)
     have = set(zip(cells["model"], cells["dataset"], strict=True))
     datasets = dict.fromkeys([*paper_datasets(synthetic=synthetic), *sorted(set(cells["dataset"]))])
     return [(model, dataset) for dataset in datasets for model in models if (model, dataset) not in have]
