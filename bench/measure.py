@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 
@@ -87,6 +87,7 @@ def measure_timing(
     cell_seconds: Annotated[float | None, typer.Option(help="A cell and round at most; CPU: 20, CUDA: open.")] = None,
     results: Results = Path("results"),
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Measure again what is recorded.")] = False,
+    scan: Annotated[Literal["auto", "torch"], typer.Option(help="torch: never mamba-ssm's kernel.")] = "auto",
     plugin: Plugins = [],  # noqa: B006
 ) -> None:
     """Time inference and a training step into results/timings/; goes on where an earlier call ended."""
@@ -103,7 +104,7 @@ def measure_timing(
     settings = choose_settings(
         device, split_numbers(size, "--size"), batches, split_names(precisions), compiled=compiled
     )
-    plan = make_plan(match_models(models), settings, device, results, rounds, seed, threads, cell_seconds, plugin)
+    plan = make_plan(match_models(models), settings, device, results, rounds, seed, threads, cell_seconds, plugin, scan)
     out.print(announcement(plan, overwrite=overwrite), markup=False)
     refused = False
     for event in run_timings(plan, overwrite=overwrite):

@@ -25,6 +25,7 @@ from models.catalog import outdated
 Mode = Literal["inference", "training"]
 Precision = Literal["fp32", "tf32", "bf16", "fp16"]
 MemoryFormat = Literal["contiguous", "channels_last"]
+Scan = Literal["auto", "torch"]  # what is asked for, not what ran
 RoundStatus = Literal["done", "oom", "timeout", "failed"]
 
 IN_CHANS, NUM_CLASSES = 3, 8
@@ -225,15 +226,17 @@ def device_label(device_name: str, num_threads: int) -> str:
     return f"{device_name}, {num_threads} thread{'s' if num_threads > 1 else ''}"
 
 
-def timing_path(results: Path, device: str, model: str) -> Path:
-    """Where a record stands; `device` is a device label."""
+def timing_path(results: Path, device: str, model: str, scan: Scan = "auto") -> Path:
+    """Where a record stands; `device` is a device label. A scan that was asked for has a record of its own."""
     slug = re.sub(r"[^a-z0-9]+", "-", device.lower()).strip("-")
-    return results / "timings" / slug / f"{model_slug(model)}.json"
+    asked = "" if scan == "auto" else f"__{scan}-scan"
+    return results / "timings" / slug / f"{model_slug(model)}{asked}.json"
 
 
 def objection(record: TimingRecord, path: Path) -> str:
     """Why a record does not count, "" if it does: it stands elsewhere, or the model's source changed since."""
-    if timing_path(path.parents[2], record.device, record.model) != path:
+    scans: list[Scan] = ["auto", "torch"] if record.scan_backend == "torch" else ["auto"]
+    if path not in [timing_path(path.parents[2], record.device, record.model, scan) for scan in scans]:
         return f"the record names {record.model} on {record.device}, which belongs elsewhere"
     return outdated(record.model, record.model_fingerprint, record.packages.get("timm", ""))
 

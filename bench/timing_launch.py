@@ -15,7 +15,7 @@ from statistics import median
 from bench import __version__, provenance
 from bench.errors import RecordError
 from bench.sealed import read_sealed, write_sealed
-from bench.timing import Round, Setting, TimingCell, TimingRecord, timing_path
+from bench.timing import Round, Scan, Setting, TimingCell, TimingRecord, timing_path
 from bench.timing_blocks import Budget
 from bench.timing_process import TimingPlan, answers
 from models.catalog import ModelSpec, fingerprint, get_spec
@@ -54,6 +54,7 @@ def make_plan(
     num_threads: int,
     cell_seconds: float | None,
     plugins: Sequence[Path],
+    scan: Scan = "auto",
 ) -> TimingPlan:
     """A plan over the networks among `models`; on a CPU a cell may take 20 s a round where nothing else is said.
 
@@ -73,6 +74,7 @@ def make_plan(
         num_threads=num_threads,
         budget=Budget(cell_seconds=cell_seconds),
         plugins=tuple(str(path.resolve()) for path in plugins),
+        scan=scan,
     )
 
 
@@ -100,7 +102,7 @@ def load_or_start(plan: TimingPlan, model: str) -> TimingRecord:
     packages, print_ = provenance.packages(), fingerprint(get_spec(model))
     commit, dirty = provenance.commit()
     try:
-        record = read_sealed(timing_path(plan.results, plan.label, model), TimingRecord)
+        record = read_sealed(timing_path(plan.results, plan.label, model, plan.scan), TimingRecord)
         if record.model_fingerprint == print_ and record.packages.get("torch") == packages.get("torch"):
             return record.model_copy(update={"packages": packages, "commit": commit, "dirty": dirty})
     except RecordError:
@@ -159,7 +161,7 @@ def run_timings(plan: TimingPlan, *, overwrite: bool = False) -> Iterator[Timing
             yield TimingEvent(model, None, None, reason)
         elif overwrite:
             record = without(load_or_start(plan, model), plan.settings)
-            write_sealed(timing_path(plan.results, plan.label, model), record)
+            write_sealed(timing_path(plan.results, plan.label, model, plan.scan), record)
     for index, model in plan.order():
         if model in refused:
             continue
@@ -169,10 +171,17 @@ def run_timings(plan: TimingPlan, *, overwrite: bool = False) -> Iterator[Timing
             yield event
 
 
+def _other_scan(record: TimingRecord, backend: str) -> str:
+    return (
+        f"{record.model} was timed with the scan {record.scan_backend}, and would now run {backend}; --overwrite "
+        "forgets what is recorded, --scan torch keeps a record of its own"
+    )
+
+
 def _one_model(plan: TimingPlan, model: str, index: int) -> Iterator[TimingEvent]:
     """One round of a model; a process that dies loses the cell it was at, and a new one goes on behind it."""
     record = load_or_start(plan, model)
-    path = timing_path(plan.results, plan.label, model)
+    path = timing_path(plan.results, plan.label, model, plan.scan)
     while settings := missing(record, plan, index):
         place = 0
         for answer in answers(plan, model, index, settings):
@@ -180,6 +189,9 @@ def _one_model(plan: TimingPlan, model: str, index: int) -> Iterator[TimingEvent
                 yield TimingEvent(model, None, None, answer["reason"])
                 return
             if answer["event"] == "machine":
+                if record.cells and answer["scan_backend"] != record.scan_backend:
+                    yield TimingEvent(model, None, None, _other_scan(record, answer["scan_backend"]))
+                    return
                 record = record.model_copy(update={"scan_backend": answer["scan_backend"], "driver": answer["driver"]})
             elif answer["event"] == "start":
                 place = answer["place"]

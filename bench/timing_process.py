@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import IO, Any
 
 from bench import provenance
-from bench.timing import Round, Setting, device_label
+from bench.timing import Round, Scan, Setting, device_label
 from bench.timing_blocks import Budget
 
 HANG_FACTOR = 10  # a cell that takes this many budgets hangs
@@ -38,6 +38,7 @@ class TimingPlan:
         num_threads: CPU threads.
         budget: Of a cell in one round.
         plugins: Model files to load first.
+        scan: `torch` times MedMamba without mamba-ssm's kernel where that is installed.
     """
 
     models: tuple[str, ...]
@@ -50,6 +51,7 @@ class TimingPlan:
     num_threads: int = 1
     budget: Budget = field(default_factory=Budget)
     plugins: tuple[str, ...] = ()
+    scan: Scan = "auto"
 
     @property
     def label(self) -> str:
@@ -76,6 +78,7 @@ def answers(plan: TimingPlan, model: str, index: int, settings: Sequence[Setting
         "settings": [setting.model_dump(mode="json") for setting in settings],
         "budget": asdict(plan.budget),
         "plugins": list(plan.plugins),
+        "scan": plan.scan,
     }
     limit = max(HANG_SECONDS, HANG_FACTOR * (plan.budget.cell_seconds or plan.budget.warm_up_seconds))
     with tempfile.TemporaryFile("w+", encoding="utf-8", errors="replace") as said:

@@ -186,6 +186,8 @@ def work(request: dict[str, Any], answers: TextIO) -> None:
     torch.set_num_threads(request["num_threads"])
     if request["device"] == "cpu":
         limit_memory()
+    if request["scan"] == "torch":
+        sys.modules["mamba_ssm"] = None  # type: ignore[assignment]  # an import then fails as if it were not there
     for plugin in request["plugins"]:
         load_plugin(plugin)
     settings = [Setting.model_validate(setting) for setting in request["settings"]]
@@ -194,6 +196,9 @@ def work(request: dict[str, Any], answers: TextIO) -> None:
         backend = bench.scan_backend(settings[0].img_size)
     except ModelError as error:
         answer(event="refused", reason=str(error))
+        return
+    if backend is None and request["scan"] != "auto":
+        answer(event="refused", reason=f"{request['model']} has no selective scan, so no other one can be asked for")
         return
     answer(event="machine", scan_backend=backend, driver=bench.meter.driver())
     for place, setting in enumerate(settings):

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import dataclasses
 import itertools
 import json
+import os
 import subprocess
 import sys
 import time
@@ -487,6 +489,52 @@ def test_a_model_with_a_scan_says_which() -> None:
     """MedMamba's column names the backend, ResNet's is empty."""
     assert Bench("medmamba_t", "cpu", QUICK, 0).scan_backend(32) in ("torch", "mamba_ssm")
     assert Bench("resnet18", "cpu", QUICK, 0).scan_backend(32) is None
+
+
+def test_two_scans_never_share_a_record(plugin: Path, tmp_path: Path) -> None:
+    """A kernel that was installed between two rounds is told, and what is recorded stays."""
+    plan = plan_for(("tiny_timed",), plugin, tmp_path, rounds=2)
+    path = timing_path(tmp_path, plan.label, "tiny_timed")
+    old = timing_launch.load_or_start(plan, "tiny_timed").model_copy(update={"scan_backend": "mamba_ssm"})
+    timing_launch.write_sealed(path, timing_launch.with_round(old, setting(), Round(index=0, status="failed")))
+    before = path.read_bytes()
+    (event,) = timing_launch.run_timings(plan)
+    assert "was timed with the scan mamba_ssm, and would now run None; --overwrite" in event.line()
+    assert path.read_bytes() == before
+
+
+def test_a_scan_that_was_asked_for_has_a_record_of_its_own(plugin: Path, tmp_path: Path) -> None:
+    """Only for models with a scan, and only if that scan is what ran."""
+    plan = dataclasses.replace(plan_for(("tiny_timed",), plugin, tmp_path, rounds=1), scan="torch")
+    (event,) = timing_launch.run_timings(plan)
+    assert "tiny_timed has no selective scan" in event.line()
+    usual, asked = (timing_path(tmp_path, "cpu: a", "tiny_timed", scan) for scan in ("auto", "torch"))
+    assert usual != asked
+    print_ = catalog.fingerprint(catalog.get_spec("tiny_timed"))
+    for backend, count in (("torch", 2), ("mamba_ssm", 1)):
+        for path in (usual, asked):
+            made = make_timing("tiny_timed", "cpu: a", [], model_fingerprint=print_, scan_backend=backend)
+            timing_launch.write_sealed(path, made)
+        records, notes = read_timings(tmp_path)
+        assert (len(records), len(notes)) == (count, 2 - count)
+
+
+def test_the_kernel_can_be_hidden_from_a_worker(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What `--scan torch` does in its process: an installed mamba-ssm is not found."""
+    package = tmp_path / "mamba_ssm" / "ops"
+    package.mkdir(parents=True)
+    for file in (package.parent / "__init__.py", package / "__init__.py", package / "selective_scan_interface.py"):
+        file.touch()
+    monkeypatch.syspath_prepend(tmp_path)
+    code = "import sys; from bench import timing_worker as w; from models import selective_scan as s"
+    request = "{'num_threads': 1, 'device': 'cuda', 'plugins': ['missing.py'], 'scan': sys.argv[1]}"
+    code += f"\ntry: w.work({request}, sys.stdout)\nexcept Exception as error: print(type(error).__name__)"
+    code += "\nprint(s._has_mamba_ssm())"
+    for scan, found in (("auto", "True"), ("torch", "False")):
+        environment = os.environ | {"PYTHONPATH": f"{tmp_path}{os.pathsep}{Path(__file__).parents[1]}"}
+        command = [sys.executable, "-c", code, scan]
+        done = subprocess.run(command, env=environment, capture_output=True, text=True, check=True)
+        assert done.stdout.split() == ["ModelError", found]
 
 
 def test_a_launch_bound_cell_is_flagged() -> None:
