@@ -1,0 +1,117 @@
+"""The GPU part in pieces: steps in order, cut off in time, resumed, packed. The steps here are small and on a CPU."""
+
+from __future__ import annotations
+
+import subprocess
+import tarfile
+import time
+from pathlib import Path
+
+import pytest
+
+from bench.options import match_models
+from bench.plan import expand
+from bench.records import Run, read_records
+from benchmarks import gpu_study
+from benchmarks.gpu_study import DONE, FAILED, TIME_IS_UP, Step, do, for_one_architecture, pack, rest, untimed
+from tests.making import make_run
+
+FLOOR = Step("floor", ("run", "--protocol", "smoke", "--models", "floor/prior", "--datasets", "synthetic-breastmnist"))
+LONG = Step(
+    "net",
+    ("run", "--protocol", "lite-96", "--models", "resnet18", "--datasets", "synthetic-breastmnist", "--device", "cpu"),
+)
+SETUP = """
+cc_flag.append("-gencode")
+cc_flag.append("arch=compute_80,code=sm_80")
+if bare_metal_version >= Version("11.8"):
+    cc_flag.append("-gencode")
+    cc_flag.append("arch=compute_90,code=sm_90")
+if bare_metal_version >= Version("12.8"):
+    cc_flag.append("-gencode")
+    cc_flag.append("arch=compute_100,code=sm_100")
+"""
+
+
+def test_every_step_is_a_command_that_medbench_plans() -> None:
+    """Protocols, models and data sets exist; the first runs are the most telling ones."""
+    steps = [*untimed(), *rest(with_kernel=True)]
+    for step in (step for step in steps if "--protocol" in step.arguments):
+        options = dict(zip(step.arguments[1::2], step.arguments[2::2], strict=True))
+        models = match_models(options["--models"])
+        assert expand(options["--protocol"].split(","), models, options["--datasets"].split(","), [0])
+    names = [step.name for step in steps]
+    assert names[1:5] == [
+        "lite-96 on Breast",
+        "paper-224-scratch on Breast, one seed",
+        "timing matrix",
+        "MedMamba, torch scan",
+    ]
+    assert "MedMamba, torch scan" not in [step.name for step in rest(with_kernel=False)]
+
+
+def test_a_step_that_time_cuts_off_ends_the_piece(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    """What is done stays, the run in progress ends within the grace and leaves a checkpoint, later steps wait."""
+    started = time.monotonic()
+    code = do([FLOOR, LONG, Step("never", ("list", "models"))], tmp_path / "results", time.monotonic() + 25)
+    assert code == TIME_IS_UP
+    assert time.monotonic() - started < 25 + gpu_study.GRACE_SECONDS
+    records, problems = read_records(tmp_path / "results")
+    assert [record.model for record in records] == ["floor/prior"]
+    assert problems == []
+    said = capfd.readouterr().out
+    assert "net: cut off, the time is up" in said
+    assert "never: medbench" not in said
+
+
+def test_a_failed_step_is_told_and_the_next_is_done(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    wrong = Step("wrong", ("run", "--protocol", "nowhere", "--models", "resnet18", "--datasets", "breastmnist"))
+    assert do([wrong, FLOOR], tmp_path / "results", time.monotonic() + 120) == FAILED
+    assert len(read_records(tmp_path / "results")[0]) == 1
+    assert "wrong: ended with exit code 2" in capfd.readouterr().out
+    assert do([FLOOR], tmp_path / "results", time.monotonic() + 120) == DONE
+    assert do([FLOOR], tmp_path / "results", time.monotonic() - 1) == TIME_IS_UP
+
+
+def test_the_archive_holds_what_git_does_not_know(tmp_path: Path) -> None:
+    """New records and changed ones, by their path from the root; nothing that is committed or ignored."""
+    results = tmp_path / "results"
+    for command in (["init", "-q"], ["config", "user.email", "a@example.org"], ["config", "user.name", "a"]):
+        subprocess.run(["git", *command], cwd=tmp_path, check=True)
+    make_run(results, Run("smoke", "resnet18", "breastmnist", 0))
+    (tmp_path / ".gitignore").write_text("checkpoints/\n", encoding="utf-8")
+    subprocess.run(["git", "add", "."], cwd=tmp_path, check=True)
+    subprocess.run(["git", "commit", "-qm", "records"], cwd=tmp_path, check=True)
+    (results / "timings").mkdir()
+    assert pack(results, tmp_path / "none.tar.gz") == 0
+    make_run(results, Run("smoke", "resnet18", "breastmnist", 1))
+    (results / "checkpoints").mkdir()
+    (results / "checkpoints" / "last.pt").touch()
+    archive = tmp_path / "out" / "new.tar.gz"
+    assert pack(results, archive) == 3
+    with tarfile.open(archive) as file:
+        folder = "results/records/smoke/resnet18/breastmnist"
+        assert file.getnames() == [
+            f"{folder}/seed1.{end}" for end in ("history.parquet", "json", "predictions.parquet")
+        ]
+        file.extractall(tmp_path / "elsewhere", filter="data")
+    assert [r.seed for r in read_records(tmp_path / "elsewhere" / "results")[0]] == [1]
+
+
+@pytest.mark.parametrize("architecture", ["80", "90", "100"])
+def test_a_kernel_is_built_for_one_architecture(architecture: str) -> None:
+    """The file stays valid Python, and asks for this architecture alone."""
+    flags: list[str] = []
+    version = {"bare_metal_version": 13.0, "Version": float, "cc_flag": flags}
+    exec(for_one_architecture(SETUP, architecture), version)
+    assert flags == ["-gencode", f"arch=compute_{architecture},code=sm_{architecture}"]
+
+
+def test_an_architecture_without_a_kernel_is_told() -> None:
+    with pytest.raises(SystemExit, match="no kernel for compute capability 75"):
+        for_one_architecture(SETUP, "75")
+
+
+def test_a_dry_run_prints_the_steps(capsys: pytest.CaptureFixture[str]) -> None:
+    assert gpu_study.main(["--dry-run"]) == DONE
+    assert capsys.readouterr().out.count("medbench ") == len([*untimed(), *rest(with_kernel=False)])
