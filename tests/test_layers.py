@@ -40,8 +40,10 @@ ALLOWED = {
     "contribution": {"errors", "records", "sealed", "trust"},
     "bands": {"errors", "records", "sealed"},
     "verify": {"errors", "bands", "cams", "records", "metrics", "scoring", "plan", "models"},
+    "forked": set(),
     "report": {
         "errors",
+        "forked",
         "records",
         "sealed",
         "stats",
@@ -99,6 +101,7 @@ ALLOWED = {
 # May be imported without torch, timm or medmnist; the rest loads them when it works.
 LIGHT = [
     "errors",
+    "forked",
     "protocol",
     "datasets",
     "records",

@@ -16,7 +16,7 @@ import pandas as pd
 
 from bench.errors import RecordError
 from bench.records import DataCard, Record
-from bench.report.analysis_cells import CLASS_MEASURES, RATES, RESAMPLED, TEST_PARTS, Cell, kept_images, read_cell
+from bench.report.analysis_cells import CLASS_MEASURES, RATES, RESAMPLED, TEST_PARTS, Cell, kept_images, read_cells
 from bench.report.analysis_checks import CHECKS, RESOLUTION, published_checks, resolution_rows
 from bench.report.analysis_contrasts import CONTRASTS, contrast_rows
 from bench.report.analysis_pairs import PAIRED, Interval, Pair, compare_cells, marks, mcnemar_rows
@@ -68,9 +68,14 @@ def analyse(evidence: Evidence, *, synthetic: bool) -> Analysis:
     pairs: list[Pair] = []
     ablation: dict[str, dict[tuple[str, str], Cell]] = {}
     labels: dict[str, np.ndarray[tuple[int, ...], np.dtype[np.int64]]] = {}
-    for (protocol, dataset), records in _groups(evidence.finished(synthetic=synthetic)):
+    groups = _groups(evidence.finished(synthetic=synthetic))
+    jobs = [
+        (found, _card(evidence, dataset)) for (_, dataset), records in groups for found in _by_model(records).values()
+    ]
+    made = iter(read_cells(evidence.results, jobs))
+    for (protocol, dataset), records in groups:
         card = _card(evidence, dataset)
-        cells = {model: read_cell(reader, found, card) for model, found in _by_model(records).items()}
+        cells = {model: next(made) for model in _by_model(records)}
         rows, intervals = _cell_rows(cells, card)
         found = compare_cells(reader, cells, card, intervals)
         parts["cells"] += _marked(rows, found)

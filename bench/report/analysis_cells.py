@@ -9,10 +9,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
+from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
+from bench.forked import forked_map
 from bench.metrics import per_class
 from bench.records import DataCard, Record
 from bench.report import analysis_cache
@@ -28,6 +30,8 @@ CLASS_MEASURES = ("auc", "ap", "precision", "recall", "f1")
 RATES = ("sensitivity", "specificity")
 RESAMPLED = ("auc", "acc", "balanced_acc", "brier", "nll", *RATES)
 KINDS = ("classes", "rates", "resamples")
+SHARE = 4  # cells that repay the start of a process
+Job = tuple[Sequence[Record], DataCard]
 
 
 @dataclass(frozen=True)
@@ -78,16 +82,49 @@ def read_cell(reader: Reader, records: Sequence[Record], card: DataCard) -> Cell
     Raises:
         RecordError, PairingError: As `Reader.read`.
     """
-    ordered = sorted(records, key=lambda record: record.seed)
-    key = analysis_cache.cache_key(ordered, card)
-    arrays = analysis_cache.load(reader.results, key)
-    if arrays is None:
-        arrays = _measure([reader.read(record, card) for record in ordered], card)
-        analysis_cache.store(reader.results, key, arrays)
+    ordered = _by_seed(records)
+    arrays = analysis_cache.load(reader.results, analysis_cache.cache_key(ordered, card))
+    return _cell(ordered, _arrays(reader, ordered, card) if arrays is None else arrays)
+
+
+def read_cells(results: Path, jobs: Sequence[Job]) -> list[Cell]:
+    """As `read_cell`, many at once: what the cache does not hold is measured on all cores.
+
+    Args:
+        results: The results folder.
+        jobs: Of each cell its records and its data set's card.
+    """
+    found: dict[int, Arrays] = {}
+    for place, (records, card) in enumerate(jobs):
+        arrays = analysis_cache.load(results, analysis_cache.cache_key(_by_seed(records), card))
+        if arrays is not None:
+            found[place] = arrays
+
+    def measure(place: int) -> Arrays:
+        records, card = jobs[place]
+        return _arrays(Reader(results), _by_seed(records), card)
+
+    missing = [place for place in range(len(jobs)) if place not in found]
+    found |= dict(zip(missing, forked_map(measure, missing, share=SHARE), strict=True))
+    return [_cell(_by_seed(records), found[place]) for place, (records, _) in enumerate(jobs)]
+
+
+def _by_seed(records: Sequence[Record]) -> list[Record]:
+    return sorted(records, key=lambda record: record.seed)
+
+
+def _arrays(reader: Reader, records: Sequence[Record], card: DataCard) -> Arrays:
+    """Measured from the predictions, and kept in the cache."""
+    arrays = _measure([reader.read(record, card) for record in records], card)
+    analysis_cache.store(reader.results, analysis_cache.cache_key(records, card), arrays)
+    return arrays
+
+
+def _cell(records: list[Record], arrays: Arrays) -> Cell:
     labels = arrays["labels"].astype(np.int64)
     correct = np.unpackbits(arrays["correct"], axis=1, count=len(labels)).astype(np.bool_)
     found = {kind: {part: arrays[f"{kind}/{part}"] for part in TEST_PARTS} for kind in KINDS}
-    return Cell(ordered, labels, correct, found["classes"], found["rates"], found["resamples"])
+    return Cell(records, labels, correct, found["classes"], found["rates"], found["resamples"])
 
 
 def kept_images(card: DataCard, part: str) -> Labels:
