@@ -52,7 +52,7 @@ def rows_of(text: str, caption: str) -> dict[str, list[str]]:
     return rows
 
 
-def timing(model: str, device: str, rate: float, status: str = "done") -> TimingRecord:
+def timing(model: str, device: str, rate: float, status: str = "done", scan: str = "torch") -> TimingRecord:
     """One cell of inference whose blocks all run at one rate."""
     setting = Setting(
         mode="inference", precision="fp32", memory_format="contiguous", compiled=False, batch_size=32, img_size=224
@@ -60,7 +60,7 @@ def timing(model: str, device: str, rate: float, status: str = "done") -> Timing
     done = Round(index=0, status="done", iterations=1, block_seconds=[32 / rate] * 3)
     rounds = [done if status == "done" else Round(index=0, status=status, reason="no memory")]  # type: ignore[arg-type]
     cells = [TimingCell(setting=setting, rounds=rounds)]
-    backend = "torch" if model.startswith("medmamba") else None
+    backend = scan if model.startswith("medmamba") else None
     current = fingerprint(get_spec(model))
     return make_timing(model, device, cells, model_fingerprint=current, scan_backend=backend).sealed()
 
@@ -132,14 +132,28 @@ def test_a_cpu_and_a_gpu_never_share_a_column(results: Path) -> None:
     for record in (timing("medvit_t", CPU, 10.0), timing("medvit_t", GPU, 900.0), timing("swin_t", CPU, 1.0, "oom")):
         write_sealed(timing_path(results, record.device, record.model), record)
     text = render(results)["table4.md"].decode()
-    rows = rows_of(text, f"Images a second, inference, {CPU}")
+    rows = rows_of(text, f"Images a second, inference, 224 px, {CPU}")
     assert rows["medvit_t"][1] == "10.0 (10.0–10.0)"
     assert rows["swin_t"][1] == "oom"
     assert not [cells for cells in rows.values() if "900" in " ".join(cells)]
-    assert rows_of(text, f"Images a second, inference, {GPU}")["medvit_t"][1] == "900.0 (900.0–900.0)"
+    assert rows_of(text, f"Images a second, inference, 224 px, {GPU}")["medvit_t"][1] == "900.0 (900.0–900.0)"
     with pytest.raises(RecordError, match="2 devices"):
         _table(timing_rows([timing("medvit_t", CPU, 10.0), timing("medvit_t", GPU, 900.0)]))
     assert timing_blocks([]) == []
+
+
+def test_two_scans_of_a_model_are_two_rows(results: Path) -> None:
+    """MedMamba with mamba-ssm's kernel and without; a model that has no scan has a dash. Few blocks are told."""
+    kernel, plain = timing("medmamba_t", GPU, 90.0, scan="mamba_ssm"), timing("medmamba_t", GPU, 9.0)
+    write_sealed(timing_path(results, GPU, "medmamba_t"), kernel)
+    write_sealed(timing_path(results, GPU, "medmamba_t", "torch"), plain)
+    write_sealed(timing_path(results, GPU, "resnet18"), timing("resnet18", GPU, 300.0))
+    text = render(results)["table4.md"].decode()
+    found = [[cell.strip() for cell in line.split("|")[1:-1]] for line in text.splitlines() if line.startswith("| med")]
+    assert ["medmamba_t", "90.0 (90.0–90.0)", "mamba_ssm"] in found
+    assert ["medmamba_t", "9.00 (9.00–9.00)", "torch"] in found
+    assert rows_of(text, f"Images a second, inference, 224 px, {GPU}")["resnet18"][-1] == "–"
+    assert "Fewer than 30 blocks in all rounds" in text
 
 
 def test_no_timing_no_columns(results: Path) -> None:

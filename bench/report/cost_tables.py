@@ -74,7 +74,7 @@ def timing_rows(records: Sequence[TimingRecord]) -> pd.DataFrame:
                     summary.ci_high,
                     summary.peak_memory_mib,
                     summary.joules_per_image,
-                    record.scan_backend,
+                    record.scan_backend or "",
                     summary.status,
                 )
             )

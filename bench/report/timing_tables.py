@@ -8,9 +8,10 @@ from typing import Any
 import pandas as pd
 
 from bench.report.cost_tables import one_device, timing_rows
-from bench.report.formats import NOTHING, Block, Heading, Row, Table
+from bench.report.formats import NOTHING, Block, Bullets, Heading, Row, Table, quoted
 from bench.report.tables import model_order
 from bench.timing import TimingRecord
+from bench.timing_blocks import Budget
 
 SETTING = ["mode", "precision", "memory_format", "compiled", "batch_size", "img_size"]
 
@@ -27,35 +28,60 @@ def timing_blocks(timings: Sequence[TimingRecord]) -> list[Block]:
     )
     blocks: list[Block] = [Heading("Timings"), text]
     for device, part in table.groupby("device", sort=True):
-        blocks += [Heading(str(device), 3), *(_table(group) for _, group in part.groupby("mode", sort=True))]
+        groups = part.groupby(["mode", "img_size"], sort=True)
+        blocks += [Heading(str(device), 3), *(_table(group) for _, group in groups), *_few_blocks(timings, str(device))]
+        blocks += _failures(timings, str(device))
     return blocks
 
 
 def _table(timings: pd.DataFrame) -> Table:
-    """One device and mode.
+    """One device, mode and image size.
 
     Raises:
         RecordError: If the timings are of several devices.
     """
-    device, mode = one_device(timings), timings["mode"].iloc[0]
+    device, mode, size = one_device(timings), timings["mode"].iloc[0], timings["img_size"].iloc[0]
     settings = timings[SETTING].drop_duplicates().sort_values(SETTING, kind="stable").to_dict("records")
-    cells = {(row["model"], _label(row)): row for row in timings.to_dict("records")}
-    scans = dict(zip(timings["model"], timings["scan_backend"], strict=True))
+    cells = {(row["model"], row["scan_backend"], _label(row)): row for row in timings.to_dict("records")}
     rows = []
-    for model in sorted(set(timings["model"]), key=model_order):
-        texts = [_text(cells.get((model, _label(setting)))) for setting in settings]
-        rows.append(Row([model, *texts, scans[model] or NOTHING]))
+    for model, scan in sorted({key[:2] for key in cells}, key=lambda key: (model_order(key[0]), key[1])):
+        texts = [_text(cells.get((model, scan, _label(setting)))) for setting in settings]
+        rows.append(Row([model, *texts, scan or NOTHING]))
     labels = [_label(setting) for setting in settings]
     header = ["model", *labels, "scan"]
-    return Table(f"Images a second, {mode}, {device}", header, rows, right=frozenset(range(1, len(labels) + 1)))
+    caption = f"Images a second, {mode}, {size} px, {device}"
+    return Table(caption, header, rows, right=frozenset(range(1, len(labels) + 1)))
+
+
+def _few_blocks(timings: Sequence[TimingRecord], device: str) -> list[Block]:
+    """Where a number stands on fewer blocks than wanted, and on how many."""
+    found: dict[str, list[str]] = {}
+    for record in sorted((r for r in timings if r.device == device), key=lambda record: model_order(record.model)):
+        for cell in record.cells:
+            count = sum(len(round_.block_seconds) for round_ in cell.rounds)
+            if 0 < count < Budget.min_blocks:
+                found.setdefault(cell.setting.label(), []).append(f"{record.model} {count}")
+    items = [f"{setting}: {', '.join(models)}" for setting, models in sorted(found.items())]
+    text = f"Fewer than {Budget.min_blocks} blocks in all rounds, since a batch outlasts a share of a cell's time:"
+    return [text, Bullets(items)] if items else []
+
+
+def _failures(timings: Sequence[TimingRecord], device: str) -> list[Block]:
+    """Why cells of a device have no number, as the processes said it."""
+    reasons = []
+    for record in sorted((r for r in timings if r.device == device), key=lambda record: model_order(record.model)):
+        for cell in record.cells:
+            for round_ in cell.rounds:
+                if round_.status != "done":
+                    where = f"{record.model} {cell.setting.label()}, round {round_.index + 1}"
+                    reasons.append(f"{where}: {round_.status}: {quoted(round_.reason)}")
+    return ["Rounds that did not finish:", Bullets(reasons)] if reasons else []
 
 
 def _label(setting: Mapping[Hashable, Any]) -> str:
-    """`fp32 channels_last b32 224 px`."""
+    """`fp32 channels_last b32`."""
     compiled = " compiled" if setting["compiled"] else ""
-    return (
-        f"{setting['precision']} {setting['memory_format']}{compiled} b{setting['batch_size']} {setting['img_size']} px"
-    )
+    return f"{setting['precision']} {setting['memory_format']}{compiled} b{setting['batch_size']}"
 
 
 def _text(row: Mapping[Hashable, Any] | None) -> str:
@@ -63,4 +89,6 @@ def _text(row: Mapping[Hashable, Any] | None) -> str:
         return NOTHING
     if row["status"] != "done":
         return str(row["status"])
-    return f"{row['median_images_per_second']:.1f} ({row['ci_low']:.1f}–{row['ci_high']:.1f})"
+    digits = 1 if row["median_images_per_second"] >= 10 else 2
+    middle, low, high = (row[name] for name in ("median_images_per_second", "ci_low", "ci_high"))
+    return f"{middle:.{digits}f} ({low:.{digits}f}–{high:.{digits}f})"
