@@ -56,6 +56,7 @@ ALLOWED = {
         "scoring",
         "costs",
         "timing",
+        "timing_blocks",
         "timing_summary",
         "cams",
         "trust",

@@ -83,7 +83,8 @@ def _factorial_protocols() -> list[str]:
 def _reading() -> str:
     return (
         f"{UNITS} Shown: {READING} Differences are paired over common seeds and test images. All of it is exploratory "
-        "by the analysis plan: no correction for how many are looked at. The paper has no such table."
+        "by the analysis plan: no correction for how many are looked at. The paper has no such table. M: millions of "
+        f"parameters. Lead: {OURS} less the model of the row; verdict: what {OURS} is beside it."
     )
 
 
@@ -110,8 +111,8 @@ def _parts_table(evidence: Evidence, analysis: Analysis, cells: pd.DataFrame, ca
             pair = None if row is None else _pair(pairs, row)
             texts += [NOTHING, ""] if pair is None else [_with_interval(pair), str(pair["verdict"])]
         rows.append(Row(texts))
-    header = ["model", "without", "M parameters", "n"]
-    header += [text for name in METRICS.values() for text in (name, f"{OURS} less this, 95 %", f"{OURS} is")]
+    header = ["model", "without", "M", "n"]
+    header += [text for name in METRICS.values() for text in (name, "lead, 95 %", "verdict")]
     return Table(caption, header, rows, right=frozenset({2, 3}))
 
 
