@@ -15,7 +15,7 @@ from statistics import median
 from bench import __version__, provenance
 from bench.errors import RecordError
 from bench.sealed import read_sealed, write_sealed
-from bench.timing import Round, Scan, Setting, TimingCell, TimingRecord, timing_path
+from bench.timing import Round, Scan, Setting, TimingCell, TimingRecord
 from bench.timing_blocks import Budget
 from bench.timing_process import TimingPlan, answers
 from models.catalog import ModelSpec, fingerprint, get_spec
@@ -102,7 +102,7 @@ def load_or_start(plan: TimingPlan, model: str) -> TimingRecord:
     packages, print_ = provenance.packages(), fingerprint(get_spec(model))
     commit, dirty = provenance.commit()
     try:
-        record = read_sealed(timing_path(plan.results, plan.label, model, plan.scan), TimingRecord)
+        record = read_sealed(plan.path(model), TimingRecord)
         if record.model_fingerprint == print_ and record.packages.get("torch") == packages.get("torch"):
             return record.model_copy(update={"packages": packages, "commit": commit, "dirty": dirty})
     except RecordError:
@@ -161,7 +161,7 @@ def run_timings(plan: TimingPlan, *, overwrite: bool = False) -> Iterator[Timing
             yield TimingEvent(model, None, None, reason)
         elif overwrite:
             record = without(load_or_start(plan, model), plan.settings)
-            write_sealed(timing_path(plan.results, plan.label, model, plan.scan), record)
+            write_sealed(plan.path(model), record)
     for index, model in plan.order():
         if model in refused:
             continue
@@ -181,7 +181,7 @@ def _other_scan(record: TimingRecord, backend: str) -> str:
 def _one_model(plan: TimingPlan, model: str, index: int) -> Iterator[TimingEvent]:
     """One round of a model; a process that dies loses the cell it was at, and a new one goes on behind it."""
     record = load_or_start(plan, model)
-    path = timing_path(plan.results, plan.label, model, plan.scan)
+    path = plan.path(model)
     while settings := missing(record, plan, index):
         place = 0
         for answer in answers(plan, model, index, settings):

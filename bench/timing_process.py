@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import IO, Any
 
 from bench import provenance
-from bench.timing import Round, Scan, Setting, device_label
+from bench.timing import Round, Scan, Setting, device_label, timing_path
 from bench.timing_blocks import Budget
 
 HANG_FACTOR = 10  # a cell that takes this many budgets hangs
@@ -57,6 +57,10 @@ class TimingPlan:
     def label(self) -> str:
         """The device as records name it."""
         return device_label(self.device_name, self.num_threads)
+
+    def path(self, model: str) -> Path:
+        """Where the record of a model stands."""
+        return timing_path(self.results, self.label, model, self.scan)
 
     def order(self) -> list[tuple[int, str]]:
         """(round, model) in the order of measurement; the seed alone decides it."""

@@ -84,7 +84,7 @@ def rest(*, with_kernel: bool) -> list[Step]:
 
 
 def call(step: Step, results: Path, until: float) -> int:
-    """Do a step until it ends or the time is up; then its process group gets SIGTERM, and SIGKILL after a grace."""
+    """Do a step until it ends or the time is up; then it gets SIGTERM, and its group SIGKILL after a grace."""
     command = [sys.executable, "-m", "bench.cli", *step.arguments, "--results", str(results)]
     process = subprocess.Popen(command, cwd=ROOT, start_new_session=True)
     try:

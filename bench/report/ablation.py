@@ -63,7 +63,7 @@ def render(evidence: Evidence, analysis: Analysis, *, synthetic: bool) -> dict[s
         left = sorted(wanted - have) if name == DATASET else []
         rows += [missing_rows(evidence, protocol, [(model, name)]) for protocol, model in left]
         blocks += _missing(evidence, left, name)
-    seen = {run for found in (removed, factorial) for runs in found["run_ids"] for run in runs.split()}
+    seen = _run_ids(removed) | _run_ids(factorial)
     records = [record for record in evidence.finished(synthetic=synthetic) if record.run_id in seen]
     return table_files("ablation", [block for block in blocks if block != ""], rows, records, synthetic=synthetic)
 
@@ -74,6 +74,10 @@ def _with_parts(cells: pd.DataFrame, dataset: str) -> pd.DataFrame:
     keys.add((PROTOCOL, dataset))
     chosen = [key in keys for key in zip(cells["protocol"], cells["dataset"], strict=True)]
     return cells[pd.Series(chosen, index=cells.index, dtype=bool)]
+
+
+def _run_ids(cells: pd.DataFrame) -> set[str]:
+    return {run for runs in cells["run_ids"] for run in runs.split()}
 
 
 def _factorial_protocols() -> list[str]:
@@ -99,7 +103,8 @@ def _factors() -> str:
 def _parts_table(evidence: Evidence, analysis: Analysis, cells: pd.DataFrame, caption: str) -> Table:
     """A row a model: what is missing from it, what it scores, and the whole model's lead over it."""
     pairs = analysis.pairs[(analysis.pairs["model"] == OURS) & (analysis.pairs["part"] == "test")]
-    sizes = {r.model: r.num_params for r in evidence.records if r.num_params and r.run_id in " ".join(cells["run_ids"])}
+    shown = _run_ids(cells)
+    sizes = {r.model: r.num_params for r in evidence.records if r.num_params and r.run_id in shown}
     rows = []
     for model, without in NAMES.items():
         own = {row["metric"]: row for _, row in cells[cells["model"] == model].iterrows()}

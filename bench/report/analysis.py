@@ -68,14 +68,14 @@ def analyse(evidence: Evidence, *, synthetic: bool) -> Analysis:
     pairs: list[Pair] = []
     ablation: dict[str, dict[tuple[str, str], Cell]] = {}
     labels: dict[str, np.ndarray[tuple[int, ...], np.dtype[np.int64]]] = {}
-    groups = _groups(evidence.finished(synthetic=synthetic))
-    jobs = [
-        (found, _card(evidence, dataset)) for (_, dataset), records in groups for found in _by_model(records).values()
+    groups = [
+        (protocol, _card(evidence, dataset), _by_model(records))
+        for (protocol, dataset), records in _groups(evidence.finished(synthetic=synthetic))
     ]
+    jobs = [(found, card) for _, card, by_model in groups for found in by_model.values()]
     made = iter(read_cells(evidence.results, jobs))
-    for (protocol, dataset), records in groups:
-        card = _card(evidence, dataset)
-        cells = {model: next(made) for model in _by_model(records)}
+    for protocol, card, by_model in groups:
+        dataset, cells = card.dataset, {model: next(made) for model in by_model}
         rows, intervals = _cell_rows(cells, card)
         found = compare_cells(reader, cells, card, intervals)
         parts["cells"] += _marked(rows, found)

@@ -94,19 +94,15 @@ def read_cells(results: Path, jobs: Sequence[Job]) -> list[Cell]:
         results: The results folder.
         jobs: Of each cell its records and its data set's card.
     """
-    found: dict[int, Arrays] = {}
-    for place, (records, card) in enumerate(jobs):
-        arrays = analysis_cache.load(results, analysis_cache.cache_key(_by_seed(records), card))
-        if arrays is not None:
-            found[place] = arrays
-
-    def measure(place: int) -> Arrays:
-        records, card = jobs[place]
-        return _arrays(Reader(results), _by_seed(records), card)
-
-    missing = [place for place in range(len(jobs)) if place not in found]
-    found |= dict(zip(missing, forked_map(measure, missing, share=SHARE), strict=True))
-    return [_cell(_by_seed(records), found[place]) for place, (records, _) in enumerate(jobs)]
+    ordered = [(_by_seed(records), card) for records, card in jobs]
+    found = [analysis_cache.load(results, analysis_cache.cache_key(*job)) for job in ordered]
+    missing = [place for place, arrays in enumerate(found) if arrays is None]
+    measured = forked_map(lambda place: _arrays(Reader(results), *ordered[place]), missing, share=SHARE)
+    known = dict(zip(missing, measured, strict=True))
+    return [
+        _cell(records, known[place] if arrays is None else arrays)
+        for place, ((records, _), arrays) in enumerate(zip(ordered, found, strict=True))
+    ]
 
 
 def _by_seed(records: Sequence[Record]) -> list[Record]:

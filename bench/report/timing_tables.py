@@ -28,9 +28,9 @@ def timing_blocks(timings: Sequence[TimingRecord]) -> list[Block]:
     )
     blocks: list[Block] = [Heading("Timings"), text]
     for device, part in table.groupby("device", sort=True):
+        own = sorted((r for r in timings if r.device == device), key=lambda record: model_order(record.model))
         groups = part.groupby(["mode", "img_size"], sort=True)
-        blocks += [Heading(str(device), 3), *(_table(group) for _, group in groups), *_few_blocks(timings, str(device))]
-        blocks += _failures(timings, str(device))
+        blocks += [Heading(str(device), 3), *(_table(group) for _, group in groups), *_few_blocks(own), *_failures(own)]
     return blocks
 
 
@@ -53,10 +53,10 @@ def _table(timings: pd.DataFrame) -> Table:
     return Table(caption, header, rows, right=frozenset(range(1, len(labels) + 1)))
 
 
-def _few_blocks(timings: Sequence[TimingRecord], device: str) -> list[Block]:
-    """Where a number stands on fewer blocks than wanted, and on how many."""
+def _few_blocks(own: Sequence[TimingRecord]) -> list[Block]:
+    """Where a number of one device stands on fewer blocks than wanted, and on how many."""
     found: dict[str, list[str]] = {}
-    for record in sorted((r for r in timings if r.device == device), key=lambda record: model_order(record.model)):
+    for record in own:
         for cell in record.cells:
             count = sum(len(round_.block_seconds) for round_ in cell.rounds)
             if 0 < count < Budget.min_blocks:
@@ -66,10 +66,10 @@ def _few_blocks(timings: Sequence[TimingRecord], device: str) -> list[Block]:
     return [text, Bullets(items)] if items else []
 
 
-def _failures(timings: Sequence[TimingRecord], device: str) -> list[Block]:
+def _failures(own: Sequence[TimingRecord]) -> list[Block]:
     """Why cells of a device have no number, as the processes said it."""
     reasons = []
-    for record in sorted((r for r in timings if r.device == device), key=lambda record: model_order(record.model)):
+    for record in own:
         for cell in record.cells:
             for round_ in cell.rounds:
                 if round_.status != "done":
