@@ -106,6 +106,20 @@ def test_only_common_seeds_count_and_none_means_no_row(tmp_path: Path) -> None:
     assert row["difference"] == pytest.approx(with_it[0] - without[0])
 
 
+def test_any_model_of_table_2_has_its_gain_of_cutmix(tmp_path: Path) -> None:
+    """Not only the two of the factorial: Table 2 prints a difference of means for each model that ran."""
+    for protocol, skill in ((PLAIN, 0.5), (CUTMIX, 2.0)):
+        make_skilled(tmp_path, Run(protocol, "medvit_t", SET, 0), skill)
+    evidence, analysis = read(tmp_path)
+    row = effect(analysis.contrasts, "CutMix, medvit_t")
+    with_it, without = (scores(evidence.records, protocol, "medvit_t", "acc") for protocol in (CUTMIX, PLAIN))
+    assert row["difference"] == pytest.approx(with_it[0] - without[0])
+    text = table2.render(evidence, analysis, synthetic=False)["table2.md"].decode()
+    assert f"{row['difference']:+.3f} " in next(
+        line for line in text.splitlines() if line.startswith("| Adam") and " to " in line
+    )
+
+
 def test_other_images_are_refused(tmp_path: Path) -> None:
     """Two protocols on different files of a data set are no pair."""
     make_skilled(tmp_path, Run(PLAIN, OURS, SET, 0), 1.0)

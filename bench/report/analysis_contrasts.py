@@ -26,10 +26,17 @@ CONTRASTS = ["dataset", "optimiser", "part", "metric", "effect", "n_seeds", "dif
 MAIN_MODEL, MAIN_CUTMIX, INTERACTION = "model, mean over CutMix", "CutMix, mean over models", "interaction"
 Row = tuple[str, str, str, str, str, int, float, float, float, float]
 Setting = tuple[str, str]  # model, `plain` or `cutmix`
+
+
+def cutmix_effect(model: str) -> dict[str, dict[Setting, float]]:
+    """What CutMix does for a model: any that ran under Table 2's protocols has this effect."""
+    return {f"CutMix, {model}": {(model, "cutmix"): 1.0, (model, "plain"): -1.0}}
+
+
 # Effect -> weights of the cells. The interaction is the model's gain by CutMix less the trunk's.
 EFFECTS: dict[str, dict[Setting, float]] = {
-    f"CutMix, {OURS}": {(OURS, "cutmix"): 1.0, (OURS, "plain"): -1.0},
-    f"CutMix, {TRUNK}": {(TRUNK, "cutmix"): 1.0, (TRUNK, "plain"): -1.0},
+    **cutmix_effect(OURS),
+    **cutmix_effect(TRUNK),
     "model, plain": {(OURS, "plain"): 1.0, (TRUNK, "plain"): -1.0},
     "model, CutMix": {(OURS, "cutmix"): 1.0, (TRUNK, "cutmix"): -1.0},
     MAIN_MODEL: {(OURS, "plain"): 0.5, (OURS, "cutmix"): 0.5, (TRUNK, "plain"): -0.5, (TRUNK, "cutmix"): -0.5},
@@ -53,7 +60,8 @@ def contrast_rows(reader: Reader, cells: Mapping[tuple[str, str], Cell], card: D
     for (protocol, model), cell in sorted(cells.items()):
         optimiser, _, augmentation = protocol.removeprefix(ABLATION).rpartition("-")
         settings.setdefault(optimiser, {})[model, augmentation] = cell
-    for (optimiser, found), (effect, weights) in itertools.product(settings.items(), EFFECTS.items()):
+    effects = EFFECTS | {name: weights for _, model in cells for name, weights in cutmix_effect(model).items()}
+    for (optimiser, found), (effect, weights) in itertools.product(settings.items(), effects.items()):
         if not weights.keys() <= found.keys():
             continue
         chosen = [found[setting] for setting in weights]
