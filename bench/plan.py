@@ -11,8 +11,9 @@ from typing import Literal
 
 from bench.datasets import flag_of
 from bench.errors import BenchError, ProtocolError, RecordError
+from bench.estimate import CostEstimate, Estimate
 from bench.protocol import Protocol, load_protocol, load_study
-from bench.records import DataCard, Record, Run, read_card, read_record, read_records
+from bench.records import DataCard, Record, Run, read_card, read_record
 from models.catalog import ModelError, ModelSpec, get_spec, is_current
 
 State = Literal["done", "missing", "stale", "failed"]
@@ -27,7 +28,7 @@ class PlannedRun:
     state: State
     reason: str = ""
     obstacle: str = ""
-    estimated_seconds: float | None = None
+    estimate: Estimate | None = None
 
 
 def parse_seeds(text: str) -> list[int]:
@@ -145,42 +146,16 @@ def unchecked(record: Record) -> list[str]:
     return hidden
 
 
-class CostEstimate:
-    """Seconds a run should take, from recorded runs: the same model at the same size, scaled by images x epochs."""
-
-    def __init__(self, results: Path, card_of: Callable[[str], DataCard | None]) -> None:
-        self.card_of = card_of
-        self.rates: dict[tuple[str, int], list[float]] = {}
-        for record in read_records(results)[0]:
-            size = record.resolved_protocol.get("data", {}).get("img_size")
-            if record.status == "done" and record.images_per_second and size:
-                self.rates.setdefault((record.model, size), []).append(record.images_per_second)
-
-    def seconds(self, run: Run) -> float | None:
-        """Training and val scoring of a run; None without a recorded run to go by."""
-        if get_spec(run.model).kind != "network":
-            return 1.0
-        protocol = load_protocol(run.protocol)
-        card = self.card_of(run.dataset)
-        rates = self.rates.get((run.model, protocol.data.img_size))
-        if rates is None or card is None:
-            return None
-        num_train = min(card.num_images["train"], protocol.data.max_train or card.num_images["train"])
-        # Scoring an image costs about a third of training on it: forward without backward.
-        images = protocol.schedule.epochs * (num_train + card.num_images["val"] / 3)
-        return images / (sum(rates) / len(rates))
-
-
 def make_plan(runs: Sequence[Run], results: Path) -> list[PlannedRun]:
     """How each run stands, with an estimate for those not done."""
     card_of = cache(partial(read_card, results))
-    estimate = CostEstimate(results, card_of)
+    cost = CostEstimate(results, card_of)
     planned = []
     for run in runs:
         state, reason = stand(run, results, card_of)
         blocked = obstacle(get_spec(run.model), load_protocol(run.protocol))
-        seconds = None if state == "done" or blocked else estimate.seconds(run)
-        planned.append(PlannedRun(run, state, reason or blocked, blocked, seconds))
+        estimate = None if state == "done" or blocked else cost.of(run)
+        planned.append(PlannedRun(run, state, reason or blocked, blocked, estimate))
     return planned
 
 

@@ -71,7 +71,8 @@ def _rows(planned: list[PlannedRun]) -> list[dict[str, Any]]:
         {
             "run": item.run.run_id,
             "state": item.state,
-            "estimate_s": None if item.estimated_seconds is None else round(item.estimated_seconds),
+            "estimate_s": None if item.estimate is None else round(item.estimate.seconds),
+            "from": None if item.estimate is None else item.estimate.source,
             "reason": item.reason,
         }
         for item in planned
@@ -83,13 +84,16 @@ def _summary(planned: list[PlannedRun]) -> str:
 
     counts = {state: sum(item.state == state for item in planned) for state in ("done", "missing", "stale", "failed")}
     todo = [item for item in planned if item.state != "done" and not item.obstacle]
-    known = [item.estimated_seconds for item in todo if item.estimated_seconds is not None]
+    known = [item.estimate for item in todo if item.estimate is not None]
+    scaled = sum(estimate.source == "timings" for estimate in known)
     text = ", ".join(f"{number} {state}" for state, number in counts.items())
     line = f"{len(planned)} runs: {text}"
     if todo:
-        line += f". Estimate for what is not done: {duration(sum(known))} on one core (from recorded runs)"
+        seconds = sum(estimate.seconds for estimate in known)
+        line += f". Estimate for what is not done: {duration(seconds)} on one core (from recorded runs"
+        line += f"; {scaled} of them scaled by the timed training step)" if scaled else ")"
         if len(known) < len(todo):
-            line += f", and {len(todo) - len(known)} runs without a recorded run to go by"
+            line += f", and {len(todo) - len(known)} runs without anything to go by"
     return line + "."
 
 

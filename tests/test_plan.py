@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-from functools import partial
 from pathlib import Path
 
 import pytest
 
 from bench.errors import BenchError
-from bench.plan import CostEstimate, choose, expand, expand_study, make_plan, obstacle, parse_seeds
+from bench.plan import choose, expand, expand_study, make_plan, obstacle, parse_seeds
 from bench.protocol import load_protocol
-from bench.records import Run, predictions_path, read_card
+from bench.records import Run, predictions_path
 from models import ModelError, get_spec
 from tests.making import make_record, make_run
 
@@ -96,15 +95,6 @@ def test_models_without_public_weights_are_named_not_run() -> None:
     assert "no public ImageNet-1k weights" in obstacle(get_spec("resnet18_28"), protocol)
     assert "takes images from 32 px" in obstacle(get_spec("convnext_t"), load_protocol("smoke"))
     assert obstacle(get_spec("floor/prior"), protocol) == ""
-
-
-def test_an_estimate_scales_recorded_runs(tmp_path: Path) -> None:
-    """30 training images (cut to none) and a third of 12 val images, two epochs, at 10 images/s."""
-    run = Run("smoke", "resnet18_28", "breastmnist", 0)
-    make_run(tmp_path, run, images_per_second=10.0)
-    estimate = CostEstimate(tmp_path, partial(read_card, tmp_path))
-    assert estimate.seconds(Run("smoke", "resnet18_28", "breastmnist", 1)) == pytest.approx(2 * (30 + 4) / 10)
-    assert estimate.seconds(Run("smoke", "medspectralnet", "breastmnist", 1)) is None
 
 
 def test_planning_changes_nothing(tmp_path: Path) -> None:
