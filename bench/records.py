@@ -14,10 +14,9 @@ import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
-import pandas as pd
 from numpy.typing import NDArray
 from pydantic import Field, ValidationError, field_validator
 
@@ -32,6 +31,9 @@ from bench.sealed import (
     write_atomic,
     write_sealed,
 )
+
+if TYPE_CHECKING:  # imported where tables are read: a third of `medbench plan`'s second
+    import pandas as pd
 
 NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.+-]*(/[A-Za-z0-9_][A-Za-z0-9_.+-]*)?")
 SLUG = re.compile(r"[a-z0-9]+(-[a-z0-9]+)*")
@@ -286,6 +288,8 @@ def read_predictions(source: Path | bytes) -> pd.DataFrame:
     Raises:
         RecordError: If the file is missing or damaged.
     """
+    import pandas as pd
+
     name = source if isinstance(source, Path) else "predictions"
     try:
         return pd.read_parquet(source if isinstance(source, Path) else io.BytesIO(source))
@@ -325,6 +329,8 @@ def write_card(results: Path, card: DataCard) -> None:
 
 def to_frame(records: list[Record]) -> pd.DataFrame:
     """Records as one table, one row a run; the scores as `val_auc`, `test_acc`, `test_twin_free_auc` ..."""
+    import pandas as pd
+
     rows = []
     for record in records:
         row: dict[str, Any] = record.model_dump(
