@@ -22,7 +22,7 @@ from kornia.enhance import (
     adjust_hue,
     adjust_saturation_with_gray_subtraction,
 )
-from kornia.filters import gaussian_blur2d
+from kornia.filters import filter2d_separable, get_gaussian_kernel1d
 from kornia.geometry.transform import get_affine_matrix2d, get_perspective_transform
 from torch import Tensor
 
@@ -240,8 +240,9 @@ def _warp(x_BCHW: Tensor, draws: dict[str, Tensor], protocol: Protocol) -> Tenso
 def _blur(x_BCHW: Tensor, draws: dict[str, Tensor], rules: AugmentRules) -> Tensor:
     if not (rules.blur_kernel and rules.blur_p):
         return x_BCHW
-    sigma = _between(draws["sigma"], *rules.blur_sigma).T.expand(-1, 2)
-    blurred = gaussian_blur2d(x_BCHW, (rules.blur_kernel, rules.blur_kernel), sigma, border_type="reflect")
+    # Not `gaussian_blur2d`, which gives the same bits: it asks on the host whether every sigma is positive.
+    kernels = get_gaussian_kernel1d(rules.blur_kernel, _between(draws["sigma"], *rules.blur_sigma).T)
+    blurred = filter2d_separable(x_BCHW, kernels, kernels, border_type="reflect")
     return torch.where(_hits(draws["blur"], rules.blur_p), blurred.clamp_(0.0, 1.0), x_BCHW)
 
 
