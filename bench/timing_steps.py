@@ -151,8 +151,4 @@ def is_out_of_memory(error: Exception) -> bool:
 
 def peak_memory_mib(device: torch.device) -> float:
     """Peak since `forget`; where the system cannot start a peak anew, the peak of the process."""
-    if device.type == "cpu":
-        with contextlib.suppress(OSError, StopIteration):
-            lines = Path("/proc/self/status").read_text(encoding="ascii").splitlines()
-            return round(int(next(line for line in lines if line.startswith("VmHWM")).split()[1]) / 1024, 1)
     return round(provenance.peak_memory_mib(str(device)), 1)

@@ -15,7 +15,6 @@ from __future__ import annotations
 import argparse
 import json
 import os
-import resource
 import statistics
 import subprocess
 import sys
@@ -33,6 +32,7 @@ from torch import Tensor, nn
 
 from bench.data import load
 from bench.protocol import Protocol, load_protocol
+from bench.provenance import peak_memory_mib
 from bench.streams import Streams
 from bench.train import DTYPES, FORMATS, SplitData, Trainer, build_optimizer
 from models import create_model
@@ -135,7 +135,7 @@ def alone(name: str, which: str, steps: int, device: str) -> None:
         streams = Streams(case.model, DATASET, 0)
         model = build(case, protocol, device)
         Trainer(model, *sets, protocol, streams, task=TASK, num_classes=NUM_CLASSES)._train_epoch()
-    print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024)
+    print(peak_memory_mib("cpu"))
 
 
 def peak_mib(name: str, which: str, steps: int, device: str) -> float:
