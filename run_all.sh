@@ -2,7 +2,8 @@
 # The whole study on one screen. Safe to restart: what is done is not done again.
 #
 #   ./run_all.sh                 set up, verify the recorded results, rebuild reports/, run the demo
-#   ./run_all.sh STUDY [--yes]   the same, then a study: lite, table2, ablation, table3, full (estimate first, then asks)
+#   ./run_all.sh STUDY [--yes]   the same, then a study: lite, table2, ablation, lightweight, table3, full
+#                                (estimate first, then asks)
 #   ./run_all.sh tables          light set-up without torch: verify the recorded results and rebuild reports/
 #   ./run_all.sh tests [--slow]  set up, then lint, types, the recorded results and tests
 set -euo pipefail
@@ -13,7 +14,7 @@ for argument in "$@"; do
   case "$argument" in
     --yes) yes=1 ;;
     --slow) slow=1 ;;
-    -h | --help) sed -n '2,8s/^# \{0,1\}//p' "$0"; exit 0 ;;
+    -h | --help) sed -n '2,9s/^# \{0,1\}//p' "$0"; exit 0 ;;
     -*) echo "run_all.sh: unknown option $argument; known: --yes, --slow" >&2; exit 2 ;;
     *) what=$argument ;;
   esac

@@ -28,7 +28,7 @@ from bench.report.tables import model_order
 BESIDE = re.compile(r"\]\((?!\.\./|https?:)")  # a link to a file of reports/
 BEGIN, END = "<!-- measured: written by medbench report -->", "<!-- measured: end -->"
 PROTOCOLS = ("lite-96", "paper-224-scratch", "paper-224-imagenet")  # the ones with MedSpectralNet, weakest first
-STUDIES = ("lite", "table2", "ablation", "table3")
+STUDIES = ("lite", "table2", "ablation", "lightweight", "table3")
 DESIGN_CARD = ("medspectralnet", "resnet18", "resnet50", "medvit_t", "swin_t", "convnext_t", "medmamba_t")
 INITIALISATION = {"scratch": "random weights", "imagenet": "ImageNet-1k weights"}
 
