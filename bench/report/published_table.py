@@ -67,4 +67,5 @@ def _table(metric: str, measured: Collection[str]) -> Table:
         cells = [values.get(dataset, NOTHING) for dataset in PAPER_DATASETS]
         rows.append(Row([group["row"].iloc[0], str(name), *cells, ", ".join(names) or NOTHING, sources]))
     header = ["row", "published name", *PAPER_DATASETS, "measured as", "source"]
-    return Table(f"Published {metric.upper()}, fractions; nothing here was measured by this suite", header, rows)
+    caption = f"Published {metric.upper()}, fractions; nothing here was measured by this suite"
+    return Table(caption, header, rows, widths=((header.index("measured as"), 28),))
