@@ -68,4 +68,4 @@ def _table(metric: str, measured: Collection[str]) -> Table:
         rows.append(Row([group["row"].iloc[0], str(name), *cells, ", ".join(names) or NOTHING, sources]))
     header = ["row", "published name", *PAPER_DATASETS, "measured as", "source"]
     caption = f"Published {metric.upper()}, fractions; nothing here was measured by this suite"
-    return Table(caption, header, rows, widths=((header.index("measured as"), 25),))
+    return Table(caption, header, rows, widths=((header.index("measured as"), 27),))
