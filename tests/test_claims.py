@@ -168,6 +168,22 @@ def test_no_number_enters_a_check_by_memory(sources: Sources) -> None:
             evaluate(f"paper('{text}') > 1", "C005", sources)
 
 
+def test_what_a_quote_does_not_list_is_not_counted(sources: Sources) -> None:
+    """Neither a thing that the sentence does not name nor a set whose accuracy the text does not print."""
+    with pytest.raises(RecordError, match="'AdamW', which its quote does not list"):
+        evaluate("listed('SGD', 'AdamW') == given(2)", "C109", sources)
+    item = judged(sources, "C001")
+    assert (item.outcome.verdict, item.outcome.found) == ("holds", "6 data sets")
+    gone = dataclasses.replace(sources, quotes={**sources.quotes, "C116": "another set with 78.4%"})
+    assert verdict(gone, "C001") == "fails"
+
+
+def test_evidence_that_decides_nothing_is_marked(sources: Sources) -> None:
+    """What stands beside does not look like the ground of a verdict."""
+    for line in judged(sources, "C127").outcome.sources:
+        assert ("paper table" in line) == line.endswith(" (beside)"), line
+
+
 # ---- planted evidence: one number changed in a copy, and the verdict turns
 
 
@@ -192,7 +208,10 @@ def _printed(sources: Sources, claim: str, old: str, new: str) -> str:
         ("C136", "5.8", "5.7", "holds", "fails"),
         ("C109", "three", "five", "holds", "fails"),
         ("C070", "71", "711", "not testable", "fails"),
-        ("C030", "3", "7", "fails", "fails"),  # 7 tiles the map, 5 still does not
+        ("C030", "3", "7", "not testable", "not testable"),  # 7 tiles the map, 5 still does not
+        ("C066", "93", "91", "not testable", "fails"),  # 93.7 is 2.7 points above, the margin is 2
+        ("C085", "80", "83", "not testable", "fails"),  # above the plateau's 82
+        ("C087", "80", "86", "not testable", "fails"),  # 83.1 lies below 84
         ("C050", "10", "20", "not testable", "undecided"),  # the suite's protocol would have to be mended
     ],
 )
@@ -289,6 +308,7 @@ def test_a_card_in_the_results_goes_before_info(tmp_path: Path) -> None:
         ("C119", "MedMamba-T (224 px)", "bloodmnist", 0.980, "holds", "fails"),
         ("C143", "Google AutoML Vision (28 px)", "pneumoniamnist", 0.963, "holds", "fails"),
         ("C128", "MedViT-S (224 px)", "breastmnist", 0.883, "fails", "holds"),
+        ("C174", "MedViT-S (224 px)", "bloodmnist", 0.981, "holds", "holds"),  # DermaMNIST is still exceeded
         ("C130", "MedViT-S (224 px)", "bloodmnist", 0.955, "holds", "fails"),
     ],
 )
@@ -407,28 +427,27 @@ def test_classes_decide_what_the_figures_show(sources: Sources) -> None:
     assert verdict(planted("organsmnist", recall=[0.8] * 10 + [0.95]), "C098") == "fails"
     assert verdict(planted("organsmnist", auc=[0.99] * 10 + [0.96]), "C094") == "holds"
     assert verdict(planted("organsmnist", auc=[0.99] * 11), "C094") == "fails"
+    assert verdict(planted("organsmnist", auc=[0.99] * 10 + [0.96]), "C095") == "holds"
+    assert verdict(planted("organsmnist", auc=[0.99] * 10 + [0.93]), "C095") == "fails"
+    assert verdict(planted("organsmnist", auc=[0.99] * 10 + [0.5]), "C097") == "holds"  # nearly every class
+    assert verdict(planted("organsmnist", auc=[0.99] * 9 + [0.5, 0.5]), "C097") == "fails"
 
 
 @pytest.mark.parametrize(
-    ("claim", "values", "expected"),
+    ("claim", "last", "expected"),
     [
-        ("C063", {"train_loss": 0.51, "val_loss": 0.352}, "holds"),
-        ("C063", {"train_loss": 0.51, "val_loss": 0.42}, "fails"),
-        ("C065", {"val_acc": 0.81}, "holds"),
-        ("C065", {"val_acc": 0.79}, "fails"),
-        ("C062", {"train_loss": 0.5, "val_loss": 0.4}, "holds"),
-        ("C062", {"train_loss": -3.0, "val_loss": 0.4}, "fails"),
+        ("C063", 0.51, "not testable"),  # the loss on test images has no record
+        ("C063", 0.56, "fails"),
+        ("C062", 0.5, "not testable"),
+        ("C062", -3.0, "fails"),  # half of the fall comes after epoch 100
     ],
 )
 def test_histories_decide_what_the_curves_show(
-    sources: Sources, tmp_path: Path, claim: str, values: dict[str, float], expected: str
+    sources: Sources, tmp_path: Path, claim: str, last: float, expected: str
 ) -> None:
-    """Losses fall to epoch 50 and stay, but for the last epoch's planted value; three seeds or undecided."""
+    """The training loss falls to epoch 50 and stays, but for the last epoch; three seeds or undecided."""
     runs = [Run(STATED, "medspectralnet", "organcmnist", seed) for seed in range(3)]
-    columns = {"epoch": range(200), "train_loss": [2.0] * 49 + [0.5] * 151, "val_loss": [2.0] * 49 + [0.35] * 151}
-    history = pd.DataFrame({**columns, "val_acc": [values.get("val_acc", 0.9)] * 200})
-    for name in ("train_loss", "val_loss"):
-        history.loc[199, name] = values.get(name, history.loc[199, name])
+    history = pd.DataFrame({"epoch": range(200), "train_loss": [2.0] * 49 + [0.5] * 150 + [last]})
     for run in runs:
         path = run.path(tmp_path).with_suffix(".history.parquet")
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -448,18 +467,30 @@ def test_a_constant_model_s_auc_is_a_run_s(sources: Sources) -> None:
     )
 
 
-@pytest.mark.parametrize(("gain", "expected"), [(0.1, "holds"), (-0.1, "fails"), (0.01, "undecided")])
-def test_the_ablation_decides_whether_cutmix_helps(sources: Sources, gain: float, expected: str) -> None:
-    """Under all three optimisers, the paired interval on one side of zero, three seeds or more."""
+@pytest.mark.parametrize(
+    ("gains", "expected"),
+    [
+        ((0.1, -0.1, 0.01), "holds"),  # one gain is a gain
+        ((-0.1, -0.1, -0.1), "fails"),
+        ((-0.1, -0.1, 0.01), "undecided"),
+        ((-0.1, -0.1, None), "undecided"),
+        ((0.1, None, None), "holds"),
+    ],
+)
+def test_the_ablation_decides_whether_cutmix_helps(
+    sources: Sources, gains: tuple[float | None, ...], expected: str
+) -> None:
+    """Under one optimiser at least, the paired interval on one side of zero, three seeds or more."""
     common = {"dataset": "breastmnist", "part": "test", "metric": "acc", "effect": "CutMix, medspectralnet"}
-    numbers = {"n_seeds": 3, "difference": gain, "ci_low": gain - 0.02, "ci_high": gain + 0.02, "p": 0.5}
-    rows = [{**common, **numbers, "optimiser": name} for name in ("sgd", "rmsprop", "adam")]
+    rows = [
+        {**common, "n_seeds": 3, "difference": gain, "ci_low": gain - 0.02, "ci_high": gain + 0.02, "p": 0.5}
+        | {"optimiser": name}
+        for name, gain in zip(("sgd", "rmsprop", "adam"), gains, strict=True)
+        if gain is not None
+    ]
     assert verdict(_with(sources, "contrasts", rows), "C112") == expected
-    assert verdict(_with(sources, "contrasts", rows[:-1]), "C112") == ("fails" if gain < 0 else "undecided")
-    few = [*rows[:-1], {**rows[-1], "n_seeds": 2}]
-    assert verdict(_with(sources, "contrasts", few), "C112") == ("fails" if gain < 0 else "undecided")
-    other = [*rows[:-1], {**rows[-1], "effect": "CutMix, resnet18"}]
-    assert verdict(_with(sources, "contrasts", other), "C112") == ("fails" if gain < 0 else "undecided")
+    for change in ({"n_seeds": 2}, {"effect": "CutMix, resnet18"}):
+        assert verdict(_with(sources, "contrasts", [{**row, **change} for row in rows]), "C112") == "undecided"
 
 
 def _timed(model: str, rate: float, **changes: Any) -> dict[str, Any]:
@@ -500,7 +531,9 @@ def test_one_slower_setting_fails_a_claim_of_speed(sources: Sources) -> None:
     assert verdict(planted, "C012") == "holds"
     assert verdict(planted, "C161") == "fails"  # as much memory
     slow = timings.assign(median_images_per_second=29.0, peak_memory_mib=[50.0, 100.0, 50.0, 100.0])
-    assert verdict(dataclasses.replace(sources, timings=slow), "C012") == "fails"
+    assert verdict(dataclasses.replace(sources, timings=slow), "C012") == "not testable"
+    small = pd.DataFrame([_timed("medspectralnet", 200.0, img_size=64)], columns=TIMING_COLUMNS)
+    assert verdict(dataclasses.replace(sources, timings=small), "C012") == "undecided"  # another size
     assert verdict(dataclasses.replace(sources, timings=slow), "C161") == "holds"
     faster = timings.assign(median_images_per_second=[100.0, 100.0, 500.0, 400.0])
     assert verdict(dataclasses.replace(sources, timings=faster), "C164") == "holds"
@@ -604,7 +637,7 @@ def test_open_and_untestable_claims_say_what_or_why(everything: list[claims.Judg
         else:
             assert outcome.expected, item.claim.id
             assert outcome.found, item.claim.id
-            assert outcome.sources or item.claim.id == "C021", item.claim.id  # a formula alone
+            assert outcome.sources, item.claim.id
 
 
 def test_three_files_of_real_records_and_none_of_synthetic_ones(tmp_path: Path) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import io
+import math
 import re
 from pathlib import Path
 from types import SimpleNamespace
@@ -13,6 +14,7 @@ import matplotlib
 import numpy as np
 import pandas as pd
 import pytest
+from matplotlib.figure import Figure
 
 from bench.errors import RecordError
 from bench.metrics import confusion_matrix, per_class
@@ -33,7 +35,7 @@ from bench.report.evidence import MODELS, Evidence, gather
 from bench.report.figure_curves import NUM_LINES, curve_numbers, draw_curves
 from bench.report.figure_forest import VERDICTS, forest_numbers, forest_plot
 from bench.report.figure_scores import Cell, area_numbers, confusion_numbers, draw_confusion
-from bench.report.figure_style import Plot, class_labels, file_name, files, num_columns, style
+from bench.report.figure_style import Caption, Plot, class_labels, file_name, files, num_columns, style
 from bench.report.tables import score_rows
 from bench.scoring import split_scores
 from tests.making import make_card, make_predictions, make_record, make_run
@@ -123,6 +125,29 @@ def test_the_same_records_give_the_same_bytes(results: Path, drawn: dict[str, by
     for path, content in drawn.items():
         assert b"medbench report | medspectral-bench" in content, path
         assert not re.search(rb"20\d\d-\d\d-\d\d|CreationDate", content), path
+
+
+def test_a_last_bit_changes_no_byte() -> None:
+    """Another processor's last bit moves no printed coordinate, so it renames nothing either; references still hit."""
+
+    def svg(left: float) -> bytes:
+        def draw(numbers: pd.DataFrame) -> Figure:
+            figure = Figure(figsize=(2, 2))
+            axes = figure.add_axes((left, 0.125, 0.75, 0.75))
+            axes.plot(numbers["x"], numbers["x"], marker="o")
+            return figure
+
+        frame = pd.DataFrame({"x": [0.0, 0.5, 2.0]})
+        plot = Plot("a", Caption("a", "b"), [], lambda: frame, draw)
+        with style():
+            return files(plot, synthetic=False)["figures/a.svg"]
+
+    found = svg(0.125)
+    assert svg(math.nextafter(0.125, 1)) == found
+    assert svg(0.25) != found
+    used = set(re.findall(rb'(?:href="|url\()#([^")]+)', found))
+    assert {name[:1] for name in used} == {b"p", b"m"}  # the clip box and the marker
+    assert used <= set(re.findall(rb'id="([^"]+)"', found))
 
 
 def test_each_figure_is_three_files_with_the_head_in_line_one(drawn: dict[str, bytes]) -> None:

@@ -137,7 +137,7 @@ def recipe(sources: Sources, claim: str, protocol: str, key: str, *printed: Quan
         raise RecordError(f"the check of {claim} wants {key} of {protocol}: {error}") from None
     values = [Fraction(repr(float(part))) for part in (value if isinstance(value, tuple) else (value,))]
     wanted = [quantity.known() / (100 if percent else 1) for quantity in printed]
-    where = unique([line for quantity in printed for line in quantity.sources])
+    where = unique([*(line for quantity in printed for line in quantity.sources), f"bench/protocols/{protocol}.toml"])
     expected = f"{', '.join(quantity.text() for quantity in printed)}{' %' if percent else ''}"
     found = f"`{protocol}` sets {key} to {', '.join(show(part) for part in values)}"
     if values != wanted:

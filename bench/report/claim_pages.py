@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 from collections.abc import Sequence
 from functools import cache
+from textwrap import shorten
 from typing import TYPE_CHECKING
 
 import pandas as pd
@@ -83,8 +84,16 @@ def _verdict_table(found: Sequence[Judged]) -> Table:
 
 
 def _glance(found: Sequence[Judged]) -> Table:
-    rows = [Row([item.claim.id, item.outcome.verdict, _kind(item), quoted(item.claim.claim)]) for item in found]
-    return Table("", ["id", "verdict", "deciding check", "claim"], rows)
+    rows = [
+        Row([item.claim.id, item.outcome.verdict, _kind(item), f"“{quoted(_start(item.claim.quote))}”"])
+        for item in found
+    ]
+    return Table("", ["id", "verdict", "deciding check", "quote"], rows)
+
+
+def _start(quote: str, most: int = 90) -> str:
+    """The first words of a quote: the list's own remark on a claim is no part of the paper."""
+    return shorten(quote, most, placeholder=" …")
 
 
 def _kind(item: Judged) -> str:

@@ -97,7 +97,7 @@ def judge_claim(claim: Claim, check: Mapping[str, Any] | None, reason: str, sour
         quantity = evaluate(text, claim.id, sources)
         assert isinstance(quantity, Quantity), f"{claim.id}: what stands beside is a number, not a check"
         beside.append(f"{label}: {quantity.worked()}")
-        where += quantity.sources
+        where += [f"{line} (beside)" for line in quantity.sources if line not in outcome.sources]
     outcome = replace(outcome, sources=unique(where))
     return Judged(claim, kind, outcome, check.get("reading", ""), tuple(beside))
 

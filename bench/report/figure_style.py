@@ -8,7 +8,9 @@ browser takes instead, so nothing overlaps), PDF embeds TrueType.
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import io
+import re
 import textwrap
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -35,6 +37,7 @@ WIDTH, WIDE = 3.4, 7.0  # inches: one column of a journal, and two
 ROW = 0.135  # inches of a legend's or a list's row
 DASHES = ("-", "--", ":", "-.")
 MARKERS = "osD^vPX<>ph*"
+HASHED_ID = re.compile(rb'(?:(?<=id=")|(?<=#))([A-Za-z]+)([0-9a-f]{10})(?=["\)])')
 TEXT_WIDTH = {WIDTH: 46, WIDE: 100}  # letters of a title's line
 STYLE: Any = {
     "font.family": "DejaVu Sans",
@@ -136,8 +139,22 @@ def _svg(figure: Figure, name: str, head: str) -> bytes:
         canvas: Any = FigureCanvasSVG(figure)  # straight to the printer: `savefig` draws all twice
         canvas.print_svg(buffer, metadata={"Date": None, "Title": name})
     figure.set_layout_engine("none")  # laid out once, for both formats
-    declaration, rest = buffer.getvalue().split(b"\n", 1)
+    declaration, rest = counted_ids(buffer.getvalue(), name).split(b"\n", 1)
     return declaration + f"<!-- {escape(head)} -->\n".encode() + rest
+
+
+def counted_ids(svg: bytes, name: str) -> bytes:
+    """Ids numbered in the order in which they occur, one prefix a figure.
+
+    matplotlib hashes unrounded coordinates into its ids: on another processor their last bit may differ, and with it
+    every id of a picture whose printed coordinates are the same.
+    """
+    prefix, numbers = hashlib.sha256(name.encode()).hexdigest()[:6], dict[bytes, int]()
+
+    def counted(match: re.Match[bytes]) -> bytes:
+        return match[1] + f"{prefix}-{numbers.setdefault(match[0], len(numbers) + 1)}".encode()
+
+    return HASHED_ID.sub(counted, svg)
 
 
 def _pdf(figure: Figure, name: str, head: str) -> bytes:
