@@ -21,11 +21,11 @@ from torch import Tensor
 from bench.checkpoint import DIGEST_BYTES, Checkpoint
 from bench.errors import BenchError, Interrupted, RecordError
 from bench.plan import staleness
-from bench.records import Record, read_record, write_run
+from bench.records import Record, lock_path, read_record, write_run
 from bench.runner import Hooks, RunBundle, RunRequest, run_one
 from bench.sealed import canonical, write_atomic
 from bench.train import InterruptedTraining
-from bench.worker import forget_checkpoints, lock_path, signals_noted
+from bench.worker import forget_checkpoints, signals_noted
 from models import fingerprint, get_spec
 
 
@@ -118,7 +118,7 @@ def chosen_weights(
     kept = read_weights(path, key)
     if kept is not None:
         return kept
-    lock = lock_path(results, request)
+    lock = lock_path(results, request.run)
     lock.parent.mkdir(parents=True, exist_ok=True)
     try:
         with FileLock(lock, timeout=0):

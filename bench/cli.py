@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import errno
 import sys
 from enum import StrEnum
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -102,9 +103,10 @@ def main() -> None:
 
     provenance.quiet_threads()
     try:
-        app(standalone_mode=True)
+        code = app(standalone_mode=False)
     except Exception as error:
-        sys.exit(_explain(error))
+        code = _explain(error)
+    sys.exit(code if isinstance(code, int) else 0)
 
 
 def _explain(error: Exception) -> int:
@@ -117,10 +119,29 @@ def _explain(error: Exception) -> int:
     if isinstance(error, ModuleNotFoundError):
         print(f"medbench: the package {error.name!r} is not installed; install the extra [run]", file=sys.stderr)
         return 2
+    if isinstance(error, typer.Abort):
+        print("medbench: nothing was run", file=sys.stderr)
+        return 1
+    if hasattr(error, "format_message"):  # what typer refuses; it has its own copy of click's class
+        return _explain_usage(error)
+    if isinstance(error, OSError) and error.errno in (errno.ENAMETOOLONG, errno.ELOOP):
+        print(f"medbench: {error.strerror}: {str(error.filename)[:60]!r} ...", file=sys.stderr)
+        return 2
     if isinstance(error, Interrupted):
         print("medbench: interrupted; the same command goes on from the last checkpoint", file=sys.stderr)
         return 128 + error.signum
     raise error
+
+
+def _explain_usage(error: Any) -> int:
+    """One line for a mistyped command; the help where nothing was typed."""
+    if type(error).__name__ == "NoArgsIsHelpError":
+        error.show()
+        return 2
+    called = error.ctx.command_path.split()[1:] if error.ctx else []
+    message = " ".join(error.format_message().split()).rstrip(".")
+    print(f"medbench: {message}; {' '.join(['medbench', *called, '--help'])} lists what it takes", file=sys.stderr)
+    return 2
 
 
 if __name__ == "__main__":

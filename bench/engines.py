@@ -23,6 +23,10 @@ from bench.runner import RunBundle, RunRequest, failed_record
 from bench.worker import GRACE_SECONDS, ending, overdue, process_context, signals_noted, work
 
 BUSY_SECONDS = 1.0
+TOLD_TO_STOP = Failure(
+    kind="infra",
+    message="the run's process was told to stop (SIGTERM) and saved; --overwrite failed goes on from there",
+)
 
 
 @dataclass(frozen=True)
@@ -51,7 +55,6 @@ class LocalEngine:
         results: The results folder; only this object writes its records.
         devices: The device of each run that goes on at once; its length is how many do.
         timeout: Seconds after which a run is killed and fails, None for never.
-        overwrite: Do a run although a record of it is there (the caller has chosen the runs).
         on_event: Told of every start, progress and end.
     """
 
@@ -61,11 +64,10 @@ class LocalEngine:
         *,
         devices: Sequence[str] = ("cpu",),
         timeout: float | None = None,
-        overwrite: bool = False,
         on_event: Callable[[Event], None] = lambda event: None,
     ) -> None:
         self.results, self.free, self.timeout = results, list(devices), timeout
-        self.overwrite, self.on_event = overwrite, on_event
+        self.on_event = on_event
         self.context = process_context()
         self.workers: list[_Worker] = []
         self.records: list[Record] = []
@@ -78,16 +80,16 @@ class LocalEngine:
             Interrupted: After SIGINT or SIGTERM, when all workers have saved.
             RecordError: If results cannot be written; the other workers are stopped first.
         """
-        waiting = list(requests)
+        waiting = [(0.0, request) for request in requests]  # not to be started before a time
         with signals_noted(self._note_signal):
             try:
                 while waiting or self.workers:
-                    while waiting and self.free and not self.signum:
-                        self._start(waiting.pop(0))
-                    busy = self._listen()
-                    waiting.extend(busy)
-                    if busy and not self.workers:
-                        time.sleep(BUSY_SECONDS)  # another driver has them: look again
+                    due = [item for item in waiting if item[0] <= time.monotonic()][: len(self.free)]
+                    for item in due if not self.signum else ():
+                        waiting.remove(item)
+                        self._start(item[1])
+                    again = time.monotonic() + BUSY_SECONDS  # another driver has them: look again
+                    waiting.extend((again, request) for request in self._listen())
                     if self.signum:
                         raise Interrupted(self.signum)
             finally:
@@ -100,7 +102,7 @@ class LocalEngine:
     def _start(self, request: RunRequest) -> None:
         ours, theirs = self.context.Pipe()
         request = replace(request, device=self.free.pop(0))
-        arguments = (request, str(self.results), self.overwrite, theirs)
+        arguments = (request, str(self.results), theirs)
         process = self.context.Process(target=work, args=arguments, name=request.run.run_id)
         process.start()
         theirs.close()
@@ -137,6 +139,8 @@ class LocalEngine:
         elif kind == "fatal":
             worker.finished = True
             raise RecordError(content)
+        elif kind == "stopped" and not self.signum:  # by somebody else, this run alone
+            self._fail(worker, TOLD_TO_STOP)
         else:
             worker.finished = True
             if kind == "busy":

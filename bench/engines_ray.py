@@ -23,11 +23,11 @@ from typing import Any
 
 from bench.engines import Event
 from bench.errors import BenchError, DataMissingError, Interrupted
-from bench.records import Failure, Record, sweep_run, write_run
+from bench.records import Failure, Record, is_done, lock_path, sweep_run, write_run
 from bench.runner import RunBundle, RunRequest, failed_record
 from bench.sealed import write_atomic
-from bench.worker import GRACE_SECONDS, forget_checkpoints, is_done, isolate, lock_path, signals_noted
-from models import fingerprint, get_spec, load_plugin
+from bench.worker import GRACE_SECONDS, forget_checkpoints, isolate, signals_noted
+from models import get_spec
 
 NODE_LOSSES = 5  # how often Ray starts a run again whose node was lost
 POLL_SECONDS = 0.2
@@ -40,7 +40,6 @@ class Parcel:
 
     Attributes:
         request: The run.
-        model_fingerprint: The driver's; a node with another version of the model must refuse.
         plugins: File name and text of each plugin.
         data_file: Name of the npz file, "" for a set that is made by formula.
         data: A Ray reference to its bytes in a list, so that only a node that lacks the file fetches it.
@@ -48,7 +47,6 @@ class Parcel:
     """
 
     request: RunRequest
-    model_fingerprint: str
     plugins: tuple[tuple[str, str], ...]
     data_file: str
     data: tuple[Any, ...]
@@ -85,13 +83,7 @@ def _at_hand(parcel: Parcel) -> RunRequest:
 
 def do_parcel(parcel: Parcel) -> RunBundle:
     """A task: one run in a process of its own on this node."""
-    request = _at_hand(parcel)
-    for plugin in request.plugins:
-        load_plugin(plugin)
-    if fingerprint(get_spec(request.run.model)) != parcel.model_fingerprint:
-        message = f"a node has another version of {request.run.model}; install the driver's version of the suite there"
-        return RunBundle(failed_record(request.run, request.protocol, Failure(kind="infra", message=message)))
-    return isolate(request, parcel.timeout)
+    return isolate(_at_hand(parcel), parcel.timeout)
 
 
 class RayEngine:
@@ -103,7 +95,6 @@ class RayEngine:
         jobs: Runs under way at most; 0 for twice the cluster's CPUs, so that an autoscaler sees the demand.
         gpus_per_run: GPUs, or a share of one, that a network on CUDA takes.
         timeout: Seconds after which a run is killed and fails, None for never.
-        overwrite: Do a run although a record of it is there (the caller has chosen the runs).
         on_event: Told of every start and end.
 
     Raises:
@@ -118,12 +109,11 @@ class RayEngine:
         jobs: int = 0,
         gpus_per_run: float = 1.0,
         timeout: float | None = None,
-        overwrite: bool = False,
         on_event: Callable[[Event], None] = lambda event: None,
     ) -> None:
         self.results, self.address, self.jobs = results, address, jobs
         self.gpus_per_run, self.timeout = gpus_per_run, timeout
-        self.overwrite, self.on_event = overwrite, on_event
+        self.on_event = on_event
         self.records: list[Record] = []
         self.under_way: dict[Any, tuple[RunRequest, Any]] = {}
         self.data: dict[str, Any] = {}
@@ -170,7 +160,7 @@ class RayEngine:
         """Start a run; False if another driver holds its lock."""
         from filelock import FileLock, Timeout
 
-        path = lock_path(self.results, request)
+        path = lock_path(self.results, request.run)
         path.parent.mkdir(parents=True, exist_ok=True)
         lock = FileLock(path, timeout=0)
         try:
@@ -178,7 +168,7 @@ class RayEngine:
         except Timeout:
             return False
         record_path = request.run.path(self.results)
-        if not self.overwrite and record_path.exists() and is_done(record_path):
+        if not request.redo and is_done(record_path):
             lock.release()
             self.on_event(Event("started", request))
             self.on_event(Event("finished", request))
@@ -207,8 +197,7 @@ class RayEngine:
                 self.data[str(path)] = ray.put(path.read_bytes())
             data_file, data = path.name, (self.data[str(path)],)
         plugins = tuple((Path(path).name, Path(path).read_text(encoding="utf-8")) for path in request.plugins)
-        digest = fingerprint(get_spec(request.run.model))
-        return Parcel(request, digest, plugins, data_file, data, self.timeout)
+        return Parcel(request, plugins, data_file, data, self.timeout)
 
     def _collect(self, ray: Any, reference: Any) -> None:
         """Write what a task brought; one that Ray gave up is a failed run."""

@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
+from filelock import FileLock, Timeout
+
 from bench.engines import Event, LocalEngine
 from bench.errors import BenchError, DataMissingError, RecordError
 from bench.plan import PlannedRun
 from bench.protocol import load_protocol
-from bench.records import DataCard, Failure, Record, Run, read_card, real_only, write_card, write_run
+from bench.records import DataCard, Failure, Record, Run, lock_path, read_card, real_only, write_card, write_run
 from bench.runner import RunRequest, failed_record
 from bench.sealed import explain_os_error
+from models import fingerprint, get_spec
 
 if TYPE_CHECKING:
     from bench.engines_ray import RayEngine
@@ -36,7 +40,6 @@ class Launch:
     timeout: float | None = None
     data_root: str | None = None
     plugins: tuple[str, ...] = ()
-    overwrite: bool = False
     engine: Literal["local", "ray"] = "local"
     ray_address: str = ""
     gpus_per_run: float = 1.0
@@ -109,11 +112,12 @@ def _cards(planned: Sequence[PlannedRun], launch: Launch, outcome: Outcome) -> d
 
 
 def _skip(results: Path, item: PlannedRun, reason: str, kind: Literal["unavailable", "data"]) -> None:
-    """Leave a record that says why a run is missing; a record that says more stays."""
+    """Leave a record that says why a run is missing; a record that says more, or another's work on it, stays."""
     if item.state != "missing":
         return
-    failure = Failure(kind=kind, message=reason)
-    write_run(results, failed_record(item.run, load_protocol(item.run.protocol), failure, skipped=True), None, None)
+    record = failed_record(item.run, load_protocol(item.run.protocol), Failure(kind=kind, message=reason), skipped=True)
+    with contextlib.suppress(Timeout), FileLock(lock_path(results, item.run), timeout=0):
+        write_run(results, record, None, None)
 
 
 def execute(
@@ -163,7 +167,6 @@ def _engine(launch: Launch, on_event: Callable[[Event], None]) -> LocalEngine | 
             launch.results,
             devices=device_slots(launch.device, launch.jobs, launch.gpus_per_run),
             timeout=launch.timeout,
-            overwrite=launch.overwrite,
             on_event=on_event,
         )
     from bench.engines_ray import RayEngine
@@ -174,7 +177,6 @@ def _engine(launch: Launch, on_event: Callable[[Event], None]) -> LocalEngine | 
         jobs=launch.jobs,
         gpus_per_run=launch.gpus_per_run,
         timeout=launch.timeout,
-        overwrite=launch.overwrite,
         on_event=on_event,
     )
 
@@ -207,6 +209,8 @@ def _request(item: PlannedRun, card: DataCard, launch: Launch) -> RunRequest:
         data_root=launch.data_root,
         checkpoint_dir=_checkpoints(launch, item.run),
         plugins=launch.plugins,
+        model_fingerprint=fingerprint(get_spec(item.run.model)),
+        redo=item.state in ("done", "stale"),
     )
 
 

@@ -14,6 +14,7 @@ from bench.records import (
     Record,
     card_path,
     history_path,
+    lock_path,
     predictions_path,
     read_attached,
     read_card,
@@ -62,8 +63,7 @@ def merge(sources: Sequence[Path], results: Path) -> Merged:
             )
     merged = Merged()
     chosen = _choose(sources, results, merged)
-    for source in sources:
-        _check_cards(source, results)
+    _check_cards(sources, results)
     copies = dict(_measurements(sources, results))
     for source in sources:
         for path in sorted((source / "data").glob("*.json")):
@@ -124,17 +124,20 @@ def _check_files(record: Record, path: Path) -> None:
         read_attached(file, expected)
 
 
-def _check_cards(source: Path, results: Path) -> None:
-    for path in sorted((source / "data").glob("*.json")):
-        ours, theirs = read_card(results, path.stem), read_card(source, path.stem)
-        if ours is not None and ours != theirs:
-            raise RecordError(f"{path} and {card_path(results, path.stem)} describe different data; measure one anew")
+def _check_cards(sources: Sequence[Path], results: Path) -> None:
+    """One card a data set, in the target and in all sources."""
+    known: dict[str, Path] = {}
+    for folder in (results, *sources):
+        for path in sorted((folder / "data").glob("*.json")):
+            first = known.setdefault(path.stem, folder)
+            if read_card(first, path.stem) != read_card(folder, path.stem):
+                raise RecordError(f"{path} and {card_path(first, path.stem)} describe different data; measure one anew")
 
 
 def _copy(record: Record, source: Path, results: Path) -> None:
     """Write a run's three files under its lock."""
     origin = record.run.path(source)
-    lock = results / ".locks" / f"{record.run_id}.lock"
+    lock = lock_path(results, record.run)
     try:
         lock.parent.mkdir(parents=True, exist_ok=True)
     except OSError as error:

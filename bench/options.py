@@ -11,10 +11,24 @@ Results = Annotated[Path, typer.Option(help="The results folder.")]
 Models = Annotated[str, typer.Option(help="Model names, separated by commas; shell patterns are taken.")]
 Datasets = Annotated[str, typer.Option(help="MedMNIST flags (or synthetic-<flag>), separated by commas.")]
 Protocols = Annotated[str, typer.Option("--protocol", help="Protocol names or TOML files, separated by commas.")]
-Seeds = Annotated[str, typer.Option(help="Seeds, for instance 0-2,5.")]
+Seeds = Annotated[str, typer.Option(help="Seeds, for instance 0-2,5; seed 0 if left out.", show_default=False)]
 StudyName = Annotated[str, typer.Option("--study", help="A study's name or TOML file, instead of the four above.")]
 Plugins = Annotated[list[Path], typer.Option("--plugin", help="A Python file with registered models.")]
 Json = Annotated[bool, typer.Option("--json", help="Machine-readable output.")]
+
+
+def chosen_names(text: str, option: str) -> list[str]:
+    """The names of an option that selects; one at least.
+
+    Raises:
+        BenchError: If there is none.
+    """
+    from bench.errors import BenchError
+
+    names = split_names(text)
+    if not names:
+        raise BenchError(f"{option} {text!r} names nothing; write names separated by commas")
+    return names
 
 
 def split_names(text: str) -> list[str]:
@@ -37,10 +51,18 @@ def split_numbers(text: str, option: str) -> list[int]:
 
 
 def match_models(patterns: str) -> list[str]:
-    """Model names of a comma-separated list, in which shell patterns stand for what they match."""
+    """Model names of a comma-separated list, in which shell patterns stand for what they match.
+
+    Raises:
+        BenchError: If a pattern matches nothing.
+    """
+    from bench.errors import BenchError
     from models import list_models
 
     names: list[str] = []
-    for pattern in split_names(patterns):
-        names.extend(list_models(pattern) if any(sign in pattern for sign in "*?[") else [pattern])
+    for pattern in chosen_names(patterns, "--models"):
+        found = list_models(pattern) if any(sign in pattern for sign in "*?[") else [pattern]
+        if not found:
+            raise BenchError(f"--models {pattern!r} matches no model; medbench list models names them")
+        names.extend(found)
     return list(dict.fromkeys(names))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import re
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from functools import cache, partial
@@ -12,12 +13,14 @@ from typing import Literal
 from bench.datasets import flag_of
 from bench.errors import BenchError, ProtocolError, RecordError
 from bench.estimate import CostEstimate, Estimate
-from bench.protocol import Protocol, load_protocol, load_study
+from bench.protocol import MAX_SEED, Protocol, load_protocol, load_study
 from bench.records import DataCard, Record, Run, read_card, read_record
 from models.catalog import ModelError, ModelSpec, get_spec, is_current
 
 State = Literal["done", "missing", "stale", "failed"]
 Overwrite = Literal["never", "stale", "failed", "always"]
+SEED_RANGE = re.compile(r"([0-9]{1,10})(?:-([0-9]{1,10}))?")
+MAX_SEEDS = 10_000  # of one range: more is a slip
 
 
 @dataclass(frozen=True)
@@ -38,14 +41,15 @@ def parse_seeds(text: str) -> list[int]:
         BenchError: If it is no list of whole numbers and ranges.
     """
     seeds: list[int] = []
-    try:
-        for part in text.split(","):
-            first, dash, last = part.strip().partition("-")
-            seeds.extend(range(int(first), int(last if dash else first) + 1))
-    except ValueError:
-        raise BenchError(f"--seeds {text!r} is refused; write whole numbers and ranges such as 0-2,5") from None
-    if not seeds:
-        raise BenchError(f"--seeds {text!r} holds no seed")
+    for part in text.split(","):
+        match = SEED_RANGE.fullmatch(part.strip())
+        first, last = (int(match[1]), int(match[2] or match[1])) if match else (1, 0)
+        if not first <= last <= MAX_SEED or last - first >= MAX_SEEDS:
+            raise BenchError(
+                f"--seeds {text[:40]!r} is refused; write whole numbers up to {MAX_SEED:,} and ranges of at most "
+                f"{MAX_SEEDS:,}, such as 0-2,5"
+            )
+        seeds.extend(range(first, last + 1))
     return list(dict.fromkeys(seeds))
 
 

@@ -14,7 +14,7 @@ import tomllib
 from collections.abc import Mapping
 from functools import cache
 from pathlib import Path
-from typing import Any, Literal, TypeVar
+from typing import Annotated, Any, Literal, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
@@ -23,10 +23,11 @@ from bench.errors import ProtocolError
 PROTOCOL_DIR = Path(__file__).parent / "protocols"
 STUDY_DIR = Path(__file__).parent / "studies"
 Probability = Field(default=0.0, ge=0.0, le=1.0)
+MAX_SEED = 2**32 - 1  # what NumPy and scikit-learn take
 
 
 class _Frozen(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
 
 class DataRules(_Frozen):
@@ -37,7 +38,7 @@ class DataRules(_Frozen):
     interpolation: Literal["nearest", "bilinear"]
     channels: Literal["native", "rgb"]
     mean: tuple[float, ...]
-    std: tuple[float, ...]
+    std: tuple[Annotated[float, Field(gt=0.0)], ...]
     max_train: int | None = Field(default=None, ge=2)
 
 
@@ -146,7 +147,7 @@ class Protocol(_Frozen):
         augment = self.augment
         if augment.blur_kernel and (augment.blur_kernel % 2 == 0 or augment.blur_kernel > self.data.img_size):
             raise ValueError("augment.blur_kernel must be odd and no larger than data.img_size")
-        for key in ("scale", "blur_sigma", "erasing_ratio"):
+        for key in ("scale", "blur_sigma", "erasing_area", "erasing_ratio"):
             low, high = getattr(augment, key)
             if not 0 < low <= high:
                 raise ValueError(f"augment.{key} must be two positive numbers, the smaller first")
@@ -168,7 +169,7 @@ class StudyPart(_Frozen):
     protocols: tuple[str, ...]
     models: tuple[str, ...]
     datasets: tuple[str, ...]
-    seeds: tuple[int, ...]
+    seeds: tuple[Annotated[int, Field(ge=0, le=MAX_SEED)], ...]
     optional: bool = False
 
 
@@ -217,6 +218,8 @@ def _read_toml(path: Path) -> dict[str, Any]:
         raise ProtocolError(f"Cannot read {path}: {error.strerror}") from None
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise ProtocolError(f"{path} is not valid TOML: {error}") from None
+    except (RecursionError, ValueError):
+        raise ProtocolError(f"{path} is not valid TOML: nested too deeply, or a number is too long") from None
 
 
 def _merge(base: dict[str, Any], change: dict[str, Any]) -> dict[str, Any]:

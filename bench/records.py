@@ -186,8 +186,23 @@ def history_path(record_path: Path) -> Path:
     return record_path.with_suffix(".history.parquet")
 
 
+def lock_path(results: Path, run: Run) -> Path:
+    """The lock file of a run: who writes it, or does it, holds it."""
+    return results / ".locks" / f"{run.run_id}.lock"
+
+
+def is_done(path: Path) -> bool:
+    """Whether a record file holds a finished run."""
+    try:
+        return read_record(path).status == "done"
+    except RecordError:
+        return False
+
+
 def write_run(results: Path, record: Record, predictions: bytes | None, history: bytes | None) -> Path:
     """Write a run's files, the JSON last; an older record of the run goes first, so none is ever mixed.
+
+    A record without scores never takes the place of a finished one: what was measured is not lost to a later failure.
 
     Raises:
         RecordError: If the folder refuses, or a synthetic record would enter a store of real ones.
@@ -195,6 +210,8 @@ def write_run(results: Path, record: Record, predictions: bytes | None, history:
     if record.synthetic and real_only(results):
         raise RecordError(f"{record.run_id} is synthetic and {results} holds real records only; use another --results")
     path = record.run.path(results)
+    if record.status != "done" and is_done(path):
+        return path
     sweep_run(results, record.run, keep=False)
     if predictions is not None:
         write_atomic(predictions_path(path), predictions)
@@ -226,9 +243,22 @@ def sweep_run(results: Path, run: Run, *, keep: bool = True) -> None:
 
 
 def real_only(results: Path) -> bool:
-    """Whether a results folder declares that it takes no synthetic record."""
+    """Whether a results folder declares that it takes no synthetic record.
+
+    Raises:
+        RecordError: If its declaration is unreadable.
+    """
     store = results / STORE_FILE
-    return store.exists() and bool(json.loads(store.read_text(encoding="utf-8")).get("real_only"))
+    if not store.exists():
+        return False
+    try:
+        content = json.loads(store.read_bytes())
+        declared = content["real_only"]
+    except (OSError, ValueError, RecursionError, TypeError, KeyError):
+        declared = None
+    if not isinstance(declared, bool):
+        raise RecordError(f'{store} is damaged; it should say {{"real_only": true}} or false')
+    return declared
 
 
 def read_record(path: Path, results: Path | None = None) -> Record:

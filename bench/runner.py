@@ -25,6 +25,10 @@ if TYPE_CHECKING:
     from bench.data import Arrays
 
 OFFICIAL_TOLERANCE = 1e-9
+OTHER_CODE = (
+    "{model}'s code here is not the one that the run was planned with: leave it alone while runs go on, and install "
+    "one version of the suite on every node"
+)
 
 
 @dataclass(frozen=True)
@@ -39,6 +43,8 @@ class RunRequest:
         data_root: Where the npz files are, None for the default.
         checkpoint_dir: Folder of this run's checkpoints, None for none.
         plugins: Model files to load first.
+        model_fingerprint: Of the model's code where the run was planned; "" for whatever is here.
+        redo: Do the run although a finished record of it is there.
     """
 
     run: Run
@@ -48,6 +54,8 @@ class RunRequest:
     data_root: str | None = None
     checkpoint_dir: str | None = None
     plugins: tuple[str, ...] = ()
+    model_fingerprint: str = ""
+    redo: bool = False
 
 
 @dataclass(frozen=True)
@@ -109,8 +117,13 @@ def run_one(request: RunRequest, hooks: Hooks | None = None) -> RunBundle:
     hooks = hooks or Hooks()
     for plugin in request.plugins:
         load_plugin(plugin)
+    # Before the first step: a record names the code that ran, not what the files became meanwhile.
+    known = base_fields(request.run, request.protocol)
+    if request.model_fingerprint not in ("", known["model_fingerprint"]):
+        failure = Failure(kind="infra", message=OTHER_CODE.format(model=request.run.model))
+        return RunBundle(Record(**known, status="failed", failure=failure).sealed())
     try:
-        return _execute(request, hooks)
+        return _execute(request, hooks, known)
     except (InterruptedTraining, KeyboardInterrupt):
         raise
     except DivergedError as error:
@@ -125,7 +138,7 @@ def run_one(request: RunRequest, hooks: Hooks | None = None) -> RunBundle:
         failure = Failure(kind="oom", message="out of memory on the host")
     except Exception as error:  # a model's or a library's fault: the record says which, the other runs go on
         failure = _classify(error)
-    return RunBundle(failed_record(request.run, request.protocol, failure))
+    return RunBundle(Record(**known, status="failed", failure=failure).sealed())
 
 
 def _classify(error: Exception) -> Failure:
@@ -137,7 +150,7 @@ def _classify(error: Exception) -> Failure:
     return Failure(kind="error", message=text)
 
 
-def _execute(request: RunRequest, hooks: Hooks) -> RunBundle:
+def _execute(request: RunRequest, hooks: Hooks, known: dict[str, Any]) -> RunBundle:
     from bench.data import load
 
     run, protocol, card = request.run, request.protocol, request.card
@@ -148,6 +161,7 @@ def _execute(request: RunRequest, hooks: Hooks) -> RunBundle:
     extra: dict[str, Any] = {}
     history = None
     arrays = _cut(arrays, protocol.data.max_train)
+    device = request.device if get_spec(run.model).kind == "network" else "cpu"
     if get_spec(run.model).kind == "network":
         logits, extra, history = _train_and_predict(request, hooks, arrays.images, arrays.labels)
     else:
@@ -159,7 +173,7 @@ def _execute(request: RunRequest, hooks: Hooks) -> RunBundle:
     scores = score_predictions(table, card)
     check_official(table, card, scores)
     record = Record(
-        **base_fields(run, protocol),
+        **known,
         status="done",
         val=scores["val"],
         test=scores["test"],
@@ -168,9 +182,9 @@ def _execute(request: RunRequest, hooks: Hooks) -> RunBundle:
         labels_digest=card.labels_digest,
         predictions_sha256=hashlib.sha256(predictions).hexdigest(),
         history_sha256=hashlib.sha256(history).hexdigest() if history is not None else None,
-        device=provenance.device_name(request.device),
+        device=provenance.device_name(device),
         num_threads=1,
-        peak_memory_mib=provenance.peak_memory_mib(request.device),
+        peak_memory_mib=provenance.peak_memory_mib(device),
         **extra,
     )
     return RunBundle(record.sealed(), predictions, history)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -17,8 +18,8 @@ from bench.options import (
     Results,
     Seeds,
     StudyName,
+    chosen_names,
     match_models,
-    split_names,
 )
 
 if TYPE_CHECKING:
@@ -55,15 +56,15 @@ def _select(
     for plugin in plugins:
         load_plugin(plugin)
     if study:
-        if protocol or models or datasets:
-            raise BenchError("--study names its own protocols, models and data sets; leave the other selectors out")
+        if protocol or models or datasets or seeds:
+            raise BenchError("--study names its own protocols, models, data sets and seeds; leave other selectors out")
         return take_shard(expand_study(study), shard)
     given = {"--protocol": protocol, "--models": models, "--datasets": datasets}
     missing = [name for name, value in given.items() if not value]
     if missing:
         raise BenchError(f"Nothing is selected: give --study, or {', '.join(missing)} too")
-    runs = expand(split_names(protocol), match_models(models), split_names(datasets), parse_seeds(seeds))
-    return take_shard(runs, shard)
+    names = chosen_names(protocol, "--protocol"), match_models(models), chosen_names(datasets, "--datasets")
+    return take_shard(expand(*names, parse_seeds(seeds or "0")), shard)
 
 
 def _rows(planned: list[PlannedRun]) -> list[dict[str, Any]]:
@@ -102,7 +103,7 @@ def plan(
     protocol: Protocols = "",
     models: Models = "",
     datasets: Datasets = "",
-    seeds: Seeds = "0",
+    seeds: Seeds = "",
     results: Results = Path("results"),
     shard: Shard = "",
     plugin: Plugins = [],  # noqa: B006
@@ -125,7 +126,7 @@ def run(
     protocol: Protocols = "",
     models: Models = "",
     datasets: Datasets = "",
-    seeds: Seeds = "0",
+    seeds: Seeds = "",
     results: Results = Path("results"),
     overwrite: OverwriteChoice = OverwriteChoice.never,
     engine: Annotated[EngineChoice, typer.Option(help="Processes of this machine, or a Ray cluster.")] = (
@@ -150,8 +151,11 @@ def run(
     """Run what is missing in a selection; exit code 1 if a run failed or was skipped."""
     from bench import launch as launching
     from bench.console import err, out, progress_for
+    from bench.errors import BenchError
     from bench.plan import choose, make_plan, optional_runs
 
+    if timeout is not None and not 0 < timeout < math.inf:
+        raise BenchError(f"--timeout {timeout:g} is refused; give seconds above 0")
     optional = optional_runs(study) if study else set()
     planned = make_plan(_select(study, protocol, models, datasets, seeds, plugin, shard), results)
     chosen = choose(planned, overwrite.value)
@@ -170,7 +174,6 @@ def run(
         timeout=timeout,
         data_root=data_root,
         plugins=tuple(str(path.resolve()) for path in plugin),
-        overwrite=overwrite is not OverwriteChoice.never,
         engine=engine.value,
         ray_address=ray_address,
         gpus_per_run=gpus_per_run,
@@ -185,6 +188,8 @@ def run(
     for record in outcome.failed:
         reason = record.failure.message if record.failure else ""
         err.print(f"failed: {record.run_id}: {reason}", markup=False)
+    if study:  # which asks for every model under every protocol: what can never run there is no failure
+        optional |= {item.run for item in chosen if item.obstacle}
     raise typer.Exit(1 if unfinished or outcome.failed or set(outcome.skipped) - optional else 0)
 
 

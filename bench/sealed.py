@@ -107,6 +107,8 @@ def read_sealed(path: Path, kind: type[Record]) -> Record:
         raise RecordError(f"{path}: {error.strerror}") from None
     except ValueError as error:
         raise RecordError(f"{path}: no JSON ({error})") from None
+    except RecursionError:
+        raise RecordError(f"{path}: no JSON of a record (nested too deeply)") from None
     version = content.get("schema_version") if isinstance(content, dict) else None
     if version != SCHEMA_VERSION:
         newer = isinstance(version, int) and version > SCHEMA_VERSION
@@ -116,7 +118,11 @@ def read_sealed(path: Path, kind: type[Record]) -> Record:
         record = kind.model_validate(content)
     except (ValidationError, RecordError) as error:
         raise RecordError(f"{path}: {explain_validation(error)}") from None
-    if record.record_digest != record.computed_digest():
+    try:
+        digest = record.computed_digest()
+    except UnicodeEncodeError:
+        raise RecordError(f"{path}: holds text that UTF-8 cannot write") from None
+    if record.record_digest != digest:
         raise RecordError(f"{path}: record_digest does not fit the content; the file was changed after it was measured")
     return record
 

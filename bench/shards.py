@@ -9,7 +9,7 @@ from typing import TypeVar
 from bench.errors import BenchError
 
 Item = TypeVar("Item")
-SHARD = re.compile(r"([0-9]+)/([0-9]+)")
+SHARD = re.compile(r"([0-9]{1,9})/([0-9]{1,9})")
 
 
 def take_shard(items: Sequence[Item], shard: str) -> list[Item]:
@@ -29,5 +29,5 @@ def take_shard(items: Sequence[Item], shard: str) -> list[Item]:
     match = SHARD.fullmatch(shard)
     index, count = (int(match[1]), int(match[2])) if match else (0, 0)
     if not 1 <= index <= count:
-        raise BenchError(f"--shard {shard!r} is refused; write i/n with 1 <= i <= n, for instance 2/8")
+        raise BenchError(f"--shard {shard[:40]!r} is refused; write i/n with 1 <= i <= n, for instance 2/8")
     return list(items[index - 1 :: count])

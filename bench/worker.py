@@ -17,17 +17,12 @@ from pathlib import Path
 from typing import Any, Literal
 
 from bench.errors import RecordError
-from bench.records import Failure, read_record, sweep_run
+from bench.records import Failure, is_done, lock_path, sweep_run
 from bench.runner import Hooks, RunBundle, RunRequest, failed_record, run_one
 
 GRACE_SECONDS = 60.0
 PROGRESS_SECONDS = 0.5
 PATIENCE_SECONDS = 0.2
-
-
-def lock_path(results: Path, request: RunRequest) -> Path:
-    """The run's lock file."""
-    return results / ".locks" / f"{request.run.run_id}.lock"
 
 
 @contextlib.contextmanager
@@ -66,7 +61,7 @@ class Link:
         self.stopped = True
 
 
-def work(request: RunRequest, results: str, overwrite: bool, pipe: Connection) -> None:
+def work(request: RunRequest, results: str, pipe: Connection) -> None:
     """A worker's life: lock, look again whether the run is done, run, hand over, wait for the writing."""
     from filelock import FileLock, Timeout
 
@@ -75,12 +70,12 @@ def work(request: RunRequest, results: str, overwrite: bool, pipe: Connection) -
     link = Link(pipe)
     signal.signal(signal.SIGTERM, link.stop)
     signal.signal(signal.SIGINT, link.stop)
-    path = lock_path(Path(results), request)
+    path = lock_path(Path(results), request.run)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         with FileLock(path, timeout=0):
             record_path = request.run.path(Path(results))
-            if not overwrite and record_path.exists() and is_done(record_path):
+            if not request.redo and is_done(record_path):
                 pipe.send(("already", None))
                 return
             sweep_run(Path(results), request.run)
@@ -100,14 +95,6 @@ def work(request: RunRequest, results: str, overwrite: bool, pipe: Connection) -
     except OSError as error:
         with contextlib.suppress(OSError):
             pipe.send(("fatal", f"Cannot use {path.parent}: {error.strerror or error}"))
-
-
-def is_done(path: Path) -> bool:
-    """Whether a record file holds a finished run."""
-    try:
-        return read_record(path).status == "done"
-    except RecordError:
-        return False
 
 
 def forget_checkpoints(request: RunRequest) -> None:

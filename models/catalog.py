@@ -85,7 +85,14 @@ class ModelSpec:
         return f" in steps of {self.size_multiple}" if self.size_multiple > 1 else ""
 
 
-METADATA = tuple(f.name for f in fields(ModelSpec) if f.name not in ("name", "file", "function", "timm_name"))
+# What a decorator may say of a model, with the type of each as `ModelSpec` has it.
+METADATA = {f.name: str(f.type) for f in fields(ModelSpec) if f.name not in ("name", "file", "function", "timm_name")}
+TYPES: dict[str, tuple[type, ...]] = {
+    "str": (str,),
+    "int": (int,),
+    "int | None": (int, type(None)),
+    "Mapping[str, Any]": (dict,),
+}
 
 
 def register_model(**metadata: Any) -> Callable[[Builder], Builder]:
@@ -139,8 +146,16 @@ def read_file(path: Path, prefix: str = "") -> Iterator[ModelSpec]:
                 raise ModelError(f"{path}: register_model got {keyword.arg!r} for {node.name}; known keys: {known}")
             try:
                 metadata[keyword.arg] = ast.literal_eval(keyword.value)
-            except ValueError:
+            except (ValueError, TypeError):
                 raise ModelError(f"{path}: {keyword.arg} of {node.name} must be a literal value") from None
+            wanted = TYPES[METADATA[keyword.arg]]
+            value = metadata[keyword.arg]
+            small = keyword.arg in ("min_size", "size_multiple") and isinstance(value, int) and value < 1
+            if not isinstance(value, wanted) or isinstance(value, bool) or small:
+                least = " of at least 1" if small else ""
+                raise ModelError(
+                    f"{path}: {keyword.arg} of {node.name} is {value!r}; write {METADATA[keyword.arg]}{least}"
+                )
         yield ModelSpec(name=prefix + node.name, file=path, function=node.name, **metadata)
 
 

@@ -167,6 +167,10 @@ def test_a_taken_name_is_refused(tmp_path: Path) -> None:
 BAD_FILES = {
     "no literal": (PLUGIN.replace("4_208", "sum([1, 2])"), "num_params of {name} must be a literal value"),
     "unknown key": (PLUGIN.replace("code_license", "licence"), "register_model got 'licence' for {name}; known keys: "),
+    "no key": (PLUGIN.replace("4_208", "{[]: 1}"), "num_params of {name} must be a literal value"),
+    "another type": (PLUGIN.replace("4_208", "'many'"), "num_params of {name} is 'many'; write int | None"),
+    "a truth": (PLUGIN.replace("4_208", "True"), "num_params of {name} is True; write int | None"),
+    "no step": (PLUGIN.replace("size_multiple=2", "size_multiple=0"), "size_multiple of {name} is 0; write int of at"),
     "no model": ("x = 1\n", "holds no function decorated with @register_model"),
     "no python": ("def (:\n", "is not Python"),
 }

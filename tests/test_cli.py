@@ -64,6 +64,20 @@ def selection(protocol: str = "smoke", models: str = "resnet18", datasets: str =
         (["plan", "--study", "lit"], "did you mean 'lite'"),
         (["plan"], "Nothing is selected"),
         (["plan", "--study", "lite", "--models", "resnet18"], "--study names its own"),
+        (["plan", "--study", "lite", "--seeds", "3"], "--study names its own"),
+        (selection(models="zzz*"), "matches no model"),
+        (selection(models=","), "--models ',' names nothing"),
+        (selection(datasets=" , "), "names nothing"),
+        ([*selection(), "--seeds", "3-1"], "0-2,5"),
+        ([*selection(), "--seeds", "0-99999999"], "ranges of at most"),
+        ([*selection(), "--results", "r" * 300], "File name too long"),
+        (selection(protocol="p" * 300), "File name too long"),
+        (["run", "--study", "lite", "--timeout", "-5"], "--timeout -5 is refused"),
+        (["run", "--study", "lite", "--timeout", "nan"], "--timeout nan is refused"),
+        (["plan", "--jobs", "2"], "No such option: --jobs"),
+        (["run", "--jobs", "x"], "medbench run --help"),
+        (["measure", "everything"], "medbench measure --help"),
+        (["everything"], "No such command 'everything'"),
         (["verify", "--results", "nowhere"], "no results folder"),
         (["report", "--results", "nowhere"], "no results folder"),
         (["check"], "Nothing to check"),
@@ -133,6 +147,37 @@ def test_absent_data_skip_their_runs_and_the_others_go_on(tmp_path: Path) -> Non
     selection = ["--protocol", "smoke", "--models", "floor/prior", "--datasets", "breastmnist"]
     planned = medbench("plan", *selection, "--results", "r", "--json", cwd=tmp_path)
     assert json.loads(planned.stdout)[0]["state"] == "missing"
+
+
+def test_what_can_never_run_fails_no_study(tmp_path: Path) -> None:
+    """A study asks for every model under every protocol: one without public weights is named, and no failure.
+
+    Asked for by name it is one: nothing of what was wanted ran.
+    """
+    (tmp_path / "two.toml").write_text(
+        """question = "?"
+[[parts]]
+protocols = ["paper-224-imagenet"]
+models = ["medmamba_t", "floor/prior"]
+datasets = ["synthetic-breastmnist"]
+seeds = [0]
+""",
+        encoding="utf-8",
+    )
+    study = medbench("run", "--study", "two.toml", "--results", "r", "--device", "cpu", cwd=tmp_path)
+    assert study.returncode == 0, study.stderr
+    assert "pins no public ImageNet-1k weights for medmamba_t" in study.stderr
+    assert "1 done, 0 failed, 1 skipped." in study.stdout
+    selection = ["--protocol", "paper-224-imagenet", "--models", "medmamba_t", "--datasets", "synthetic-breastmnist"]
+    assert medbench("run", *selection, "--results", "r", "--device", "cpu", cwd=tmp_path).returncode == 1
+
+
+@pytest.mark.parametrize("seeds", ["[-1]", "[4294967296]"])
+def test_a_study_s_seeds_are_checked(tmp_path: Path, seeds: str) -> None:
+    """What no generator takes is refused when the study is read."""
+    text = 'question = "?"\n[[parts]]\nprotocols = ["smoke"]\nmodels = ["resnet18"]\ndatasets = ["breastmnist"]\n'
+    (tmp_path / "bad.toml").write_text(f"{text}seeds = {seeds}\n", encoding="utf-8")
+    assert "parts.0.seeds.0" in refusal("plan", "--study", "bad.toml", cwd=tmp_path)
 
 
 def test_synthetic_runs_are_refused_by_a_store_of_real_ones(tmp_path: Path) -> None:

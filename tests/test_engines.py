@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import signal
@@ -138,7 +139,9 @@ def test_killed_and_started_again_equals_undisturbed(workshop: Path, victims: st
         deadline = time.monotonic() + 300
         seen: set[int] = set()
         while process.poll() is None and time.monotonic() < deadline and len(seen) <= 3 * wanted:
-            seen |= {path.stat().st_mtime_ns for path in checkpoints.rglob("*.ckpt") if path.exists()}
+            for path in checkpoints.rglob("*.ckpt"):
+                with contextlib.suppress(FileNotFoundError):  # a temporary file that has its name by now
+                    seen.add(path.stat().st_mtime_ns)
             time.sleep(0.005)
         if process.poll() is None:
             killed += 1
@@ -176,6 +179,37 @@ def test_a_signal_saves_and_says_how_to_go_on(workshop: Path, signum: signal.Sig
     assert error.strip() == "medbench: interrupted; the same command goes on from the last checkpoint"
     # A run that was handing over when the signal came is written instead, and needs no checkpoint any more.
     assert [*(workshop / "stopped" / "checkpoints").rglob("*.ckpt"), *scores(workshop / "stopped")]
+
+
+def test_a_run_told_to_stop_alone_is_no_success(workshop: Path) -> None:
+    """SIGTERM to one worker: its run is recorded as failed, the exit code is 1, and it goes on when asked to."""
+    assert run(workshop, "calm").returncode == 0
+    process = subprocess.Popen(
+        command(workshop, "told"), cwd=workshop, env=environment(), stdout=subprocess.DEVNULL, stderr=subprocess.PIPE
+    )
+    checkpoints = workshop / "told" / "checkpoints"
+    deadline = time.monotonic() + 300
+    while process.poll() is None and time.monotonic() < deadline and not list(checkpoints.rglob("*.ckpt")):
+        time.sleep(0.005)
+    (worker,) = _holders(next((workshop / "told" / ".locks").glob("tiny_net*.lock")))
+    os.kill(worker, signal.SIGTERM)
+    _, error = process.communicate(timeout=300)
+    assert process.returncode == 1
+    assert b"told to stop" in error
+    records, _ = read_records(workshop / "told")
+    assert [(record.status, record.failure and record.failure.kind) for record in records] == [("failed", "infra")]
+    assert run(workshop, "told", "--overwrite", "failed").returncode == 0
+    assert scores(workshop / "told") == scores(workshop / "calm")
+
+
+def _holders(file: Path) -> list[int]:
+    """The processes that hold a file open: of a run's lock, its worker."""
+    found = []
+    for entry in Path("/proc").iterdir():
+        with contextlib.suppress(OSError):
+            if entry.name.isdigit() and any(link.readlink() == file.resolve() for link in (entry / "fd").iterdir()):
+                found.append(int(entry.name))
+    return found
 
 
 def test_two_drivers_share_the_work(workshop: Path) -> None:

@@ -14,8 +14,8 @@ from hypothesis import strategies as st
 from bench import synthetic
 from bench.checkpoint import Checkpoint
 from bench.data import read_npz
-from bench.errors import DataError
-from bench.records import Run, predictions_path, read_records
+from bench.errors import DataError, RecordError
+from bench.records import Run, predictions_path, read_record, read_records, real_only
 from bench.report import build
 from bench.sealed import pretty
 from bench.verify import verify
@@ -85,3 +85,34 @@ def test_a_record_with_a_hostile_name_is_refused_and_reports_go_on(tmp_path: Pat
         pages = [path for path in (tmp_path / "reports").rglob("*.*") if path.name != "index.html"]
         assert not [path for path in pages if name.encode() in path.read_bytes()]
     assert b"<script>alert" not in (tmp_path / "reports" / "index.html").read_bytes()
+
+
+@pytest.mark.parametrize(
+    "content", [b"[" * 100_000, b'{"schema_version": 1, "model": "\\ud800"}', b"\xff\xfe", b"null", b"1" * 5000]
+)
+def test_a_record_that_is_no_record_is_one_problem(tmp_path: Path, content: bytes) -> None:
+    """Nested too deeply, text without UTF-8, another type: named by file, the others are read."""
+    make_run(tmp_path, RUN)
+    RUN.path(tmp_path).with_name("seed7.json").write_bytes(content)
+    records, problems = read_records(tmp_path)
+    assert [record.seed for record in records] == [0]
+    assert len(problems) == 1
+    assert "seed7.json" in str(problems[0])
+
+
+def test_lone_surrogates_in_a_record_are_refused(tmp_path: Path) -> None:
+    """JSON can name half a character that no digest can be taken of."""
+    make_run(tmp_path, RUN)
+    path = RUN.path(tmp_path)
+    content = json.loads(path.read_bytes())
+    path.write_text(json.dumps({**content, "device": "\ud800"}), encoding="ascii")
+    with pytest.raises(RecordError, match=r"seed0\.json.*UTF-8"):
+        read_record(path)
+
+
+@pytest.mark.parametrize("content", ["", "[]", "{}", '{"real_only": "yes"}', "[" * 100_000])
+def test_a_damaged_declaration_is_refused(tmp_path: Path, content: str) -> None:
+    """A store that may hold real records alone is not taken for one that takes all."""
+    (tmp_path / "store.json").write_text(content, encoding="utf-8")
+    with pytest.raises(RecordError, match=r"store\.json is damaged"):
+        real_only(tmp_path)

@@ -2,22 +2,28 @@
 
 from __future__ import annotations
 
+import time
 from pathlib import Path
 from typing import Any
 
 import pytest
+from filelock import FileLock
 
-from bench import data, engines_ray
-from bench.data import data_root, file_name, find_file
+from bench import data, engines_ray, launch
+from bench.data import data_root, file_name, find_file, measure
+from bench.engines import BUSY_SECONDS, Event, LocalEngine
 from bench.engines_ray import Parcel
 from bench.errors import BenchError
 from bench.launch import device_slots
+from bench.plan import PlannedRun, State
 from bench.protocol import load_protocol
-from bench.records import Run, read_card
-from bench.runner import RunRequest
+from bench.records import Failure, Run, lock_path, read_card, read_record, write_run
+from bench.runner import RunRequest, failed_record
 from models import fingerprint, get_spec
+from tests.making import make_run
 
 RESULTS = Path(__file__).parent.parent / "results"
+SET = "synthetic-bloodmnist"
 
 
 @pytest.fixture
@@ -62,7 +68,7 @@ def test_a_node_without_data_or_plugins_gets_them(tmp_path: Path, monkeypatch: p
     nowhere: dict[str, Any] = {"data_root": str(tmp_path / "empty"), "plugins": ("/far/away/net.py",)}
     request = RunRequest(run, load_protocol("smoke"), card, **nowhere)
     plugins = (("net.py", "# a plugin"),)
-    parcel = Parcel(request, fingerprint(get_spec(run.model)), plugins, file.name, (file.read_bytes(),), None)
+    parcel = Parcel(request, plugins, file.name, (file.read_bytes(),), None)
     arrived = engines_ray._at_hand(parcel)
     assert find_file("breastmnist", 28, arrived.data_root, download=False).read_bytes() == file.read_bytes()
     assert [Path(path).read_text(encoding="utf-8") for path in arrived.plugins] == ["# a plugin"]
@@ -74,8 +80,71 @@ def test_a_node_with_another_version_of_the_model_refuses() -> None:
     card = read_card(RESULTS, "breastmnist")
     assert card is not None
     run = Run("smoke", "resnet18_28", "breastmnist", 0)
-    record = engines_ray.do_parcel(
-        Parcel(RunRequest(run, load_protocol("smoke"), card), "0" * 64, (), "", (), None)
-    ).record
+    request = RunRequest(run, load_protocol("smoke"), card, model_fingerprint="0" * 64)
+    record = engines_ray.do_parcel(Parcel(request, (), "", (), None)).record
     assert (record.status, record.failure and record.failure.kind) == ("failed", "infra")
-    assert "another version of resnet18_28" in str(record.failure)
+    assert "resnet18_28's code here is not the one" in str(record.failure)
+
+
+LOST = Failure(kind="oom", message="too large")
+
+
+def test_a_failure_never_takes_the_place_of_what_was_measured(tmp_path: Path) -> None:
+    """Doing a finished run again and failing loses nothing; a finished one replaces a failed one."""
+    run = Run("smoke", "resnet18", "breastmnist", 0)
+    failed = failed_record(run, load_protocol("smoke"), LOST)
+    write_run(tmp_path, failed, None, None)
+    assert read_record(run.path(tmp_path)).status == "failed"
+    make_run(tmp_path, run)
+    before = {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()}
+    write_run(tmp_path, failed, None, None)
+    assert before == {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()}
+
+
+def test_a_run_that_another_driver_does_is_not_marked_as_skipped(tmp_path: Path) -> None:
+    """Neither while it goes on nor after it is done; else the reason is left."""
+    run = Run("smoke", "resnet18", "breastmnist", 0)
+    item, lock = PlannedRun(run, "missing"), lock_path(tmp_path, run)
+    lock.parent.mkdir(parents=True)
+    with FileLock(lock):
+        launch._skip(tmp_path, item, "no data here", "data")
+    assert not run.path(tmp_path).exists()
+    launch._skip(tmp_path, item, "no data here", "data")
+    assert read_record(run.path(tmp_path)).status == "skipped"
+    make_run(tmp_path, run)
+    launch._skip(tmp_path, item, "no data here", "data")
+    assert read_record(run.path(tmp_path)).status == "done"
+
+
+@pytest.mark.parametrize(("state", "redo"), [("missing", False), ("failed", False), ("stale", True), ("done", True)])
+def test_only_what_has_scores_already_is_done_although_it_is_done(state: State, redo: bool) -> None:
+    """A missing run that another driver finished meanwhile is left alone, whatever --overwrite says."""
+    card = read_card(RESULTS, "breastmnist")
+    assert card is not None
+    request = launch._request(
+        PlannedRun(Run("smoke", "resnet18", "breastmnist", 0), state), card, launch.Launch(RESULTS)
+    )
+    assert request.redo is redo
+    assert request.model_fingerprint == fingerprint(get_spec("resnet18"))
+
+
+def test_a_run_that_another_driver_holds_is_looked_at_now_and_then(tmp_path: Path) -> None:
+    """Not as fast as processes start, even while other runs go on; once it is free it is done."""
+    requests = [
+        RunRequest(Run("smoke", "floor/prior", SET, seed), load_protocol("smoke"), measure(SET)) for seed in range(2)
+    ]
+    started: list[int] = []
+    lock = FileLock(lock_path(tmp_path, requests[0].run))
+    Path(lock.lock_file).parent.mkdir(parents=True)
+
+    def watch(event: Event) -> None:
+        if event.kind == "started" and event.request.run.seed == 0:
+            started.append(len(started))
+            if len(started) == 3:
+                lock.release()
+
+    lock.acquire()
+    began = time.monotonic()
+    records = LocalEngine(tmp_path, devices=["cpu", "cpu"], on_event=watch).run(requests)
+    assert sorted(record.seed for record in records) == [0, 1]
+    assert len(started) <= 1 + (time.monotonic() - began) / BUSY_SECONDS

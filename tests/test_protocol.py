@@ -97,6 +97,11 @@ def test_a_mistyped_key_is_named_with_the_known_ones(tmp_path: Path) -> None:
         ("[optim]", "[optim", "not valid TOML"),
         ("mean = [0.5]", "mean = [0.5, 0.5]", "one value for all channels, or three"),
         ("epochs = 2", "epochs = 2\nwarmup_epochs = 2", "warmup_epochs must be smaller"),
+        ("std = [0.5]", "std = [0.0]", "data.std.0 = 0.0"),
+        ("std = [0.5]", "std = [nan]", "data.std.0 = nan"),
+        ("mean = [0.5]", "mean = [inf]", "data.mean.0 = inf"),
+        ("[optim]", "[augment]\nerasing_area = [-0.1, 0.3]\n[optim]", "augment.erasing_area must be two positive"),
+        ("[optim]", "x = " + "[" * 5000 + "]" * 5000 + "\n[optim]", "not valid TOML"),
     ],
 )
 def test_a_wrong_file_is_one_clear_error(tmp_path: Path, old: str, new: str, message: str) -> None:

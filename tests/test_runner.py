@@ -13,8 +13,9 @@ from bench import data, runner
 from bench.data import Arrays, labels_digest, load, measure
 from bench.protocol import load_protocol
 from bench.records import Run, read_predictions
-from bench.runner import OfficialMismatchError, RunBundle, RunRequest, check_official, run_one
+from bench.runner import Hooks, OfficialMismatchError, RunBundle, RunRequest, check_official, run_one
 from bench.scoring import score_predictions
+from models import fingerprint, get_spec
 
 SET = "synthetic-bloodmnist"
 
@@ -168,3 +169,35 @@ def test_a_difference_from_medmnists_own_functions_fails_the_run(tiny: str) -> N
 def test_the_plugin_is_under_25_lines(tiny: str) -> None:
     """Adding a baseline is one short file."""
     assert len(Path(tiny).read_text(encoding="utf-8").splitlines()) < 25
+
+
+def test_a_record_names_the_code_that_ran(tiny: str) -> None:
+    """A model file that is changed while a run goes on changes nothing about the record's fingerprint."""
+    asked, file = request(tiny), Path(tiny)
+    text = file.read_text(encoding="utf-8")
+    before = fingerprint(get_spec("runner_net"))
+
+    def edit(event: dict[str, object]) -> None:
+        file.write_text(text.replace("stride=3", "stride=2 + 1"), encoding="utf-8")
+
+    try:
+        record = run_one(asked, Hooks(on_progress=edit)).record
+        assert fingerprint(get_spec("runner_net")) != before
+    finally:
+        file.write_text(text, encoding="utf-8")
+    assert (record.status, record.model_fingerprint) == ("done", before)
+
+
+def test_other_code_than_the_planned_is_not_run(tiny: str) -> None:
+    """A run whose model was changed since the plan is refused, and says what to do."""
+    record = run_one(replace(request(tiny), model_fingerprint="0" * 64)).record
+    assert record.failure is not None
+    assert (record.status, record.failure.kind) == ("failed", "infra")
+    assert "leave it alone while runs go on" in record.failure.message
+
+
+def test_a_fitted_model_needs_no_gpu(tiny: str) -> None:
+    """Under --device cuda a floor is still fitted on the processor, and its record says so."""
+    record = run_one(replace(request(tiny, model="floor/prior"), device="cuda:7")).record
+    assert record.status == "done", record.failure
+    assert str(record.device).startswith("cpu: ")

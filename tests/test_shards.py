@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from bench.cli import app
 from bench.errors import BenchError, RecordError
 from bench.merge import merge
-from bench.records import Failure, Run, predictions_path, read_record, read_records, write_run
+from bench.records import Failure, Run, predictions_path, read_card, read_record, read_records, write_card, write_run
 from bench.shards import take_shard
 from tests.making import make_record, make_run
 
@@ -27,7 +27,7 @@ def test_shards_together_are_the_plan(length: int, count: int) -> None:
     assert max(map(len, parts)) - min(map(len, parts)) <= 1
 
 
-@pytest.mark.parametrize("shard", ["0/3", "4/3", "1", "1/0", "a/b", "-1/2", "1/2/3"])
+@pytest.mark.parametrize("shard", ["0/3", "4/3", "1", "1/0", "a/b", "-1/2", "1/2/3", "1" * 5000 + "/2"])
 def test_a_mistyped_shard_is_refused(shard: str) -> None:
     """The message shows how to write one."""
     with pytest.raises(BenchError, match="2/8"):
@@ -56,6 +56,18 @@ def test_a_contradiction_is_refused_and_nothing_is_written(tmp_path: Path) -> No
     make_run(tmp_path / "two", RUNS[0], val={"auc": 0.25, "acc": 0.25})
     make_run(tmp_path / "two", RUNS[1])
     with pytest.raises(RecordError, match=r"ended differently in .*one and .*two"):
+        merge([tmp_path / "one", tmp_path / "two"], tmp_path / "whole")
+    assert not (tmp_path / "whole").exists()
+
+
+def test_sources_with_different_cards_are_refused(tmp_path: Path) -> None:
+    """Also where the target has none yet: the shards were run on different data."""
+    for name, run in (("one", RUNS[0]), ("two", RUNS[1])):
+        make_run(tmp_path / name, run)
+    card = read_card(tmp_path / "two", "breastmnist")
+    assert card is not None
+    write_card(tmp_path / "two", card.model_copy(update={"num_channels": 3}))
+    with pytest.raises(RecordError, match=r"two.*breastmnist.json and .*one.* describe different data"):
         merge([tmp_path / "one", tmp_path / "two"], tmp_path / "whole")
     assert not (tmp_path / "whole").exists()
 
