@@ -114,7 +114,7 @@ class LiveProgress:
         self.bars = Progress(*columns, console=out)
         self.total = self.bars.add_task("runs", total=total, note="")
         self.running: dict[str, TaskID] = {}
-        self.started: dict[str, float] = {}
+        self.started: dict[str, tuple[float, int]] = {}
 
     def __enter__(self) -> LiveProgress:
         self.bars.start()
@@ -142,9 +142,8 @@ class LiveProgress:
         total = progress["epochs"] * progress["steps"]
         done = progress["epoch"] * progress["steps"] + progress["step"]
         now = time.monotonic()
-        first = self.started.setdefault(run_id, now - 1e-9)
-        share = done / total if total else 1.0
-        left = (now - first) * (1 - share) / share if share else None
+        began, first = self.started.setdefault(run_id, (now, done))  # a resumed run does not begin at 0
+        left = (now - began) * (total - done) / (done - first) if done > first else None
         note = f"epoch {progress['epoch'] + 1}/{progress['epochs']}, {progress['images_per_second']:.0f} images/s"
         self.bars.update(self.running[run_id], total=total, completed=done, note=f"{note}, {duration(left)} left")
 

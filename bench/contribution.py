@@ -18,7 +18,7 @@ from bench.trust import Rerun, read_row
 ALLOWED_ROOTS = ("results", "reports")
 EVIDENCE_SUFFIXES = (".json", ".parquet", ".md")
 GENERATED = ("tables",)  # below results/, made from the evidence; reports --check compares it
-UNTRACKED = (".cache", "checkpoints")
+UNTRACKED = (".cache", ".locks", "checkpoints")
 NEW_FOLDERS = ("records", "data", *MEASURED_FOLDERS)
 MAX_FILE_BYTES = 8 * 2**20  # twice what predictions of any MedMNIST set take, and more: a test holds it
 MAX_TOTAL_BYTES = 512 * 2**20
@@ -97,7 +97,7 @@ def _files(folder: Path) -> dict[PurePosixPath, Path]:
     found = {}
     for path in sorted(folder.rglob("*")):
         name = PurePosixPath(path.relative_to(folder).as_posix())
-        if name.parts[0] in UNTRACKED or path.suffix == ".lock" or (path.is_dir() and not path.is_symlink()):
+        if name.parts[0] in UNTRACKED or (path.is_dir() and not path.is_symlink()):
             continue
         if name.parts[0] in GENERATED and len(name.parts) == 2 and path.suffix == ".csv" and not path.is_symlink():
             continue

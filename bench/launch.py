@@ -140,6 +140,8 @@ def execute(
         Interrupted: After SIGINT or SIGTERM.
     """
     check_store(launch.results, [item.run for item in planned])
+    if launch.checkpoint_dir is not None and launch.checkpoint_dir.is_file():
+        raise RecordError(f"--checkpoint-dir {launch.checkpoint_dir} is a file; name a folder")
     outcome = Outcome()
     cards = _cards([item for item in planned if not item.obstacle], launch, outcome)
     for reason in dict.fromkeys(outcome.skipped.values()):

@@ -197,6 +197,14 @@ def test_a_results_path_that_is_a_file_is_refused(tmp_path: Path) -> None:
     assert (tmp_path / "r").read_text(encoding="utf-8") == "a file"
 
 
+def test_a_checkpoint_folder_that_is_a_file_is_refused(tmp_path: Path) -> None:
+    """Before anything ran."""
+    (tmp_path / "c").write_text("a file", encoding="utf-8")
+    arguments = ["run", *SMOKE, "--datasets", "synthetic-bloodmnist", "--results", "r", "--checkpoint-dir", "c"]
+    assert "--checkpoint-dir c is a file; name a folder" in refusal(*arguments, cwd=tmp_path)
+    assert not (tmp_path / "r" / "records").exists()
+
+
 @pytest.mark.skipif(os.geteuid() != 0, reason="mounting a small or read-only file system needs root")
 @pytest.mark.parametrize(
     ("options", "reason"), [("size=64k", "disk is full"), ("size=64k,ro", "Read-only file system")]

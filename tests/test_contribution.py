@@ -189,3 +189,13 @@ def test_missing_folders_are_told(tmp_path: Path) -> None:
     """One line, not a traceback."""
     with pytest.raises(RecordError, match="There is no results folder"):
         check_contribution(tmp_path / "a", tmp_path / "b")
+
+
+def test_only_the_suite_s_own_locks_are_passed_over(folders: tuple[Path, Path]) -> None:
+    """A file is not let in for its ending."""
+    results, base = folders
+    (results / ".locks").mkdir()
+    (results / ".locks" / "run.lock").write_bytes(b"")
+    assert check_contribution(results, base).problems == []
+    (results / "records" / "notes.lock").write_bytes(b"x")
+    assert "notes.lock" in only(check_contribution(results, base).problems)

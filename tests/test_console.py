@@ -1,0 +1,33 @@
+"""What a person sees while runs go on."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from bench import console
+from bench.console import LiveProgress, duration
+from bench.engines import Event
+from bench.protocol import load_protocol
+from bench.records import Run
+from bench.runner import RunRequest
+from tests.making import make_card
+
+
+def test_the_time_left_of_a_resumed_run_counts_from_where_it_went_on(monkeypatch: pytest.MonkeyPatch) -> None:
+    """30 of 40 epochs were done before; one more took ten seconds, so nine more take ninety."""
+    now = [1000.0]
+    monkeypatch.setattr(console.time, "monotonic", lambda: now[0])
+    request = RunRequest(Run("smoke", "resnet18", "breastmnist", 0), load_protocol("smoke"), make_card("breastmnist"))
+    live = LiveProgress(1)
+    live(Event("started", request))
+
+    def note(epoch: int) -> str:
+        progress: dict[str, Any] = {"epoch": epoch, "epochs": 40, "step": 0, "steps": 5, "images_per_second": 9.0}
+        live(Event("progress", request, progress=progress))
+        return str(live.bars.tasks[-1].fields["note"])
+
+    assert note(30) == "epoch 31/40, 9 images/s, unknown left"
+    now[0] += 10
+    assert note(31) == f"epoch 32/40, 9 images/s, {duration(90)} left"
