@@ -93,7 +93,7 @@ def _glance(found: Sequence[Judged]) -> Table:
 
 def _start(quote: str, most: int = 90) -> str:
     """The first words of a quote: the list's own remark on a claim is no part of the paper."""
-    return shorten(quote, most, placeholder=" …")
+    return shorten(quote, most, placeholder=" …", break_on_hyphens=False)
 
 
 def _kind(item: Judged) -> str:
