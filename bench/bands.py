@@ -95,7 +95,11 @@ def _standing(band: Band, records: list[Record]) -> str:
     runs = [r for r in records if (r.model, r.protocol, r.dataset) == (band.model, band.protocol, band.dataset)]
     if not runs:
         return f"band: {which}: no record yet"
-    means = {metric: sum(float((run.test or {})[metric] or 0.0) for run in runs) / len(runs) for metric in METRICS}
+    values = {metric: [(run.test or {}).get(metric) for run in runs] for metric in METRICS}
+    known = {metric: [value for value in found if value is not None] for metric, found in values.items()}
+    if any(len(found) < len(runs) for found in known.values()):
+        return f"band: {which}: a run has no AUC or no accuracy: no verdict"
+    means = {metric: sum(found) / len(found) for metric, found in known.items()}
     parts = [
         f"{metric.upper()} {means[metric]:.3f} ({getattr(band, metric)[0]:.3f} to {getattr(band, metric)[1]:.3f})"
         for metric in METRICS

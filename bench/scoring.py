@@ -37,7 +37,7 @@ def split_scores(table: pd.DataFrame, split: str) -> tuple[NDArray[np.int64], ND
 def wrong_labels(table: pd.DataFrame, card: DataCard) -> str:
     """Why a prediction table's labels are not those of the data set's stored digests, "" if they are."""
     for split in ("val", "test"):
-        labels = table.loc[table["split"] == split, "label"].to_numpy(np.int64)
+        labels = table[table["split"] == split].sort_values("index")["label"].to_numpy(np.int64)
         if labels_digest(labels) != card.labels_digest[split]:
             return f"the {split} labels beside the predictions are not the data set's"
     return ""

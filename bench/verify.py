@@ -27,6 +27,8 @@ from bench.records import (
 )
 from bench.scoring import same_score, score_predictions, wrong_labels
 
+UNSCORED = "cannot be scored"
+
 
 @dataclass
 class Findings:
@@ -97,8 +99,11 @@ def verify(results: Path, *, scores: bool = False) -> Findings:
                 findings.stale.append(f"{record.run_id}: {reason}")
             else:
                 counted.add(record.run_id)
-            findings.problems.extend(f"{path}: {problem}" for problem in _check_files(record, path, card, scores))
-            findings.rescored += scores
+            found = list(_check_files(record, path, card))
+            if scores and card is not None and not found:
+                found = list(_check_scores(record, predictions_path(path), card))
+                findings.rescored += not any(problem.startswith(UNSCORED) for problem in found)
+            findings.problems.extend(f"{path}: {problem}" for problem in found)
     findings.problems.extend(_orphans(results))
     findings.problems.extend(read_cams(results)[1])
     try:
@@ -124,8 +129,8 @@ def _check(record: Record, path: Path, results: Path) -> Iterator[str]:
         yield f"status is {record.status!r} without a reason"
 
 
-def _check_files(record: Record, path: Path, card: DataCard | None, scores: bool) -> Iterator[str]:
-    """Problems of the parquet files, and of the scores against them."""
+def _check_files(record: Record, path: Path, card: DataCard | None) -> Iterator[str]:
+    """Problems of the parquet files and of the data set's card."""
     for file, expected in (
         (predictions_path(path), record.predictions_sha256),
         (history_path(path), record.history_sha256),
@@ -142,20 +147,19 @@ def _check_files(record: Record, path: Path, card: DataCard | None, scores: bool
         return
     if record.labels_digest != card.labels_digest:
         yield "the record's labels are not those of the data set's card"
-    if scores:
-        yield from _check_scores(record, predictions_path(path), card)
 
 
 def _check_scores(record: Record, file: Path, card: DataCard) -> Iterator[str]:
+    """Differences between the scores and what the predictions give."""
     try:
         table = read_predictions(file)
         problem = wrong_labels(table, card)
         if problem:
-            yield problem
+            yield f"{UNSCORED}: {problem}"
             return
         again = score_predictions(table, card)
     except (BenchError, KeyError) as error:
-        yield f"cannot be scored: {error}"
+        yield f"{UNSCORED}: {error}"
         return
     for name, computed in again.items():
         stored: Scores = getattr(record, name) or {}
@@ -174,5 +178,7 @@ def _orphans(results: Path) -> Iterator[str]:
         owner = file.with_name(file.name.split(".")[0] + ".json")
         if file.name.startswith(".tmp-") or file.suffix not in (".json", ".parquet"):
             yield f"{file}: left by a killed writer or put there by hand; remove it"
+        elif file.suffix == ".json" and file not in known:
+            yield f"{file}: no run's record has this name; remove it"
         elif file.suffix == ".parquet" and owner not in known:
             yield f"{file}: no record beside it; the run will be done again"

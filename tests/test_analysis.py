@@ -166,6 +166,26 @@ def test_classes_carry_their_names_and_values(results: Path) -> None:
     assert math.isnan(row(classes, model="floor/prior", part="test", class_index=0)["precision"])
 
 
+def test_a_part_taken_out_takes_no_part_in_the_marks(tmp_path: Path) -> None:
+    """The best of a column is one of its models, and Holm's correction counts these alone."""
+    skills = {"medspectralnet": 1.0, "resnet18": 1.2, "swin_t": 0.9, "medspectralnet_no_gate": 9.0}
+    for model, skill in skills.items():
+        train(tmp_path / "all", Run("lite-96", model, "breastmnist", 0), skill)
+        if model in list(skills)[:3]:
+            train(tmp_path / "models", Run("lite-96", model, "breastmnist", 0), skill)
+    marks = [run(tmp_path / name).cells.set_index(["model", "part", "metric"])["mark"] for name in ("all", "models")]
+    assert set(marks[0].loc["medspectralnet_no_gate"]) == {""}
+    assert marks[0].drop(index="medspectralnet_no_gate").to_dict() == marks[1].to_dict()
+    assert "best" in set(marks[1])
+
+
+def test_a_fitted_model_with_two_records_costs_no_seed(results: Path) -> None:
+    """It comes out the same for every seed, whatever seeds it was run with."""
+    train(results, Run("lite-96", "floor/prior", "breastmnist", 5), STUDY["floor/prior"][1])
+    pair = row(run(results).pairs, baseline="floor/prior", model="medspectralnet", part="test", metric="auc")
+    assert pair["n_seeds"] == 3
+
+
 def test_equal_models_are_both_best_and_near_ones_not_separated(results: Path, tmp_path: Path) -> None:
     """A tie is never drawn as a win; what is clearly worse has no mark."""
     cells = run(results).cells
@@ -212,20 +232,19 @@ def test_synthetic_and_real_never_mix(results: Path) -> None:
     assert analysis_plan.family_size("demo", synthetic=False) == 0
 
 
-def test_the_cache_changes_nothing_and_spares_the_predictions(results: Path) -> None:
-    """A second analysis is equal and needs no predictions; a damaged cache is ignored and written anew."""
+def test_the_cache_changes_nothing_and_hides_nothing(results: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A second analysis is equal and measures nothing; a damaged cache is written anew; a lost file is missed."""
     first = run(results)
     files = sorted((results / ".cache" / "analysis").glob("*.npz"))
     assert files
-    for record in gather(results).records:
-        path = predictions_path(record.run.path(results))
-        path.rename(path.with_suffix(".hidden"))
-    assert same(run(results), first)
-    files[0].write_bytes(files[0].read_bytes()[:-1] + b"x")
+    with monkeypatch.context() as patch:
+        patch.setattr("bench.report.analysis_cells._measure", None)
+        assert same(run(results), first)
+    path = predictions_path(gather(results).records[0].run.path(results))
+    path.rename(path.with_suffix(".hidden"))
     with pytest.raises(RecordError, match="the statistics need the predictions of every run"):
         run(results)
-    for path in results.rglob("*.hidden"):
-        path.rename(path.with_suffix(".parquet"))
+    path.with_suffix(".hidden").rename(path)
     for name, content in (("truncated", b"abc"), ("of another cell", files[1].read_bytes())):
         files[0].write_bytes(content)
         assert same(run(results), first), name

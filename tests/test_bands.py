@@ -58,6 +58,9 @@ def test_verify_tells_where_records_stand(tmp_path: Path) -> None:
     assert "AUC 0.900" in lines[0]
     assert "mean of 2 seeds: equivalent" in lines[0]
     assert "mean of 1 seed: NOT equivalent" in lines[1]
+    make_run(tmp_path, Run("medmnist-28", "resnet18_28", "breastmnist", 2), test={"auc": None, "acc": 0.86})
+    make_run(tmp_path, Run("medmnist-28", "resnet18_28", "pneumoniamnist", 1), test=None)
+    assert all(line.endswith("a run has no AUC or no accuracy: no verdict") for line in verify(tmp_path).bands)
     (tmp_path / "bands.toml").write_text((tmp_path / "bands.toml").read_text().replace("seed_sd", "seed_sdd"))
     with pytest.raises(RecordError, match=r"bands\.toml: seed_sd"):
         standings(tmp_path, [])

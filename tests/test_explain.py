@@ -109,7 +109,8 @@ def test_what_was_left_out_is_told(store: Path, tmp_path: Path) -> None:
     RUNS[0].path(folder).unlink()
     lines = ask(folder, protocol="lite-96")
     assert any("left out" in line and RUNS[1].run_id in line and "changed" in line for line in lines)
-    assert value(lines, "because") == "not run"
+    assert value(lines, "because").startswith("stale: the model's code")
+    assert value(lines, "to fill it").endswith(" --overwrite stale")
 
 
 def test_the_other_part_table_2_and_data_made_here(store: Path) -> None:

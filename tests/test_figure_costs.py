@@ -115,15 +115,19 @@ def test_accuracy_against_parameters_has_networks_alone() -> None:
 
 
 def test_macs_are_those_of_the_runs_size_or_the_axis_says_otherwise() -> None:
-    """The runs' size and number of classes if counted, else the largest size, said in label and caption."""
+    """What most models were counted at; of equals the runs' size and classes, else the largest, said in words."""
     other = [cost(model, 224, 2, place + 5.0) for place, model in enumerate(MODELS)]
     axis = macs_axis(runs(), other, 2)
     assert axis is not None
     assert axis.label == "GMACs at 224 px"
     assert "The runs had 64 px, for which no cost was measured" in axis.words
-    fitting = macs_axis(runs(), [*other, cost("swin_t", 64, 8, 0.25), cost("swin_t", 64, 2, 0.5)], 2)
+    one = macs_axis(runs(), [*other, cost("swin_t", 64, 2, 0.5)], 2)
+    assert one is not None
+    assert set(one.costs["model"]) == set(MODELS)  # a single count takes no figure away
+    same = [cost(model, 64, classes, classes / 4) for model in MODELS for classes in (8, 2)]
+    fitting = macs_axis(runs(), [*other, *same], 2)
     assert fitting is not None
-    assert fitting.costs[["model", "cost"]].values.tolist() == [["swin_t", 0.5]]
+    assert sorted(fitting.costs["cost"]) == [0.5] * len(MODELS)
     assert "no cost was measured" not in fitting.words
     assert macs_axis(runs(), [cost("convnext_t")], 2) is None
 
@@ -153,6 +157,9 @@ def test_more_images_a_second_are_better() -> None:
     for words in (CPU, "images/s at 224 px, batch 32 (more is better)", "medspectralnet", "swin_t"):
         assert words in text
     assert "floor/prior" in plot.caption.text
+    assert "dotted line" in plot.caption.text
+    trained = accuracies()[accuracies()["model"] != "floor/prior"]
+    assert "dotted line" not in pareto_plot("speed", axis, trained, runs(224), "Data.").caption.text
 
 
 def test_parameters_are_counted_beside_claimed() -> None:

@@ -338,8 +338,52 @@ def test_the_forest_plot_has_every_difference_in_order() -> None:
     with style():
         found = files(forest_plot("forest", forest_pairs(), [make_record()], "Data."), synthetic=False)
     text = found["figures/forest.svg"].decode()
-    for word in (*VERDICTS, "equivalence zone", "bloodmnist", "floor/prior", "AUC, medspectralnet minus baseline"):
+    for word in (
+        *VERDICTS,
+        "equivalence zone",
+        "bloodmnist",
+        "floor/prior, n = 1",
+        "AUC, medspectralnet minus baseline",
+    ):
         assert word in text
+
+
+def test_the_forest_s_caption_says_what_its_sets_do_to_a_verdict() -> None:
+    """Slices of few scans make an interval a lower bound: said where such a set is drawn, and nowhere else."""
+    pairs = forest_pairs()
+    both = forest_plot("forest", pairs, [make_record()], "Data.").caption.text
+    assert "6 differences on 2 data sets" in both
+    assert "there an interval is a lower bound" in both
+    blood = forest_plot("forest", pairs[pairs["dataset"] == "bloodmnist"], [make_record()], "Data.").caption.text
+    assert "3 differences on 1 data set." in blood
+    assert "lower bound" not in blood
+
+
+def test_the_forest_stands_on_the_runs_that_it_draws(results: Path) -> None:
+    """Runs of other models and sets move neither its first line nor its count."""
+    evidence = gather(results)
+    pairs = analyse(evidence, synthetic=False).pairs.assign(family="exploratory")
+    chosen = (pairs["part"] == "test") & (pairs["metric"] == "auc") & (pairs["baseline"] == "floor/prior")
+    pairs.loc[chosen, "family"] = "primary"
+    (plot,) = figures._forest_plots(evidence, pairs, evidence.finished(synthetic=False))
+    drawn = {*pairs[chosen]["model"], "floor/prior"}
+    assert {record.model for record in plot.records} == drawn  # type: ignore[attr-defined]
+
+
+def test_equal_pictures_have_ids_of_their_own() -> None:
+    """An id stands once in a file, also where two images are the same."""
+
+    def draw(numbers: pd.DataFrame) -> Figure:
+        figure = Figure(figsize=(2, 2))
+        for axes in figure.subplots(1, 2):
+            axes.imshow(np.eye(3))
+        return figure
+
+    with style():
+        made = files(Plot("a", Caption("a", "b"), [], lambda: pd.DataFrame({"x": [0]}), draw), synthetic=False)
+    ids = re.findall(rb'id="([^"]+)"', made["figures/a.svg"])
+    assert sum(name.startswith(b"image") for name in ids) == 2
+    assert len(ids) == len(set(ids))
 
 
 def test_a_long_forest_plot_has_two_columns() -> None:

@@ -15,7 +15,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from bench.records import Run
-from bench.report import formats, table2, table3
+from bench.report import ablation, cards, formats, page, table2, table3
 from bench.report.analysis import Analysis, analyse
 from bench.report.analysis_plan import PARTS
 from bench.report.evidence import Evidence, gather
@@ -171,6 +171,36 @@ def test_a_failed_run_is_a_missing_cell_with_its_reason(results: Path) -> None:
     assert empty["missing"].tolist() == ["failed: " + failure["message"]]
 
 
+def test_a_lost_seed_is_named_beside_its_cell(results: Path) -> None:
+    """Never does a cell of the seeds that finished look like all that was asked for."""
+    for seed in (0, 1):
+        make_run(results, Run("lite-96", "resnet18", "breastmnist", seed))
+    failure = {"kind": "diverged", "message": "the loss is NaN"}
+    lost = {"status": "failed", "failure": failure, "val": None, "test": None, "test_twin_free": None}
+    make_run(results, Run("lite-96", "resnet18", "breastmnist", 2), **lost)
+    make_run(results, Run("lite-96", "resnet18", "breastmnist", 3), model_fingerprint="1" * 64)
+    evidence, analysis = read(results)
+    line = "breastmnist: resnet18, seed 2: failed: the loss is NaN"
+    stale = "breastmnist: resnet18, seed 3: stale: the model's code (or timm's version) changed"
+    text = text3(results).splitlines()
+    assert {f"- {line}", f"- {stale}"} <= set(text)
+    card = cards.render(evidence, analysis, synthetic=False)["models/resnet18.md"].decode()
+    assert f"- `lite-96`: {line}" in card.splitlines()
+    html = page.render(evidence, analysis, synthetic=False, figures={}, captions={})["index.html"].decode()
+    assert "resnet18, seed 2: failed: the loss is NaN" in html
+    parts = ablation.render(evidence, analysis, synthetic=False)["ablation.md"].decode()
+    assert f"- lite-96: {line}" in parts.splitlines()
+
+
+def test_a_stale_cell_is_told_as_one_with_what_runs_it_again(results: Path) -> None:
+    """It is not "not run": the plain command would leave it as it is."""
+    make_run(results, Run("lite-96", "swin_t", "breastmnist", 0), model_fingerprint="1" * 64)
+    text = text3(results)
+    assert re.search(r"^- breastmnist: stale: the model's code .* \(swin_t\)$", text, flags=re.MULTILINE)
+    (command,) = [line for line in text.splitlines() if "--overwrite stale` runs them." in line]
+    assert "--models swin_t --datasets breastmnist" in command
+
+
 def test_planned_cells_are_missing_with_the_command_that_fills_them(results: Path) -> None:
     """Under lite-96 the studies want more models and sets than were run; what cannot run says why."""
     text = text3(results)
@@ -291,6 +321,8 @@ def test_table_2_by_hand(results: Path) -> None:
     frame = frame_of(files["table2.csv"])
     assert frame["published"].isna().all()
     assert frame["missing"].notna().sum() == 4
+    assert frame["drawn"].isna().all()  # a mark tells models apart, the rows here are settings
+    assert "≈" not in text
     assert "breast-ablation" not in text3(results)
 
 

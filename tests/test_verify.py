@@ -2,15 +2,28 @@
 
 from __future__ import annotations
 
+import hashlib
 import io
 import json
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 import pytest
 
 from bench.errors import RecordError
-from bench.records import Record, Run, frame_bytes, history_path, predictions_path, pretty
+from bench.records import (
+    Record,
+    Run,
+    card_path,
+    frame_bytes,
+    history_path,
+    predictions_path,
+    pretty,
+    read_card,
+    read_predictions,
+)
+from bench.scoring import score_predictions
 from bench.verify import verify
 from tests.making import make_run
 
@@ -60,10 +73,33 @@ def test_changed_predictions_are_found(results: Path) -> None:
     assert "seed1.predictions.parquet is not the file" in problem
 
 
+def test_permuted_indices_are_found(results: Path) -> None:
+    """Every image's scores under another image's number: the labels in index order are not the data set's."""
+    path = RUNS[1].path(results)
+    table = pd.read_parquet(predictions_path(path))
+    is_test = table["split"] == "test"
+    table.loc[is_test, "index"] = np.roll(table.loc[is_test, "index"].to_numpy(), 1)
+    content = frame_bytes(table)
+    predictions_path(path).write_bytes(content)
+    card = read_card(results, RUNS[1].dataset)
+    assert card is not None
+    again = score_predictions(read_predictions(content), card)
+    reseal(path, **again, predictions_sha256=hashlib.sha256(content).hexdigest())
+    (problem,) = verify(results, scores=True).problems
+    assert "the test labels beside the predictions are not the data set's" in problem
+
+
+def test_what_was_not_scored_is_not_counted_as_scored(results: Path) -> None:
+    """A missing card; a file with a name that no run has."""
+    card_path(results, RUNS[0].dataset).unlink()
+    (RUNS[0].path(results).parent / "extra.json").write_text("{}", encoding="utf-8")
+    findings = verify(results, scores=True)
+    assert findings.rescored == sum(run.dataset != RUNS[0].dataset for run in RUNS) + 1
+    assert [problem for problem in findings.problems if "extra.json: no run's record has this name" in problem]
+
+
 def test_shuffled_test_order_is_found(results: Path) -> None:
     """Labels in another order are not the data set's, even where record and file fit each other."""
-    import hashlib
-
     path = RUNS[1].path(results)
     table = pd.read_parquet(predictions_path(path))
     test = table[table["split"] == "test"].iloc[::-1].assign(index=range(24))
@@ -110,8 +146,6 @@ def test_a_stale_record_is_told_but_is_no_damage(results: Path) -> None:
 
 def test_columns_that_are_missing_are_one_clear_line(results: Path) -> None:
     """A table of another form is a finding, not a crash."""
-    import hashlib
-
     path = RUNS[0].path(results)
     buffer = io.BytesIO()
     pd.DataFrame({"split": ["val"], "label": [0]}).to_parquet(buffer)

@@ -27,7 +27,7 @@ from bench.report.score_cells import (
 )
 from bench.report.table2 import AUGMENTATIONS, OPTIMISERS
 from bench.report.table3 import missing_rows
-from bench.report.tables import NOT_RUN, STAMP, planned, why_missing
+from bench.report.tables import NOT_RUN, STAMP, lost_lines, planned, why_missing
 
 PROTOCOL, DATASET = "lite-96", "breastmnist"
 NAMES = {OURS: "nothing", **PARTS, TRUNK: "all three: the trunk alone"}
@@ -50,19 +50,19 @@ def render(evidence: Evidence, analysis: Analysis, *, synthetic: bool) -> dict[s
         found = removed[(removed["protocol"] == protocol) & (removed["dataset"] == name)]
         blocks += [resolution_text(analysis.resolution, "test", metric, [name], notes=True) for metric in METRICS]
         blocks.append(_parts_table(evidence, analysis, found, f"{name}, official test, {protocol}{stamp}"))
-        missing = [(model, name) for model in NAMES if model not in set(found["model"])]
-        rows.append(missing_rows(evidence, protocol, missing))
-        blocks += _missing(evidence, [(protocol, model) for model, _ in missing], name)
-    blocks += [Heading(f"Whose gain: the parts' or CutMix's?{stamp}"), _factors()]
+        have = {(protocol, model) for model in found["model"]}
+        rows.append(missing_rows(evidence, protocol, [(m, name) for m in NAMES if (protocol, m) not in have]))
+        blocks += _missing(evidence, [(protocol, model) for model in NAMES], have, name)
+    blocks += [Heading(f"Whose gain: the parts' or CutMix's?{stamp}"), _factors(evidence)]
     wanted = {(protocol, model) for protocol in _factorial_protocols() for model in (OURS, TRUNK)}
     for name in dict.fromkeys([dataset, *factorial["dataset"]]):
         found = factorial[factorial["dataset"] == name]
         have = set(zip(found["protocol"], found["model"], strict=True))
         blocks += _factorial(analysis, found, name, stamp)
         rows.append(found)
-        left = sorted(wanted - have) if name == DATASET else []
-        rows += [missing_rows(evidence, protocol, [(model, name)]) for protocol, model in left]
-        blocks += _missing(evidence, left, name)
+        asked = sorted(wanted if name == DATASET else wanted & have)
+        rows += [missing_rows(evidence, p, [(model, name)]) for p, model in asked if (p, model) not in have]
+        blocks += _missing(evidence, asked, have, name)
     seen = _run_ids(removed) | _run_ids(factorial)
     records = [record for record in evidence.finished(synthetic=synthetic) if record.run_id in seen]
     return table_files("ablation", [block for block in blocks if block != ""], rows, records, synthetic=synthetic)
@@ -87,16 +87,18 @@ def _factorial_protocols() -> list[str]:
 def _reading() -> str:
     return (
         f"{UNITS} Shown: {READING} Differences are paired over common seeds and test images. All of it is exploratory "
-        "by the analysis plan: no correction for how many are looked at. The paper has no such table. M: millions of "
-        f"parameters. Lead: {OURS} less the model of the row; verdict: what {OURS} is beside it."
+        "by the analysis plan, without a correction for how many are looked at, but the AUC difference to "
+        f"{TRUNK}: that is one of the plan's comparisons, and its verdict is by Holm's p. The paper has no such table. "
+        f"M: millions of parameters. Lead: {OURS} less the model of the row; verdict: what {OURS} is beside it."
     )
 
 
-def _factors() -> str:
+def _factors(evidence: Evidence) -> str:
+    imagenet = any(record.protocol == "paper-224-imagenet" for record in evidence.records)
     return (
         f"Cells: {OURS} and {TRUNK}, its trunk, each with and without CutMix, one optimiser. Interaction: what CutMix "
-        f"does for {OURS} less what it does for {TRUNK}. The third factor, ImageNet weights, needs weights that "
-        "could not be had where these runs were made: `paper-224-imagenet` holds it."
+        f"does for {OURS} less what it does for {TRUNK}. The third factor, ImageNet weights, is `paper-224-imagenet`"
+        f"{'.' if imagenet else ', which has no record: its weights could not be had where these runs were made.'}"
     )
 
 
@@ -175,8 +177,11 @@ def _means_table(cells: pd.DataFrame, optimiser: str, caption: str) -> Table:
     return Table(caption, header, rows)
 
 
-def _missing(evidence: Evidence, cells: list[tuple[str, str]], dataset: str) -> list[Block]:
-    """Why cells (protocol, model) are empty, and the command that fills what nobody ran."""
+def _missing(
+    evidence: Evidence, wanted_cells: list[tuple[str, str]], have: set[tuple[str, str]], dataset: str
+) -> list[Block]:
+    """Why cells (protocol, model) are empty, the command that fills what nobody ran, and seeds without scores."""
+    cells = [cell for cell in wanted_cells if cell not in have]
     reasons: dict[tuple[str, str], list[str]] = {}
     for protocol, model in cells:
         reasons.setdefault((why_missing(evidence, protocol, model, dataset), protocol), []).append(model)
@@ -184,4 +189,10 @@ def _missing(evidence: Evidence, cells: list[tuple[str, str]], dataset: str) -> 
     wanted = {(p, m) for p, m in cells if (m, dataset) in {found[:2] for found in planned(p, synthetic=False)}}
     is_open = any(why == NOT_RUN for why, _ in reasons)
     command = ["`medbench run --study ablation` runs them."] if is_open and wanted else []
-    return ["Missing cells:", Bullets(items), *command] if items else []
+    lost = [
+        f"{protocol}: {line}"
+        for protocol in dict.fromkeys(protocol for protocol, _ in wanted_cells)
+        for line in lost_lines(evidence, protocol, [m for p, m in wanted_cells if p == protocol], dataset)
+    ]
+    blocks: list[Block] = ["Missing cells:", Bullets(items), *command] if items else []
+    return [*blocks, "Runs without scores, beside the seeds that finished:", Bullets(lost)] if lost else blocks

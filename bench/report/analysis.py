@@ -20,7 +20,7 @@ from bench.report.analysis_cells import CLASS_MEASURES, RATES, RESAMPLED, TEST_P
 from bench.report.analysis_checks import CHECKS, RESOLUTION, published_checks, resolution_rows
 from bench.report.analysis_contrasts import CONTRASTS, contrast_rows
 from bench.report.analysis_pairs import PAIRED, Interval, Pair, compare_cells, marks, mcnemar_rows
-from bench.report.analysis_plan import MARGIN, family_size
+from bench.report.analysis_plan import MARGIN, PARTS, family_size
 from bench.report.analysis_predictions import Reader
 from bench.report.evidence import Evidence
 from bench.report.published import ABLATION, published_scores
@@ -179,11 +179,11 @@ def _fewest(labels: np.ndarray[tuple[int, ...], np.dtype[np.int64]], metric: str
 
 
 def _marked(rows: list[list[object]], pairs: Sequence[Pair]) -> list[Row]:
-    """The rows with the marks of AUC and accuracy filled in."""
+    """The rows with the marks of AUC and accuracy filled in: among models, not their variants without a part."""
     model, part, metric, middle, mark = (CELLS.index(name) for name in ("model", "part", "metric", "mean", "mark"))
     for key in itertools.product(TEST_PARTS, PAIRED):
-        group = [row for row in rows if (row[part], row[metric]) == key]
-        tests = [pair for pair in pairs if (pair.part, pair.metric) == key]
+        group = [row for row in rows if (row[part], row[metric]) == key and row[model] not in PARTS]
+        tests = [p for p in pairs if (p.part, p.metric) == key and not {p.model, p.baseline} & PARTS.keys()]
         found = marks(tests, {str(row[model]): float(str(row[middle])) for row in group})
         for row in group:
             row[mark] = found[str(row[model])]

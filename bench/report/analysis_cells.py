@@ -19,7 +19,7 @@ from bench.metrics import per_class
 from bench.records import DataCard, Record
 from bench.report import analysis_cache
 from bench.report.analysis_cache import Arrays
-from bench.report.analysis_predictions import Floats, Labels, Predictions, Reader
+from bench.report.analysis_predictions import Floats, Labels, Predictions, Reader, stored_bytes
 from bench.stats import youden_threshold
 from bench.stats_bootstrap import NUM_RESAMPLES, Weights, auc_resamples, image_weights, sum_resamples
 
@@ -83,7 +83,7 @@ def read_cell(reader: Reader, records: Sequence[Record], card: DataCard) -> Cell
         RecordError, PairingError: As `Reader.read`.
     """
     ordered = _by_seed(records)
-    arrays = analysis_cache.load(reader.results, analysis_cache.cache_key(ordered, card))
+    arrays = _cached(reader.results, ordered, card)
     return _cell(ordered, _arrays(reader, ordered, card) if arrays is None else arrays)
 
 
@@ -95,7 +95,7 @@ def read_cells(results: Path, jobs: Sequence[Job]) -> list[Cell]:
         jobs: Of each cell its records and its data set's card.
     """
     ordered = [(_by_seed(records), card) for records, card in jobs]
-    found = [analysis_cache.load(results, analysis_cache.cache_key(*job)) for job in ordered]
+    found = [_cached(results, *job) for job in ordered]
     missing = [place for place, arrays in enumerate(found) if arrays is None]
     measured = forked_map(lambda place: _arrays(Reader(results), *ordered[place]), missing, share=SHARE)
     known = dict(zip(missing, measured, strict=True))
@@ -103,6 +103,14 @@ def read_cells(results: Path, jobs: Sequence[Job]) -> list[Cell]:
         _cell(records, known[place] if arrays is None else arrays)
         for place, ((records, _), arrays) in enumerate(zip(ordered, found, strict=True))
     ]
+
+
+def _cached(results: Path, records: Sequence[Record], card: DataCard) -> Arrays | None:
+    """What is kept of a cell, as long as the files that it was measured from are still there and the same."""
+    arrays = analysis_cache.load(results, analysis_cache.cache_key(records, card))
+    for record in records if arrays is not None else ():
+        stored_bytes(results, record)
+    return arrays
 
 
 def _by_seed(records: Sequence[Record]) -> list[Record]:

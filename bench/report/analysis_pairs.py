@@ -52,11 +52,11 @@ class Pair:
 
 
 def common_records(model: Cell, baseline: Cell) -> list[tuple[Record, Record]]:
-    """Pairs of runs with the same seed; the one run of what comes out the same for every seed stands for all."""
+    """Pairs of runs with the same seed; a run of what comes out the same for every seed stands for all."""
     first, second = ({record.seed: record for record in cell.records} for cell in (model, baseline))
-    if is_fitted(model.records[0].model) and len(first) == 1:
+    if is_fitted(model.records[0].model):
         first = dict.fromkeys(second, model.records[0])
-    elif is_fitted(baseline.records[0].model) and len(second) == 1:
+    elif is_fitted(baseline.records[0].model):
         second = dict.fromkeys(first, baseline.records[0])
     return [(first[seed], second[seed]) for seed in sorted(first.keys() & second.keys())]
 

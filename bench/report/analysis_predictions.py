@@ -53,13 +53,21 @@ class Reader:
         self.kept.clear()
 
 
-def read_predictions(results: Path, record: Record, card: DataCard) -> Predictions:
-    """As `Reader.read`."""
-    path = predictions_path(record.run.path(results))
+def stored_bytes(results: Path, record: Record) -> bytes:
+    """A run's prediction file, whole.
+
+    Raises:
+        RecordError: If it is missing or not the record's.
+    """
     try:
-        content = read_attached(path, record.predictions_sha256, record.run_id)
+        return read_attached(predictions_path(record.run.path(results)), record.predictions_sha256, record.run_id)
     except RecordError as error:
         raise RecordError(f"{error}; the statistics need the predictions of every run") from None
+
+
+def read_predictions(results: Path, record: Record, card: DataCard) -> Predictions:
+    """As `Reader.read`."""
+    path, content = predictions_path(record.run.path(results)), stored_bytes(results, record)
     try:
         table = pq.ParquetFile(pa.BufferReader(content)).read(use_threads=False)
         splits, indices = table.column("split").to_numpy(), table.column("index").to_numpy()

@@ -9,12 +9,13 @@ import pandas as pd
 from bench.costs import COUNTERS, CostCell, CostRecord
 from bench.records import Record, model_slug
 from bench.report.analysis import Analysis
+from bench.report.analysis_plan import PARTS
 from bench.report.evidence import Evidence, first_line
 from bench.report.formats import NOTHING, Block, Bullets, Heading, Row, Table, Text, markdown, quoted
-from bench.report.published import quoted_cost
+from bench.report.published import ABLATION, MAPS, quoted_cost
 from bench.report.score_cells import METRICS, READING, TEST_PARTS, UNITS, record_link, score_cells, value_text
 from bench.report.table4 import NUM_CLASSES, RESULTS, SIZE, notes_of, own_models
-from bench.report.tables import missing_lines, planned
+from bench.report.tables import lost_lines, missing_lines, planned
 from models.catalog import HERE, ModelSpec, get_spec
 
 UP = "../.."  # from reports/models/ to the folder of results/
@@ -118,11 +119,20 @@ def _scores(evidence: Evidence, spec: ModelSpec, cells: pd.DataFrame) -> list[Bl
     header += [f"{title}, {part}" for part in TEST_PARTS.values() for title in METRICS.values()]
     blocks: list[Block] = [Heading("Measured scores")]
     if rows:
-        blocks += [f"{UNITS} Shown: {READING} Marks and intervals stand in `table3.md`.", Table("", header, rows)]
+        blocks += [f"{UNITS} Shown: {READING} {_where(spec, set(cells['protocol']))}", Table("", header, rows)]
     else:
         blocks.append("No record of a run on real data yet.")
     missing = [line for protocol in _protocols(cells) for line in _missing(evidence, spec, protocol, cells)]
     return [*blocks, "Missing:", Bullets(missing)] if missing else blocks
+
+
+def _where(spec: ModelSpec, protocols: set[str]) -> str:
+    """Which tables hold the intervals of these cells."""
+    compared = any(not name.startswith((ABLATION, MAPS)) for name in protocols)
+    named = ["`table3.md`"] if compared and spec.name not in PARTS else []
+    named += ["`ablation.md`"] if compared and spec.name in PARTS else []
+    named += ["`table2.md` and `ablation.md`"] if any(name.startswith(ABLATION) for name in protocols) else []
+    return f"Intervals stand in {', '.join(named)}." if named else ""
 
 
 def _value(row: pd.Series) -> Text:
@@ -138,6 +148,7 @@ def _missing(evidence: Evidence, spec: ModelSpec, protocol: str, cells: pd.DataF
     have = set(cells[cells["protocol"] == protocol]["dataset"])
     wanted = [dataset for model, dataset, _ in planned(protocol, synthetic=False) if model == spec.name]
     lines = missing_lines(evidence, protocol, [(spec.name, dataset) for dataset in wanted if dataset not in have])
+    lines += lost_lines(evidence, protocol, [spec.name])
     return [f"`{protocol}`: {line.removesuffix(f' ({spec.name})')}" for line in lines]
 
 

@@ -26,6 +26,7 @@ class Evidence:
         results: The folder.
         records: Finished runs that count, real ones and synthetic ones.
         unfinished: Failed and skipped runs: reasons for missing cells.
+        stale: Finished runs that no longer count, each with the reason.
         cards: The data sets' cards by name.
         notes: What was left out and why, one line each.
     """
@@ -33,6 +34,7 @@ class Evidence:
     results: Path
     records: list[Record] = field(default_factory=list)
     unfinished: list[Record] = field(default_factory=list)
+    stale: list[tuple[Record, str]] = field(default_factory=list)
     cards: dict[str, DataCard] = field(default_factory=dict)
     notes: list[str] = field(default_factory=list)
 
@@ -45,6 +47,12 @@ class Evidence:
     def timings(self) -> tuple[list[TimingRecord], list[str]]:
         """Timings that stand, and why others were left out; read when first asked for."""
         return read_timings(self.results)
+
+    def without_scores(self, protocol: str) -> list[tuple[Record, str]]:
+        """The runs of a protocol that failed, were skipped or are stale, each with the reason, in the runs' order."""
+        found = [(r, f"{r.status}: {r.failure.message}") for r in self.unfinished if r.failure]
+        found += [(record, f"stale: {reason}") for record, reason in self.stale]
+        return sorted((item for item in found if item[0].protocol == protocol), key=lambda item: item[0].run)
 
     def finished(self, *, synthetic: bool) -> list[Record]:
         """Finished runs on data made here, or on real data."""
@@ -66,6 +74,7 @@ def gather(results: Path) -> Evidence:
             continue
         reason = staleness(record, evidence.cards.get(record.dataset))
         if reason:
+            evidence.stale.append((record, reason))
             evidence.notes.append(f"left out as stale: {record.run_id}: {reason}")
             continue
         evidence.records.append(record)

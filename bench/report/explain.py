@@ -21,7 +21,7 @@ from bench.report.formats import signed
 from bench.report.published import ABLATION
 from bench.report.published_table import row_id
 from bench.report.score_cells import METRICS, TEST_PARTS, interval_text, score_cells, value_text
-from bench.report.tables import NOT_RUN, fill_command, planned, why_missing
+from bench.report.tables import MENDED, fill_command, planned, why_missing
 from models.catalog import ModelError, get_spec
 
 TABLES = ("table2", "table3", "table4")
@@ -178,10 +178,11 @@ def _empty_lines(evidence: Evidence, protocol: str, model: str, dataset: str) ->
     reason = why_missing(evidence, protocol, model, dataset)
     lines = ["  printed     – (missing)", f"  because     {' '.join(reason.split())}"]
     lines += _left_out(evidence, Run(protocol, model, dataset, 0))
-    if reason == NOT_RUN:
+    option = next((option for start, option in MENDED.items() if reason.startswith(start)), None)
+    if option is not None:
         plan = planned(protocol, synthetic=dataset.startswith(SYNTHETIC_PREFIX))
         seeds = [seed for name, flag, found in plan for seed in found if (name, flag) == (model, dataset)]
-        lines.append(f"  to fill it  {fill_command(protocol, [model], [dataset], seeds or [0])}")
+        lines.append(f"  to fill it  {fill_command(protocol, [model], [dataset], seeds or [0])}{option}")
     return lines
 
 

@@ -84,13 +84,17 @@ def parameter_axis(records: Sequence[Record]) -> Axis:
 
 
 def macs_axis(records: Sequence[Record], costs: Sequence[CostRecord], num_classes: int) -> Axis | None:
-    """Multiply-accumulates at the runs' image size, or where none was counted at another, which the axis then says."""
+    """Multiply-accumulates at the size that most of the models were counted at, the runs' own if that is one of them.
+
+    Where it is another size than the runs', the axis says so.
+    """
     models, size = {record.model for record in records}, _img_size(records)
     fitting = [record for record in costs if record.model in models]
     if not fitting:
         return None
     found = {(record.img_size, record.num_classes) for record in fitting}
-    chosen = max(found, key=lambda pair: (pair[0] == size, pair[1] == num_classes, pair[0], pair[1]))
+    many = {pair: len({r.model for r in fitting if (r.img_size, r.num_classes) == pair}) for pair in found}
+    chosen = max(found, key=lambda pair: (many[pair], pair[0] == size, pair[1] == num_classes, *pair))
     used = [record for record in fitting if (record.img_size, record.num_classes) == chosen]
     gmacs = {record.model: record.count(COUNTER).macs / 1e9 for record in used}
     way = f"{COUNTER}, {chosen[0]} px, {chosen[1]} classes"
@@ -114,7 +118,9 @@ def speed_axes(records: Sequence[Record], timings: Sequence[TimingRecord]) -> It
 
 
 def speed_axis(timings: pd.DataFrame, size: int) -> Axis:
-    """Images a second of one device, at the image size of the runs if timed, else the largest; the largest batch.
+    """Images a second of one device, at the size and batch that most of the models were timed at.
+
+    Of several the image size of the runs, else the largest, and the largest batch.
 
     Args:
         timings: Rows of `best_modes`, at least one.
@@ -125,7 +131,8 @@ def speed_axis(timings: pd.DataFrame, size: int) -> Axis:
     """
     device = one_device(timings)
     found = set(zip(timings["img_size"].tolist(), timings["batch_size"].tolist(), strict=True))
-    chosen = max(found, key=lambda pair: (pair[0] == size, pair[0], pair[1]))
+    many = timings.groupby(["img_size", "batch_size"])["model"].nunique().to_dict()
+    chosen = max(found, key=lambda pair: (many[pair], pair[0] == size, *pair))
     part = timings[(timings["img_size"] == chosen[0]) & (timings["batch_size"] == chosen[1])]
     way = part["precision"] + " " + part["memory_format"] + part["compiled"].map({True: " compiled", False: ""})
     rows = zip(part["model"], part["median_images_per_second"], part["ci_low"], part["ci_high"], way, strict=True)
@@ -178,16 +185,17 @@ def pareto_plot(name: str, axis: Axis, accuracies: pd.DataFrame, records: Sequen
     """
     first = records[0]
     without = sorted(set(accuracies["model"]) - set(axis.costs["model"]), key=model_order)
+    floors = accuracies.loc[accuracies["model"] == "floor/prior", "mean"].tolist()
+    dotted = "The dotted line is the accuracy of always saying the most frequent class. " if floors else ""
     missing = f" Without a cost, so not drawn: {', '.join(without)}." if without else ""
     text = (
         f"Mean test accuracy over seeds, vertical bars: 95 % interval from images crossed with seeds (one seed: images "
         f"alone). Ringed and joined: the Pareto front, models that no other beats in both; it ignores the intervals. "
-        f"The dotted line is the accuracy of always saying the most frequent class. {axis.words}{missing} {data} "
+        f"{dotted}{axis.words}{missing} {data} "
         f"Protocol {first.protocol}, {len(records)} records. Not in the paper as a figure."
     )
     caption = Caption(f"Accuracy against {axis.label} on {first.dataset}", text)
     title = f"{first.dataset}, {first.protocol}" + (f"\n{axis.device}" if axis.device else "")
-    floors = accuracies.loc[accuracies["model"] == "floor/prior", "mean"].tolist()
     models = sorted(set(accuracies["model"]) | set(axis.costs["model"]), key=model_order)
     networks = [model for model in models if model_order(model)[0] == KIND_ORDER["network"]]
     return Plot(

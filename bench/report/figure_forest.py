@@ -14,6 +14,7 @@ from matplotlib.patches import Patch
 
 from bench.datasets import PAPER_DATASETS
 from bench.records import SYNTHETIC_PREFIX, Record
+from bench.report.analysis_plan import NUM_TEST_SCANS
 from bench.report.figure_style import (
     ROW,
     WIDE,
@@ -38,6 +39,10 @@ VERDICTS = {
     "not separated": ("o", "none", 7),
 }
 ZONE = "equivalence zone"
+SCANS_NOTE = (
+    "On OrganCMNIST and OrganSMNIST the images are slices of few scans, taken as independent: there an interval is a "
+    "lower bound and a verdict too easily had. "
+)
 MANY_ROWS = 40  # more do not fit on a page in one column
 
 
@@ -51,13 +56,15 @@ def forest_plot(name: str, pairs: pd.DataFrame, records: Sequence[Record], data:
         data: What the caption says of the data.
     """
     models = ", ".join(sorted(set(pairs["model"])))
-    protocol = records[0].protocol
+    protocol, num_sets = records[0].protocol, pairs["dataset"].nunique()
+    scans = set(pairs["dataset"]) & NUM_TEST_SCANS.keys()
     text = (
         f"AUC on the official test split, {models} minus each baseline, mean over common seeds, with 95 % intervals; "
         f"right of zero {models} is better. Shaded: the zone within which the analysis plan calls models comparable. "
         "Filled marks are verdicts of the plan, which corrects them for the size of the primary family (Holm), the "
-        f"intervals are not corrected; an empty mark is not separated. {len(pairs)} differences, "
-        f"{pairs['dataset'].nunique()} of the data sets. Not in the paper. {data} "
+        "intervals are not corrected; an empty mark is not separated. n: common seeds; with one, the interval is over "
+        f"images alone and speaks of those trained weights. {len(pairs)} difference{'s' if len(pairs) > 1 else ''} on "
+        f"{num_sets} data set{'s' if num_sets > 1 else ''}. {SCANS_NOTE if scans else ''}Not in the paper. {data} "
         f"Protocol {protocol}, {len(records)} records."
     )
     return Plot(
@@ -106,7 +113,7 @@ def _draw_column(axes: Axes, parts: Sequence[pd.DataFrame], rows: int) -> None:
         labels.append(str(part["dataset"].iloc[0]))
         for row in part.to_dict("records"):
             place = len(labels)
-            labels.append(str(row["baseline"]))
+            labels.append(f"{row['baseline']}, n = {row['n_seeds']}")
             look = _look(str(row["verdict"]))
             axes.barh(place, 2 * row["margin"], left=-row["margin"], height=1.0, color="0.88", zorder=0.5)
             axes.plot([row["ci_low"], row["ci_high"]], [place, place], color=look["color"], linewidth=1.0)

@@ -152,7 +152,9 @@ def counted_ids(svg: bytes, name: str) -> bytes:
     prefix, numbers = hashlib.sha256(name.encode()).hexdigest()[:6], dict[bytes, int]()
 
     def counted(match: re.Match[bytes]) -> bytes:
-        return match[1] + f"{prefix}-{numbers.setdefault(match[0], len(numbers) + 1)}".encode()
+        # Equal pictures have equal hashes, and nothing refers to them: each gets a number of its own.
+        key = match[0] + str(len(numbers)).encode() if match[1] == b"image" else match[0]
+        return match[1] + f"{prefix}-{numbers.setdefault(key, len(numbers) + 1)}".encode()
 
     return HASHED_ID.sub(counted, svg)
 

@@ -13,7 +13,6 @@ import pandas as pd
 
 from bench.datasets import PAPER_DATASETS
 from bench.plan import expand_study
-from bench.protocol import load_protocol
 from bench.records import Record
 from bench.report.analysis import Analysis
 from bench.report.analysis_plan import PARTS
@@ -79,15 +78,14 @@ def _status(records: Sequence[Record], verdicts: Sequence[tuple[str, int]]) -> T
     rows = [Row(["records", f"{len(records)} finished runs of {len({r.model for r in records})} models"])]
     for protocol in sorted({record.protocol for record in records}):
         own = [record for record in records if record.protocol == protocol]
-        networks = sorted({r.model for r in own if r.num_params}, key=model_order)
-        seeds = sorted({record.seed for record in own if record.num_params})
-        start = INITIALISATION[load_protocol(protocol).init.kind]
-        text = f"{', '.join(sorted({r.dataset for r in own}))}; {start}; {_listed(networks)}"
-        rows.append(Row([f"`{protocol}`", text + (f"; seeds {', '.join(map(str, seeds))}" if seeds else "")]))
+        start = INITIALISATION[own[0].resolved_protocol["init"]["kind"]]
+        for dataset in sorted({record.dataset for record in own}):
+            rows.append(Row([f"`{protocol}`, {dataset}", f"{start}; {_networks(own, dataset)}"]))
     have = {record.dataset for record in records}
     absent = [dataset for dataset in PAPER_DATASETS if dataset not in have]
     if absent:
-        rows.append(Row(["no record on", f"{', '.join(absent)}: their files were not at hand"]))
+        where = "their files are taken from $MEDMNIST_ROOT, else downloaded"
+        rows.append(Row(["no record on", f"{', '.join(absent)}: {where}"]))
     done = {(r.protocol, r.model, r.dataset, r.seed) for r in records}
     for study in STUDIES:
         runs = expand_study(study)
@@ -100,8 +98,20 @@ def _status(records: Sequence[Record], verdicts: Sequence[tuple[str, int]]) -> T
     return Table("What is measured, and what is not:", ["", ""], rows)
 
 
-def _listed(networks: Sequence[str]) -> str:
-    return f"networks {', '.join(networks)}" if networks else "no network yet"
+def _networks(records: Sequence[Record], dataset: str) -> str:
+    """The networks that ran on a data set, by the seeds that each has: most seeds first."""
+    seeds: dict[str, list[int]] = {}
+    for record in sorted(records, key=lambda record: record.seed):
+        if record.dataset == dataset and record.num_params:
+            seeds.setdefault(record.model, []).append(record.seed)
+    groups: dict[tuple[int, ...], list[str]] = {}
+    for model in sorted(seeds, key=lambda model: (-len(seeds[model]), model_order(model))):
+        groups.setdefault(tuple(seeds[model]), []).append(model)
+    told = [
+        f"seed{'s' if len(found) > 1 else ''} {', '.join(map(str, found))} of {', '.join(models)}"
+        for found, models in groups.items()
+    ]
+    return "; ".join(told) or "no network yet"
 
 
 def _scores(analysis: Analysis, cells: pd.DataFrame, protocol: str) -> list[str]:
@@ -113,15 +123,22 @@ def _scores(analysis: Analysis, cells: pd.DataFrame, protocol: str) -> list[str]
         ("pneumoniamnist", "test", "Pneumonia"),
     ]
     columns = [column for column in columns if any(key[1:] == column[:2] for key in auc)]
+    if not columns:
+        return []
     rows = []
-    for model in sorted({key[0] for key in auc}, key=model_order):
+    for model in sorted({key[0] for key in auc if key[1] in {name for name, _, _ in columns}}, key=model_order):
         first = auc.get((model, "breastmnist", "test"))
-        texts: list[Text | str] = [model, "" if first is None else str(first["n_seeds"])]
+        texts: list[Text | str] = [model]
         for dataset, part, _ in columns:
-            texts += _measured(auc.get((model, dataset, part)))
+            row = auc.get((model, dataset, part))
+            texts += [NOTHING if row is None else str(row["n_seeds"])] if part == "test" else []
+            texts += _measured(row)
         texts.append(NOTHING if first is None or pd.isna(first["published"]) else f"{first['published']:.3f}")
         rows.append(Row(texts))
-    header = ["AUC", "n", *[text for _, _, name in columns for text in (name, "95 %")], "published, Breast"]
+    header = ["AUC"]
+    for _, part, name in columns:
+        header += [*(["n"] if part == "test" else []), name, "95 %"]
+    header.append("published, Breast")
     resolution = analysis.resolution[analysis.resolution["metric"] == "auc"].drop_duplicates(["dataset", "part"])
     gaps = [
         f"{name} {row.smallest_difference:.3f}"
@@ -129,13 +146,16 @@ def _scores(analysis: Analysis, cells: pd.DataFrame, protocol: str) -> list[str]
         for row in resolution[(resolution["dataset"] == dataset) & (resolution["part"] == part)].itertuples()
     ]
     notes = (
-        f"≈ shares the lead: no test separates it from the highest value. n: seeds. Smallest AUC difference that the "
-        f"images could show around 0.9: {', '.join(gaps)}. Published numbers come from other protocols. All cells with "
+        "Bold leads alone, by tests against every other model of the column; ≈ shares the lead: no test separates it "
+        "from the highest value. n: seeds, in both Breast columns the same. Smallest AUC difference that the images "
+        f"could show around 0.9: {', '.join(gaps)}. Published numbers come from other protocols. All cells with "
         "accuracy: [Table 3](table3.md); statistics fixed beforehand: [analysis plan](../results/ANALYSIS_PLAN.md)."
     )
-    forest = f"![Differences in AUC with intervals](figures/forest__{protocol}.svg)"
+    pairs = analysis.pairs[(analysis.pairs["family"] == "primary") & (analysis.pairs["protocol"] == protocol)]
+    drawn = pairs["difference"].notna().any()
+    forest = [f"![Differences in AUC with intervals](figures/forest__{protocol}.svg)"] if drawn else []
     table = Table(f"Table 3 in small, protocol `{protocol}`: AUC with 95 % intervals.", header, rows)
-    return [_text([table]), notes, forest]
+    return [_text([table]), notes, *forest]
 
 
 def _measured(row: pd.Series | None) -> list[Text | str]:

@@ -17,13 +17,14 @@ from markupsafe import Markup, escape
 
 from bench.records import SYNTHETIC_PREFIX, DataCard
 from bench.report.analysis import Analysis
+from bench.report.analysis_plan import NUM_TEST_SCANS
 from bench.report.evidence import Evidence, first_line
 from bench.report.figure_style import Caption
 from bench.report.page_figures import PageFigure, page_figures
 from bench.report.page_rows import Entry, comparison_rows, entries, resolution_lines
 from bench.report.score_cells import METRICS, TEST_PARTS
 from bench.report.table3 import missing_cells
-from bench.report.tables import STAMP, missing_lines, paper_datasets
+from bench.report.tables import STAMP, lost_lines, missing_lines, paper_datasets
 from bench.trust import MEANING, MEASURED, read_reruns, read_self_reported
 
 TITLES = {
@@ -37,6 +38,9 @@ TITLES = {
 READY = re.compile(r"window\.(_itables_\w+)")
 
 
+SCANS = "; the images are slices of few scans, taken as independent: intervals are a lower bound, p is too small"
+
+
 @dataclass(frozen=True)
 class ProtocolPart:
     """One protocol's table of a data set."""
@@ -46,6 +50,7 @@ class ProtocolPart:
     resolution: list[str]
     missing: list[str]
     comparisons: list[dict[str, str]]
+    scans: str = ""
 
 
 @dataclass(frozen=True)
@@ -194,12 +199,14 @@ def _protocol(
     missing: list[tuple[str, str]],
 ) -> ProtocolPart:
     found = [entry for entry in ranked if (entry.protocol, entry.dataset) == (protocol, dataset)]
+    lost = lost_lines(evidence, protocol, [entry.model for entry in found], dataset)
     return ProtocolPart(
         name=protocol,
         entries=found,
         resolution=resolution_lines(analysis.resolution, dataset) if found else [],
-        missing=[line.partition(": ")[2] for line in missing_lines(evidence, protocol, missing)],
+        missing=[line.partition(": ")[2] for line in [*missing_lines(evidence, protocol, missing), *lost]],
         comparisons=list(comparison_rows(analysis.pairs, dataset, protocol)),
+        scans=SCANS if dataset in NUM_TEST_SCANS else "",
     )
 
 

@@ -11,6 +11,7 @@ from collections.abc import Iterable, Sequence
 import pandas as pd
 
 from bench.records import Record, model_slug
+from bench.report.analysis_plan import PARTS
 from bench.report.evidence import first_line
 from bench.report.formats import NOTHING, Block, Row, Table, Text, latex, markdown, signed, tie_marks
 from bench.report.published import reference_score
@@ -48,7 +49,8 @@ def score_cells(cells: pd.DataFrame) -> pd.DataFrame:
     found["_order"] = found["model"].map(model_order)
     found = found.sort_values(["protocol", "dataset", "_order", "part", "metric"], kind="stable")
     found["drawn"] = ""
-    for _, group in found.groupby(["protocol", "dataset", "part", "metric"], sort=False):
+    models = found[~found["model"].isin(list(PARTS))]
+    for _, group in models.groupby(["protocol", "dataset", "part", "metric"], sort=False):
         found.loc[group.index, "drawn"] = tie_marks(group["mark"].tolist())
     references = [
         reference_score(model, dataset, metric, protocol) if part == "test" else None
@@ -181,7 +183,8 @@ def resolution_text(resolution: pd.DataFrame, part: str, metric: str, datasets: 
         values = []
         for row in group.to_dict("records"):
             note = f"; {row['note']}" if notes and row["note"] else "; a lower bound" if row["note"] else ""
-            values.append(f"{row['smallest_difference']:.3f} ({row['num_images']} images{note})")
+            gap = row["smallest_difference"]
+            values.append(f"{'n/a' if math.isnan(gap) else f'{gap:.3f}'} ({row['num_images']} images{note})")
         told.append(str(dataset) + " " + ", or ".join(values if notes else values[:1]))
     if not told:
         return ""

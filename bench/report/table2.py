@@ -21,7 +21,7 @@ from bench.report.score_cells import (
     signed_interval,
     table_files,
 )
-from bench.report.tables import NOT_RUN, STAMP, why_missing
+from bench.report.tables import NOT_RUN, STAMP, lost_lines, why_missing
 
 OPTIMISERS = {"sgd": "SGD", "rmsprop": "RMSprop", "adam": "Adam"}
 AUGMENTATIONS = {"plain": "plain", "cutmix": "CutMix"}
@@ -36,7 +36,8 @@ SETTINGS = {
 def render(evidence: Evidence, analysis: Analysis, *, synthetic: bool) -> dict[str, bytes]:
     """`table2.md`, `table2.tex` and `table2.csv`; on data made here only where it was run there, stamped."""
     cells = score_cells(analysis.cells)
-    cells = cells[cells["protocol"].isin(list(SETTINGS))]
+    # A mark tells models of one protocol apart; the rows here are protocols.
+    cells = cells[cells["protocol"].isin(list(SETTINGS))].assign(mark="", drawn="")
     stamp = f" ({STAMP})" if synthetic else ""
     if synthetic and not len(cells):
         return {}
@@ -83,7 +84,8 @@ def _section(
         blocks += ["Missing cells:", Bullets(items)]
     if pair == (MODEL, DATASET) and NOT_RUN in reasons:
         blocks.append("`medbench run --study table2` runs them.")
-    return blocks
+    lost = [f"{name}: {line}" for p, name in SETTINGS.items() for line in lost_lines(evidence, p, [model], dataset)]
+    return [*blocks, "Runs without scores, beside the seeds that finished:", Bullets(lost)] if lost else blocks
 
 
 def _gain_table(analysis: Analysis, pair: tuple[str, str], caption: str) -> Table:

@@ -29,9 +29,10 @@ from bench.report.score_cells import (
     table_files,
 )
 from bench.report.tables import (
-    NOT_RUN,
+    MENDED,
     STAMP,
     fill_command,
+    lost_lines,
     missing_lines,
     model_order,
     paper_datasets,
@@ -48,7 +49,8 @@ def render(evidence: Evidence, analysis: Analysis, *, synthetic: bool) -> dict[s
     """`table3.md`, `table3.tex` and `table3.csv`; runs on data made here get files of their own, stamped."""
     cells = score_cells(analysis.cells)
     cells = cells[~cells["protocol"].str.startswith((ABLATION, MAPS)) & ~cells["model"].isin(list(PARTS))]
-    records = evidence.finished(synthetic=synthetic)
+    shown = {run for runs in cells["run_ids"] for run in runs.split()}
+    records = [record for record in evidence.finished(synthetic=synthetic) if record.run_id in shown]
     stamp = f" ({STAMP})" if synthetic else ""
     blocks = _head(synthetic=synthetic)
     rows = [cells]
@@ -89,7 +91,7 @@ def _head(*, synthetic: bool) -> list[Block]:
     )
     explain = "`medbench explain table3 --model M --dataset D --metric acc` tells where a cell comes from."
     reading = f"{UNITS} Shown: {READING} n stands in the table of each set. {MARKS}"
-    parts = "MedSpectralNet without one of its parts: the ablation table."
+    parts = "MedSpectralNet without one of its parts: the ablation table; it takes no part in the marks."
     rest = [] if synthetic else [published, parts]
     return [Heading(title, 1), reading, shows, ranks, f"{twins} {floors}", *rest, explain]
 
@@ -112,9 +114,13 @@ def _section(evidence: Evidence, analysis: Analysis, cells: pd.DataFrame, missin
             blocks.append(matrix_table(found, shown_models, datasets, f"{title}, {name}, {protocol}{stamp}"))
         for dataset in (name for name in datasets if name in set(cells["dataset"])):
             blocks += _detail(analysis, cells[cells["dataset"] == dataset], part, stamp)
+    lost = lost_lines(evidence, protocol, models)
     if missing:
         blocks += [Heading(f"Missing cells, `{protocol}`", 3), Bullets(missing_lines(evidence, protocol, missing))]
-        blocks += [f"`{command}` runs them." for command in [_command(evidence, protocol, missing, stamp)] if command]
+        blocks += [f"`{command}` runs them." for command in _commands(evidence, protocol, missing, stamp)]
+    if lost:
+        note = "Their cells are made of the seeds that finished; so are their differences to other models."
+        blocks += [Heading(f"Runs without scores, `{protocol}`", 3), note, Bullets(lost)]
     return blocks
 
 
@@ -171,9 +177,13 @@ def missing_rows(evidence: Evidence, protocol: str, missing: Missing) -> pd.Data
     return pd.DataFrame(rows, columns=COLUMNS)
 
 
-def _command(evidence: Evidence, protocol: str, missing: Missing, stamp: str) -> str:
-    """The command for the cells that nobody ran; "" where every empty cell has another reason."""
-    open_cells = [cell for cell in missing if why_missing(evidence, protocol, *cell) == NOT_RUN]
+def _commands(evidence: Evidence, protocol: str, missing: Missing, stamp: str) -> list[str]:
+    """The commands for the cells that nobody ran, that failed, and that are stale."""
     seeds: Sequence[int] = sorted({s for _, _, found in planned(protocol, synthetic=bool(stamp)) for s in found})
-    models, datasets = [m for m, _ in open_cells], [d for _, d in open_cells]
-    return fill_command(protocol, models, datasets, seeds or [0]) if open_cells else ""
+    found = []
+    for start, option in MENDED.items():
+        cells = [cell for cell in missing if why_missing(evidence, protocol, *cell).startswith(start)]
+        if cells:
+            names = [model for model, _ in cells], [dataset for _, dataset in cells]
+            found.append(fill_command(protocol, *names, seeds or [0]) + option)
+    return found

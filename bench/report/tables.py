@@ -39,6 +39,8 @@ PARTS = ("val", "test", "test_twin_free")
 KIND_ORDER = {"floor": 0, "sklearn": 1, "network": 2}
 STAMP = "SYNTHETIC"
 NOT_RUN = "not run"
+# How a reason begins that a command can mend, and what that command needs beside the names.
+MENDED = {NOT_RUN: "", "failed: ": " --overwrite failed", "stale: ": " --overwrite stale"}
 
 
 def score_rows(records: Sequence[Record]) -> pd.DataFrame:
@@ -95,13 +97,30 @@ def planned(protocol: str, *, synthetic: bool) -> tuple[tuple[str, str, tuple[in
 
 def why_missing(evidence: Evidence, protocol: str, model: str, dataset: str) -> str:
     """Why a cell is empty: how its run ended, what keeps it from running, or that nobody ran it."""
-    for record in evidence.unfinished:
-        if (record.protocol, record.model, record.dataset) == (protocol, model, dataset) and record.failure:
-            return f"{record.status}: {record.failure.message}"
+    for record, reason in evidence.without_scores(protocol):
+        if (record.model, record.dataset) == (model, dataset):
+            return reason
     try:
         return obstacle(get_spec(model), load_protocol(protocol)) or NOT_RUN
     except (BenchError, ModelError):
         return NOT_RUN
+
+
+def lost_lines(evidence: Evidence, protocol: str, models: Iterable[str], dataset: str = "") -> list[str]:
+    """Runs without scores whose cell has other seeds: `breastmnist: resnet18, seed 2: failed: the loss is NaN`.
+
+    Args:
+        evidence: The records.
+        protocol: The protocol.
+        models: Those of the table.
+        dataset: One set alone, "" for all.
+    """
+    have = {(r.model, r.dataset) for r in evidence.records if r.protocol == protocol and r.model in set(models)}
+    return [
+        f"{record.dataset}: {record.model}, seed {record.seed}: {quoted(reason)}"
+        for record, reason in evidence.without_scores(protocol)
+        if (record.model, record.dataset) in have and dataset in ("", record.dataset)
+    ]
 
 
 def fill_command(protocol: str, models: Iterable[str], datasets: Iterable[str], seeds: Iterable[int] = (0,)) -> str:

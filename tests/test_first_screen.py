@@ -1,0 +1,85 @@
+"""The first screen says what was run, set by set, and nothing that was not."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+import pytest
+
+from bench.records import Run
+from bench.report import build, first_screen
+from bench.report.analysis import analyse
+from bench.report.evidence import gather
+from tests.making import make_run
+
+PARAMS = {"num_params": 1000}
+
+
+@pytest.fixture
+def results(tmp_path: Path) -> Path:
+    """Three seeds and one seed on Breast, another model's one seed on Pneumonia, a floor on both."""
+    folder = tmp_path / "results"
+    for seed in (0, 1, 2):
+        make_run(folder, Run("lite-96", "medspectralnet", "breastmnist", seed), **PARAMS)
+    make_run(folder, Run("lite-96", "resnet18", "breastmnist", 0), **PARAMS)
+    make_run(folder, Run("lite-96", "mobilenetv4_s", "pneumoniamnist", 0), **PARAMS)
+    for dataset in ("breastmnist", "pneumoniamnist"):
+        make_run(folder, Run("lite-96", "floor/prior", dataset, 0))
+    make_run(folder, Run("medmnist-28", "floor/prior", "pneumoniamnist", 0))
+    return folder
+
+
+def summary(results: Path) -> str:
+    evidence = gather(results)
+    return first_screen.render(evidence, analyse(evidence, synthetic=False), [])["summary.md"].decode()
+
+
+def cells(text: str, start: str) -> list[str]:
+    (line,) = [line for line in text.splitlines() if line.startswith(f"| {start} ")]
+    return [cell.strip() for cell in line.split("|")[1:-1]]
+
+
+def test_the_status_names_seeds_and_networks_set_by_set(results: Path) -> None:
+    """No cross product of sets, networks and seeds."""
+    text = summary(results)
+    assert cells(text, "`lite-96`, breastmnist")[1] == (
+        "random weights; seeds 0, 1, 2 of medspectralnet; seed 0 of resnet18"
+    )
+    assert cells(text, "`lite-96`, pneumoniamnist")[1] == "random weights; seed 0 of mobilenetv4_s"
+    assert cells(text, "`medmnist-28`, pneumoniamnist")[1] == "random weights; no network yet"
+
+
+def test_n_is_that_of_the_columns_beside_it(results: Path) -> None:
+    """Breast's three seeds are not Pneumonia's one."""
+    text = summary(results)
+    assert [cells(text, "medspectralnet")[place] for place in (1, 6)] == ["3", "–"]
+    assert [cells(text, "mobilenetv4_s")[place] for place in (1, 6)] == ["–", "1"]
+    assert "Bold leads alone" in text
+
+
+def test_a_picture_is_shown_where_there_is_one(results: Path, tmp_path: Path) -> None:
+    """Without a planned comparison there is no forest plot, and no set of the columns is no section."""
+    assert "forest__lite-96.svg" in summary(results)
+    shutil.rmtree(results / "records" / "lite-96" / "medspectralnet")
+    assert "forest__lite-96.svg" not in summary(results)
+    other = tmp_path / "other"
+    make_run(other, Run("lite-96", "resnet18", "bloodmnist", 0), num_classes=8, **PARAMS)
+    assert "Table 3 in small" not in summary(other)
+
+
+def test_records_of_a_protocol_that_is_not_at_hand_are_reported(tmp_path: Path) -> None:
+    """A user's own recipe: its file is not loaded, its records are."""
+    record = make_run(tmp_path / "results", Run("smoke", "resnet18", "breastmnist", 0), **PARAMS)
+    path = record.run.path(tmp_path / "results")
+    own = Run("my-recipe", "resnet18", "breastmnist", 0)
+    target = own.path(tmp_path / "results")
+    target.parent.mkdir(parents=True)
+    shutil.copytree(path.parent, target.parent, dirs_exist_ok=True)
+    changed = record.model_copy(update={"protocol": "my-recipe", "run_id": own.run_id})
+    from bench.sealed import write_sealed
+
+    write_sealed(target, changed)
+    build(tmp_path / "results", tmp_path / "reports")
+    text = (tmp_path / "reports" / "summary.md").read_text(encoding="utf-8")
+    assert cells(text, "`my-recipe`, breastmnist")[1] == "random weights; seed 0 of resnet18"
