@@ -32,26 +32,27 @@ class Meter:
             return MachineState(load_average=load_average())
         return MachineState(
             load_average=load_average(),
-            sm_clock_mhz=int(self.nvml.nvmlDeviceGetClockInfo(self.handle, self.nvml.NVML_CLOCK_SM)),
-            temperature_c=int(self.nvml.nvmlDeviceGetTemperature(self.handle, self.nvml.NVML_TEMPERATURE_GPU)),
-            throttle_reasons=int(self.nvml.nvmlDeviceGetCurrentClocksThrottleReasons(self.handle)),
+            sm_clock_mhz=self._asked("nvmlDeviceGetClockInfo", self.handle, self.nvml.NVML_CLOCK_SM),
+            temperature_c=self._asked("nvmlDeviceGetTemperature", self.handle, self.nvml.NVML_TEMPERATURE_GPU),
+            throttle_reasons=self._asked("nvmlDeviceGetCurrentClocksThrottleReasons", self.handle),
         )
 
-    def joules(self) -> float | None:
-        """Energy since the driver was loaded, in joules; None where the card does not count it."""
-        if self.nvml is None:
-            return None
+    def _asked(self, function: str, *arguments: Any) -> Any:
+        """NVML's answer, None where the card or its host does not give it."""
         try:
-            return float(self.nvml.nvmlDeviceGetTotalEnergyConsumption(self.handle)) / 1000
+            return getattr(self.nvml, function)(*arguments)
         except self.nvml.NVMLError:
             return None
 
+    def joules(self) -> float | None:
+        """Energy since the driver was loaded, in joules; None where the card does not count it."""
+        found = self._asked("nvmlDeviceGetTotalEnergyConsumption", self.handle) if self.nvml is not None else None
+        return None if found is None else float(found) / 1000
+
     def driver(self) -> str | None:
         """The driver's version."""
-        if self.nvml is None:
-            return None
-        version = self.nvml.nvmlSystemGetDriverVersion()
-        return version.decode() if isinstance(version, bytes) else str(version)
+        version = self._asked("nvmlSystemGetDriverVersion") if self.nvml is not None else None
+        return version.decode() if isinstance(version, bytes) else version
 
 
 def _open(device: str) -> tuple[Any, Any]:

@@ -40,10 +40,11 @@ from bench.cams import (
 from bench.data import Arrays, load
 from bench.errors import BenchError, DataError
 from bench.metrics import softmax
+from bench.protocol import InitRules
 from bench.records import Record, labels_digest, predictions_path, read_predictions
 from bench.runner import RunRequest, build_model
 from bench.streams import Streams, stream_seed
-from bench.train import DTYPES, FORMATS, SplitData, predict
+from bench.train import DTYPES, FORMATS, SplitData, keep_fp32, predict
 from models import fingerprint, get_spec
 
 NUM_RANDOM = 5  # randomised models; one could be odd by chance
@@ -203,6 +204,7 @@ def _all_maps(
     request: RunRequest, trained: nn.Module, targets: Sequence[Target], split: SplitData, images: Sequence[CamImage]
 ) -> Iterator[tuple[int, str, str, Map]]:
     """(test index, layer, weights, map) of the trained model and of the randomised ones, of the same class's score."""
+    keep_fp32()
     rules = request.protocol.numerics
     chosen = torch.tensor([image.index for image in images], device=split.images.device)
     x_BCHW = prepare(split.images[chosen], request.protocol, dtype=DTYPES[rules.precision])
@@ -215,10 +217,11 @@ def _all_maps(
 
 
 def _models(request: RunRequest, trained: nn.Module) -> Iterator[tuple[str, nn.Module]]:
-    """The trained model, then models with fresh weights, each from a random stream of its own."""
+    """The trained model, then models with fresh weights, each from a random stream of its own; never public ones."""
     yield TRAINED, trained
+    scratch = request.protocol.model_copy(update={"init": InitRules(kind="scratch")})
     for number in range(NUM_RANDOM):
-        model, _ = build_model(request.run, request.protocol, request.card, _FreshWeights(request, number))
+        model, _ = build_model(request.run, scratch, request.card, _FreshWeights(request, number))
         yield f"{RANDOM} {number}", _placed(model, request)
 
 

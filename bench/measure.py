@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 import typer
 
@@ -59,7 +60,7 @@ def measure_costs(
     for path in plugin:
         load_plugin(path)
     cells = costs.expand_costs(
-        match_models(models), split_numbers(size, "--size"), split_numbers(num_classes, "--num-classes")
+        match_models(models), split_numbers(size, "--size"), split_numbers(num_classes, "--num-classes", least=2)
     )
     outcomes = list(costs.measure_costs(cells, results, overwrite=overwrite))
     rows = [costs.cost_row(outcome) for outcome in outcomes]
@@ -92,13 +93,17 @@ def measure_timing(
 ) -> None:
     """Time inference and a training step into results/timings/; goes on where an earlier call ended."""
     from bench.console import err, out
+    from bench.errors import BenchError
     from bench.launch import choose_device
     from bench.timing import choose_settings
     from bench.timing_launch import announcement, make_plan, run_timings
+    from bench.worker import signals_noted
     from models import load_plugin
 
     for path in plugin:
         load_plugin(path)
+    if cell_seconds is not None and not 0 < cell_seconds < math.inf:
+        raise BenchError(f"--cell-seconds {cell_seconds:g} is refused; give seconds above 0")
     device = choose_device(device)
     batches = split_numbers(batch_sizes, "--batch-sizes")
     settings = choose_settings(
@@ -107,7 +112,15 @@ def measure_timing(
     plan = make_plan(match_models(models), settings, device, results, rounds, seed, threads, cell_seconds, plugin, scan)
     out.print(announcement(plan, overwrite=overwrite), markup=False)
     refused = False
-    for event in run_timings(plan, overwrite=overwrite):
-        refused |= event.round is None
-        (err if event.round is None else out).print(event.line(), markup=False)
+    with signals_noted(_stop):  # so that the process that measures ends with this one
+        for event in run_timings(plan, overwrite=overwrite):
+            refused |= event.round is None
+            (err if event.round is None else out).print(event.line(), markup=False)
     raise typer.Exit(1 if refused else 0)
+
+
+def _stop(signum: int, _: Any) -> None:
+    """A signal's handler: leave by an exception, which cleans up on its way."""
+    from bench.errors import Interrupted
+
+    raise Interrupted(signum)

@@ -36,18 +36,18 @@ def split_names(text: str) -> list[str]:
     return [part.strip() for part in text.split(",") if part.strip()]
 
 
-def split_numbers(text: str, option: str) -> list[int]:
+def split_numbers(text: str, option: str, least: int = 1) -> list[int]:
     """`1,32` -> [1, 32].
 
     Raises:
-        BenchError: If it is no list of whole numbers; `option` is named.
+        BenchError: If it is no list of whole numbers from `least`; `option` is named.
     """
     from bench.errors import BenchError
 
-    try:
-        return [int(part) for part in split_names(text)]
-    except ValueError:
-        raise BenchError(f"{option} {text!r} is refused; write whole numbers separated by commas") from None
+    parts = split_names(text)
+    if not all(part.isascii() and part.isdigit() and len(part) < 10 and int(part) >= least for part in parts):
+        raise BenchError(f"{option} {text[:40]!r} is refused; write whole numbers from {least}, separated by commas")
+    return [int(part) for part in parts]
 
 
 def match_models(patterns: str) -> list[str]:

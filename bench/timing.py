@@ -26,11 +26,11 @@ Mode = Literal["inference", "training"]
 Precision = Literal["fp32", "tf32", "bf16", "fp16"]
 MemoryFormat = Literal["contiguous", "channels_last"]
 Scan = Literal["auto", "torch"]  # what is asked for, not what ran
+WarmUp = Literal["steady", "moving", "cold"]
 RoundStatus = Literal["done", "oom", "timeout", "failed"]
 
 IN_CHANS, NUM_CLASSES = 3, 8
 FORMATS: tuple[MemoryFormat, ...] = ("contiguous", "channels_last")
-LAUNCH_BOUND = 1.1  # wall time over device time above which the host is what is measured
 # Largest logit difference to fp32 eager that a mode may have, as a share of the spread of fp32's logits.
 TOLERANCE: dict[Precision, float] = {"fp32": 1e-3, "tf32": 1e-2, "bf16": 5e-2, "fp16": 2e-2}
 
@@ -92,8 +92,11 @@ class Round(Strict):
             cell may take, the first, cold batch is all there is.
         warm_up_seconds: Seconds before the first block.
         compile_seconds: Seconds of the first, compiling call.
-        wall_over_event: Wall time over device time; None on a CPU.
-        peak_memory_mib: Highest resident memory of the process with its libraries (CPU) or highest allocation (CUDA).
+        wall_over_event: Wall time over the time between the device's events; None on a CPU. Above 1 by what starting
+            and waiting cost. It does not tell who waits inside: a device that idles between launches does so between
+            the events too.
+        peak_memory_mib: Highest resident memory of the process with its libraries (CPU) or highest allocation (CUDA),
+            with the four batches that take turns and, where compiled, with what the compiler allocates.
         joules: Energy of all blocks, None where there is no meter.
         agreement: None for training.
     """
@@ -118,9 +121,11 @@ class Round(Strict):
         return batch_size * self.iterations / np.asarray(self.block_seconds, dtype=np.float64)
 
     @property
-    def launch_bound(self) -> bool | None:
-        """Whether the host, not the device, sets the pace; None where there are no device events."""
-        return None if self.wall_over_event is None else self.wall_over_event > LAUNCH_BOUND
+    def warm_up(self) -> WarmUp:
+        """`steady`; `moving`: the median had not come to rest; `cold`: the first batch is all there is."""
+        if self.steady:
+            return "steady"
+        return "cold" if self.warm_up_seconds == 0.0 and len(self.block_seconds) == 1 else "moving"
 
 
 class TimingCell(Strict):

@@ -103,7 +103,7 @@ def answers(plan: TimingPlan, model: str, index: int, settings: Sequence[Setting
             worker.kill()
             worker.wait()
             worker.stdout.close()
-        if "refused" not in events and events.count("round") < len(settings):
+        if not {"refused", "broken"} & set(events) and events.count("round") < len(settings):
             lost = _lost(index, code, hung.is_set(), limit, said)
             if lost.status == "failed" and "machine" not in events:  # it never came to measure: not a cell's fault
                 yield {"event": "refused", "reason": f"{model}: {lost.reason}"}

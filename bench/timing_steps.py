@@ -93,7 +93,10 @@ def training_step(
 
 @contextlib.contextmanager
 def numerics(setting: Setting, device: torch.device) -> Iterator[None]:
-    """tf32 where it is asked for and nowhere else; inference in bf16 and fp16 by autocast, weights cast once."""
+    """tf32 where it is asked for and nowhere else; inference in bf16 and fp16 by autocast.
+
+    Eager, the weights are cast once; a compiled graph casts them in every call.
+    """
     cuda, cudnn = torch.backends.cuda.matmul, torch.backends.cudnn
     before = cuda.allow_tf32, cudnn.allow_tf32
     cuda.allow_tf32 = cudnn.allow_tf32 = setting.precision == "tf32"

@@ -9,10 +9,11 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from bench.timing import RoundStatus, TimingCell
+from bench.timing import RoundStatus, TimingCell, WarmUp
 
 CellStatus = Literal["done", "disagrees", "oom", "timeout", "failed"]
 FAILURES: tuple[RoundStatus, ...] = ("oom", "timeout", "failed")
+WARM_UPS: tuple[WarmUp, ...] = ("steady", "moving", "cold")
 NUM_BOOTSTRAPS = 2000
 
 
@@ -24,12 +25,14 @@ class Summary:
         median: Over all blocks of all rounds.
         q1, q3: Quartiles of the blocks.
         ci_low, ci_high: 95 % percentile bootstrap of the median, rounds drawn first and blocks within them.
+        warm_up: Of the round that was warmed up least.
         round_spread: Highest less lowest median of a round, over the median; None with one round.
     """
 
     status: CellStatus
     num_rounds: int = 0
     num_blocks: int = 0
+    warm_up: WarmUp | None = None
     median: float | None = None
     q1: float | None = None
     q3: float | None = None
@@ -66,6 +69,7 @@ def summarise(cell: TimingCell) -> Summary:
         status=cell_status(cell),
         num_rounds=len(done),
         num_blocks=len(every),
+        warm_up=max((round_.warm_up for round_ in done), key=WARM_UPS.index),
         median=median,
         q1=q1,
         q3=q3,

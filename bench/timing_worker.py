@@ -1,7 +1,8 @@
 """The process that times one model in one round: a request on stdin, one JSON line per event on stdout.
 
 Events: `{"event": "machine", ...}` once, then for each setting `{"event": "start", "place": i}` and
-`{"event": "round", "place": i, "round": {...}}`. A process that dies leaves its last `start` without an answer.
+`{"event": "round", "place": i, "round": {...}}`. A process that dies leaves its last `start` without an answer; one
+whose device answers no more says `{"event": "broken"}` and ends, and a new one goes on behind it.
 """
 
 from __future__ import annotations
@@ -75,6 +76,14 @@ class Bench:
         generator = torch.Generator().manual_seed(SEED)
         x_BCHW = torch.randn(count, IN_CHANS, img_size, img_size, generator=generator)
         return x_BCHW.to(self.device).contiguous(memory_format=memory_format)
+
+    def is_alive(self) -> bool:
+        """Whether the device still answers; after some CUDA errors nothing in a process can use it again."""
+        try:
+            wait_for(self.device)
+        except RuntimeError:
+            return False
+        return True
 
     def measure(self, setting: Setting) -> Round:
         """Time one setting; running out of memory is an outcome, not an error."""
@@ -203,7 +212,11 @@ def work(request: dict[str, Any], answers: TextIO) -> None:
     answer(event="machine", scan_backend=backend, driver=bench.meter.driver())
     for place, setting in enumerate(settings):
         answer(event="start", place=place)
-        answer(event="round", place=place, round=bench.measure(setting).model_dump(mode="json"))
+        found = bench.measure(setting)
+        answer(event="round", place=place, round=found.model_dump(mode="json"))
+        if found.status == "failed" and not bench.is_alive():
+            answer(event="broken")
+            return
 
 
 def main() -> None:

@@ -122,8 +122,14 @@ def build_optimizer(model: nn.Module, rules: OptimRules) -> torch.optim.Optimize
     return torch.optim.AdamW(groups, lr=rules.lr)
 
 
+def keep_fp32() -> None:
+    """fp32 is fp32 on a GPU too: torch's default runs its convolutions in TF32, which has ten bits of mantissa."""
+    torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = False
+
+
 def predict(model: nn.Module, data: SplitData, protocol: Protocol) -> NDArray[np.float32]:
     """Logits (N, K) float32 of a split, in evaluation mode."""
+    keep_fp32()
     dtype = DTYPES[protocol.numerics.precision]
     memory_format = FORMATS[protocol.numerics.memory_format]
     model.eval()
@@ -170,6 +176,7 @@ class Trainer:
         on_progress: Callable[[Progress, int], None] | None = None,
         should_stop: Callable[[], bool] | None = None,
     ) -> None:
+        keep_fp32()
         self.train_data, self.val_data = train, val
         self.protocol, self.streams = protocol, streams
         self.task, self.num_classes = task, num_classes

@@ -17,6 +17,7 @@ Exit code 0: nothing is left; 3: time is up; 1: a step failed.
 from __future__ import annotations
 
 import argparse
+import contextlib
 import os
 import re
 import signal
@@ -29,6 +30,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from bench.records import read_records
 from bench.report.analysis_plan import LIGHT, OURS, TABLE_3
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -45,7 +47,7 @@ GENCODE = re.compile(r"cc_flag\.append\(\"-gencode\"\)\s*cc_flag\.append\(\"arch
 
 @dataclass(frozen=True)
 class Step:
-    """A command of `medbench`, and whether exit code 1 (a data set or weights that are not at hand) may pass."""
+    """A command of `medbench`, and whether exit code 1 may pass: weights that are not at hand skip a run, no more."""
 
     name: str
     arguments: tuple[str, ...]
@@ -91,16 +93,18 @@ def call(step: Step, results: Path, until: float) -> int:
         return process.wait(timeout=max(0.0, until - time.monotonic()))
     except subprocess.TimeoutExpired:
         process.terminate()
-        try:
+        with contextlib.suppress(subprocess.TimeoutExpired):
             process.wait(timeout=GRACE_SECONDS)
-        except subprocess.TimeoutExpired:
-            os.killpg(process.pid, signal.SIGKILL)
-            process.wait()
         return TIME_IS_UP
     except BaseException:
-        os.killpg(process.pid, signal.SIGTERM)
-        process.wait()
+        process.terminate()
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            process.wait(timeout=GRACE_SECONDS)
         raise
+    finally:  # nothing of a step may run beside the next one
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)
+        process.wait()
 
 
 def do(steps: Iterable[Step], results: Path, until: float) -> int:
@@ -115,22 +119,40 @@ def do(steps: Iterable[Step], results: Path, until: float) -> int:
         if code == TIME_IS_UP:
             print(f"{step.name}: cut off, the time is up", flush=True)
             return TIME_IS_UP
-        if code not in ((0, 1) if step.may_skip else (0,)):
+        lost = unfinished(results) if code == 1 and step.may_skip else []
+        if lost:
+            print(f"{step.name}: {len(lost)} runs without scores, the first: {lost[0]}", flush=True)
+        elif code not in ((0, 1) if step.may_skip else (0,)):
             print(f"{step.name}: ended with exit code {code}", flush=True)
-            worst = FAILED
+        else:
+            continue
+        worst = FAILED
     return worst
 
 
+def unfinished(results: Path) -> list[str]:
+    """Runs that failed, or were skipped for want of their data; one skipped for want of weights is as it should be."""
+    return [
+        f"{record.run_id}: {record.failure.message}"
+        for record in read_records(results)[0]
+        if record.failure and (record.status == "failed" or record.failure.kind == "data")
+    ]
+
+
 def pack(results: Path, archive: Path) -> int:
-    """Write what git does not know of the records and timings; the number of files."""
+    """Write what git does not know of the records and timings, all of them where git knows nothing; how many files."""
     listed = subprocess.run(
         ["git", "ls-files", "--others", "--modified", "--exclude-standard", "-z", *KEPT],
         cwd=results,
         capture_output=True,
-        check=True,
+        check=False,
         text=True,
     )
-    names = sorted(name for name in listed.stdout.split("\0") if name and (results / name).is_file())
+    if listed.returncode:  # a copy of the working tree without its history
+        names = [path.relative_to(results).as_posix() for kind in KEPT for path in sorted((results / kind).rglob("*"))]
+    else:
+        names = sorted(listed.stdout.split("\0"))
+    names = [name for name in names if name and (results / name).is_file()]
     archive.parent.mkdir(parents=True, exist_ok=True)
     with tarfile.open(archive, "w:gz") as file:
         for name in names:
@@ -141,16 +163,19 @@ def pack(results: Path, archive: Path) -> int:
 def for_one_architecture(setup: str, architecture: str) -> str:
     """mamba-ssm's setup.py without the code generation for other GPUs, which takes most of an hour.
 
+    A card runs code for an earlier minor version of its own major one.
+
     Args:
         setup: The file's text.
         architecture: Compute capability without its point: `90`.
 
     Raises:
-        SystemExit: If the file does not name the architecture.
+        ValueError: If the file names no architecture whose code the card runs.
     """
-    if architecture not in GENCODE.findall(setup):
-        raise SystemExit(f"gpu_study: this mamba-ssm has no kernel for compute capability {architecture}")
-    return GENCODE.sub(lambda found: found[0] if found[1] == architecture else "pass", setup)
+    fitting = [name for name in GENCODE.findall(setup) if name[:-1] == architecture[:-1] and name <= architecture]
+    if not fitting:
+        raise ValueError(f"this mamba-ssm has no kernel for compute capability {architecture}")
+    return GENCODE.sub(lambda found: found[0] if found[1] == max(fitting) else "pass", setup)
 
 
 def build_kernel(sdist: Path, until: float) -> bool:
@@ -162,8 +187,16 @@ def build_kernel(sdist: Path, until: float) -> bool:
         with tarfile.open(sdist) as file:
             file.extractall(folder, filter="data")
         (source,) = (path for path in Path(folder).iterdir() if path.is_dir())
-        setup = source / "setup.py"
-        setup.write_text(for_one_architecture(setup.read_text(encoding="utf-8"), architecture), encoding="utf-8")
+        setup, package = source / "setup.py", source / "mamba_ssm" / "__init__.py"
+        try:
+            text = for_one_architecture(setup.read_text(encoding="utf-8"), architecture)
+        except ValueError as error:
+            print(f"mamba-ssm was not built: {error}", flush=True)
+            return False
+        setup.write_text(text, encoding="utf-8")
+        # Its models need packages that the scan does not; the kernel alone is wanted.
+        lines = package.read_text(encoding="utf-8").splitlines()
+        package.write_text("".join(f"{line}\n" for line in lines if line.startswith("__version__")), encoding="utf-8")
         command = [sys.executable, "-m", "pip", "install", "--no-build-isolation", "--no-deps", str(source)]
         environment = os.environ | {"MAMBA_FORCE_BUILD": "TRUE", "MAX_JOBS": str(os.cpu_count() or 1)}
         try:
@@ -177,7 +210,10 @@ def build_kernel(sdist: Path, until: float) -> bool:
 def has_kernel() -> bool:
     """Whether mamba-ssm's kernel imports in a fresh process."""
     code = "import mamba_ssm.ops.selective_scan_interface"
-    return subprocess.run([sys.executable, "-c", code], capture_output=True, check=False).returncode == 0
+    tried = subprocess.run([sys.executable, "-c", code], capture_output=True, check=False, text=True)
+    if tried.returncode and "No module named 'mamba_ssm'" not in tried.stderr:
+        print(f"mamba-ssm's kernel does not import: {tried.stderr.strip().splitlines()[-1]}", flush=True)
+    return tried.returncode == 0
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -83,7 +83,7 @@ def clock(device: str) -> Callable[[], float]:
     """CPU time of this process, or wall time after the device has finished."""
 
     def on_cuda() -> float:
-        torch.cuda.synchronize()
+        torch.cuda.synchronize(device)
         return time.perf_counter()
 
     return on_cuda if device.startswith("cuda") else time.process_time

@@ -118,6 +118,7 @@ def milliseconds(call: Callable[[], object], device: str) -> float:
 def peak_megabytes(call: Callable[[], object], device: str) -> float:
     """Memory that a call needs beyond what was there: of the allocator on a GPU, else resident memory of a child."""
     if device != "cpu":
+        call()  # allocates what the first call of a process does
         torch.cuda.reset_peak_memory_stats()
         before = torch.cuda.memory_allocated()
         call()

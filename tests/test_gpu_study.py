@@ -7,6 +7,7 @@ import tarfile
 import time
 from pathlib import Path
 
+import psutil
 import pytest
 
 from bench.options import match_models
@@ -99,17 +100,52 @@ def test_the_archive_holds_what_git_does_not_know(tmp_path: Path) -> None:
     assert [r.seed for r in read_records(tmp_path / "elsewhere" / "results")[0]] == [1]
 
 
-@pytest.mark.parametrize("architecture", ["80", "90", "100"])
-def test_a_kernel_is_built_for_one_architecture(architecture: str) -> None:
-    """The file stays valid Python, and asks for this architecture alone."""
+def test_without_a_history_everything_is_packed(tmp_path: Path) -> None:
+    """A copy of the working tree has no git to ask; what was measured still comes back."""
+    make_run(tmp_path / "results", Run("smoke", "resnet18", "breastmnist", 1))
+    assert pack(tmp_path / "results", tmp_path / "new.tar.gz") == 3
+
+
+def test_failed_runs_are_no_success(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    """Exit code 1 of medbench may mean weights that are not public; runs that failed are told, and data that lack."""
+    step = Step("data", ("run", "--protocol", "smoke", "--models", "floor/prior", "--datasets", "breastmnist"))
+    nowhere = {"MEDMNIST_ROOT": str(tmp_path), "MEDBENCH_OFFLINE": "1"}
+    with pytest.MonkeyPatch.context() as patch:
+        for name, value in nowhere.items():
+            patch.setenv(name, value)
+        assert do([step], tmp_path / "results", time.monotonic() + 120) == FAILED
+    assert "data: 1 runs without scores, the first: floor--prior__breastmnist__smoke__s0" in capfd.readouterr().out
+    weights = Step(
+        "weights",
+        ("run", "--protocol", "paper-224-imagenet", "--models", "medvit_t", "--datasets", "synthetic-breastmnist"),
+    )
+    assert do([weights], tmp_path / "other", time.monotonic() + 120) == DONE
+
+
+def test_nothing_of_a_step_that_was_cut_off_goes_on(tmp_path: Path) -> None:
+    """The process that times is a child of the one that is told to stop; both are gone when the step is."""
+    step = Step("timing", ("measure", "timing", "--device", "cpu", "--models", "resnet18_28", "--cell-seconds", "60"))
+    assert do([step], tmp_path / "results", time.monotonic() + 15) == TIME_IS_UP
+    marks = [f"{tmp_path}", "bench.timing_worker"]
+    left = [p for p in psutil.process_iter(["cmdline", "cwd"]) if p.info["cmdline"] and marks[0] in p.info["cmdline"]]
+    workers = [p for p in psutil.process_iter(["cmdline", "ppid"]) if marks[1] in (p.info["cmdline"] or [])]
+    assert left == []
+    assert [worker for worker in workers if worker.info["ppid"] == 1] == []
+
+
+@pytest.mark.parametrize(
+    ("card", "architecture"), [("80", "80"), ("86", "80"), ("89", "80"), ("90", "90"), ("100", "100")]
+)
+def test_a_kernel_is_built_for_one_architecture(card: str, architecture: str) -> None:
+    """The file stays valid Python, and asks for one architecture alone: the card's, or an earlier one of its major."""
     flags: list[str] = []
     version = {"bare_metal_version": 13.0, "Version": float, "cc_flag": flags}
-    exec(for_one_architecture(SETUP, architecture), version)
+    exec(for_one_architecture(SETUP, card), version)
     assert flags == ["-gencode", f"arch=compute_{architecture},code=sm_{architecture}"]
 
 
 def test_an_architecture_without_a_kernel_is_told() -> None:
-    with pytest.raises(SystemExit, match="no kernel for compute capability 75"):
+    with pytest.raises(ValueError, match="no kernel for compute capability 75"):
         for_one_architecture(SETUP, "75")
 
 

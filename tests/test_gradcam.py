@@ -36,8 +36,8 @@ from bench.cams import (
 from bench.cli import app
 from bench.data import load, measure
 from bench.errors import BenchError, RecordError
-from bench.gradcam import choose_images, explain_run, grad_cam
-from bench.protocol import load_protocol
+from bench.gradcam import NUM_RANDOM, choose_images, explain_run, grad_cam
+from bench.protocol import InitRules, Protocol, load_protocol
 from bench.records import DataCard, Run, write_card
 from bench.runner import RunRequest, run_one
 from bench.sealed import read_sealed
@@ -397,6 +397,20 @@ def test_a_stored_map_explains_the_predicted_class(asked: RunRequest, explained:
         weights = model.head.weight[image.prediction].detach().double().numpy()
         expected = np.einsum("c,chw->hw", weights, a_BCHW[image.index]) / 49
         np.testing.assert_allclose(maps[image.index, "body", "trained"], expected, rtol=1e-4, atol=1e-7)
+
+
+def test_randomised_models_never_start_from_public_weights(asked: RunRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Under a protocol that starts from ImageNet too, what the maps are held against knows nothing."""
+    pretrained: list[bool] = []
+
+    def build(run: Run, protocol: Protocol, card: DataCard, streams: object) -> tuple[nn.Module, int]:
+        pretrained.append(protocol.init.kind == "imagenet")
+        return small_net(), 2
+
+    monkeypatch.setattr(gradcam, "build_model", build)
+    public = asked.protocol.model_copy(update={"init": InitRules(kind="imagenet")})
+    assert len(list(gradcam._models(replace(asked, protocol=public), small_net()))) == 1 + NUM_RANDOM
+    assert pretrained == [False] * NUM_RANDOM
 
 
 def test_every_randomised_model_is_another(explained: Path) -> None:

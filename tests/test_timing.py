@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import io
 import itertools
 import json
 import os
@@ -10,7 +11,7 @@ import subprocess
 import sys
 import time
 import types
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -22,10 +23,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch.utils import benchmark
 
-from bench import timing_launch, timing_process
+from bench import timing_launch, timing_process, timing_worker
 from bench.errors import BenchError, RecordError
 from bench.gpu_meter import Meter
 from bench.report.cost_tables import TIMING_COLUMNS, best_modes, one_device, rank, throughput_table, timing_rows
+from bench.report.timing_tables import timing_blocks
 from bench.sealed import read_sealed
 from bench.timing import (
     Agreement,
@@ -46,6 +48,9 @@ from bench.timing_worker import Bench, compare
 from models import catalog, load_plugin
 from tests.making import make_timing
 
+SETTING = Setting(
+    mode="inference", precision="fp32", memory_format="contiguous", compiled=False, batch_size=1, img_size=28
+)
 ROOT = Path(__file__).parent.parent
 TINY = '''
 import os, signal
@@ -319,7 +324,7 @@ def test_the_timing_table_has_the_documented_columns() -> None:
     assert list(table.columns) == TIMING_COLUMNS
     expected = (
         "model img_size device mode precision memory_format compiled batch_size median_images_per_second "
-        "ci_low ci_high peak_memory_mib joules_per_image scan_backend status"
+        "ci_low ci_high peak_memory_mib joules_per_image scan_backend status num_blocks warm_up"
     )
     assert expected.split() == TIMING_COLUMNS
     assert list(table["status"]) == ["done", "oom"]
@@ -537,11 +542,74 @@ def test_the_kernel_can_be_hidden_from_a_worker(tmp_path: Path, monkeypatch: pyt
         assert done.stdout.split() == ["ModelError", found]
 
 
-def test_a_launch_bound_cell_is_flagged() -> None:
-    """Wall time more than 1.1 times device time means that the host sets the pace; a CPU has no such ratio."""
-    assert Round(index=0, status="done", wall_over_event=1.2).launch_bound is True
-    assert Round(index=0, status="done", wall_over_event=1.05).launch_bound is False
-    assert Round(index=0, status="done").launch_bound is None
+def test_a_cold_cell_is_told_from_a_warm_one() -> None:
+    """The round that was warmed up least speaks for the cell, in the table and beside it."""
+    cold = Round(index=0, status="done", iterations=1, block_seconds=[9.0])
+    moving = Round(index=1, status="done", iterations=1, block_seconds=[9.0, 8.0], warm_up_seconds=9.0)
+    steady = Round(index=2, status="done", iterations=1, block_seconds=[8.0], warm_up_seconds=9.0, steady=True)
+    assert [one.warm_up for one in (cold, moving, steady)] == ["cold", "moving", "steady"]
+    for rounds, expected in (([steady, cold, moving], "cold"), ([steady, moving], "moving"), ([steady], "steady")):
+        made = make_timing("resnet18", "cpu: a", [TimingCell(setting=SETTING, rounds=rounds)])
+        (row,) = timing_rows([made]).to_dict("records")
+        assert (row["warm_up"], row["num_blocks"]) == (expected, sum(len(r.block_seconds) for r in rounds))
+        told = [block for block in timing_blocks([made]) if isinstance(block, str) and "without a warm-up" in block]
+        assert len(told) == (expected == "cold")
+
+
+@pytest.mark.parametrize("broken", [True, False])
+def test_a_device_that_answers_no_more_costs_one_cell(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, broken: bool
+) -> None:
+    """After an error that the process cannot recover from a new process goes on; after another, the same one."""
+    settings = [SETTING, SETTING.model_copy(update={"batch_size": 2}), SETTING.model_copy(update={"batch_size": 3})]
+    started: list[int] = []
+
+    def answers(plan: Any, model: str, index: int, left: Sequence[Setting]) -> Iterator[dict[str, Any]]:
+        """A process of one thread: its first cell fails, and with it, where broken, all that it does after."""
+        text = io.StringIO()
+        monkeypatch.setattr(Bench, "scan_backend", lambda self, size: None)
+        monkeypatch.setattr(Bench, "is_alive", lambda self: not broken)
+        monkeypatch.setattr(
+            Bench,
+            "measure",
+            lambda self, way: Round(
+                index=0,
+                status="failed" if way == SETTING or (broken and not started[-1]) else "done",
+                iterations=1,
+                block_seconds=[1.0],
+            ),
+        )
+        started.append(len(started))
+        request = {"model": model, "device": "cpu", "num_threads": 1, "round": index, "plugins": [], "scan": "auto"}
+        monkeypatch.setattr(timing_worker, "limit_memory", lambda: 0)
+        budget = {"cell_seconds": 1.0, "warm_up_seconds": 1.0, "min_blocks": 1, "block_seconds": 0.1}
+        timing_worker.work({**request, "budget": budget, "settings": [s.model_dump() for s in left]}, text)
+        yield from (json.loads(line) for line in text.getvalue().splitlines())
+
+    monkeypatch.setattr("bench.timing_launch.answers", answers)
+    plan = timing_launch.make_plan(["resnet18_28"], settings, "cpu", tmp_path, 1, 0, 1, 1.0, [])
+    events = list(timing_launch.run_timings(plan))
+    assert [event.round and event.round.status for event in events] == ["failed", "done", "done"]
+    assert len(started) == (2 if broken else 1)
+
+
+def test_a_card_that_does_not_answer_costs_a_value_and_no_cell(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Virtualised cards refuse some of NVML's questions."""
+
+    def refuse(*_: object) -> None:
+        raise RuntimeError("Not Supported")
+
+    nvml = types.ModuleType("pynvml")
+    for name in ("ClockInfo", "Temperature", "CurrentClocksThrottleReasons", "TotalEnergyConsumption"):
+        setattr(nvml, f"nvmlDeviceGet{name}", refuse)
+    vars(nvml).update(
+        NVML_CLOCK_SM=1, NVML_TEMPERATURE_GPU=0, NVMLError=RuntimeError, nvmlSystemGetDriverVersion=refuse
+    )
+    meter = Meter("cpu")
+    meter.nvml, meter.handle = nvml, "a card"
+    assert (meter.joules(), meter.driver()) == (None, None)
+    state = meter.state()
+    assert (state.sm_clock_mhz, state.temperature_c, state.throttle_reasons) == (None, None, None)
 
 
 def test_the_meter_reads_nvml(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -255,3 +256,28 @@ def test_streams_follow_from_names_alone() -> None:
     assert Streams("a", "set", 1).order(0) != one.order(0)
     assert 0 <= stream_seed("x", 1) < 2**63
     assert stream_seed("ab", "c") != stream_seed("a", "bc")
+
+
+@pytest.fixture
+def tf32() -> Iterator[None]:
+    """TF32 as torch allows it, and what was before restored."""
+    switches = (torch.backends.cuda.matmul, torch.backends.cudnn)
+    before = [switch.allow_tf32 for switch in switches]
+    for switch in switches:
+        switch.allow_tf32 = True
+    yield
+    for switch, value in zip(switches, before, strict=True):
+        switch.allow_tf32 = value
+
+
+def test_fp32_is_no_tf32(tf32: None) -> None:
+    """What torch would allow on a GPU, the suite forbids, in training and in scoring: the protocol says fp32."""
+    protocol = load_protocol("smoke")
+    data = SplitData(torch.zeros(4, 3, 28, 28, dtype=torch.uint8), torch.tensor([0, 1, 0, 1]))
+    net = nn.Sequential(nn.Flatten(), nn.Linear(3 * 28 * 28, 2))
+    predict(net, data, protocol)
+    assert not torch.backends.cudnn.allow_tf32
+    torch.backends.cudnn.allow_tf32 = True
+    Trainer(net, data, data, protocol, Streams("m", "d", 0), task="binary-class", num_classes=2)
+    assert not torch.backends.cuda.matmul.allow_tf32
+    assert not torch.backends.cudnn.allow_tf32

@@ -28,6 +28,8 @@ TIMING_COLUMNS = [
     "joules_per_image",
     "scan_backend",
     "status",
+    "num_blocks",
+    "warm_up",
 ]
 # What two timings must have in common before one can be called faster than the other.
 COMPARABLE = ["device", "img_size", "mode", "batch_size"]
@@ -76,6 +78,8 @@ def timing_rows(records: Sequence[TimingRecord]) -> pd.DataFrame:
                     summary.joules_per_image,
                     record.scan_backend or "",
                     summary.status,
+                    summary.num_blocks,
+                    summary.warm_up or "",
                 )
             )
     numbers = TIMING_COLUMNS[8:13]

@@ -140,6 +140,9 @@ def speed_axis(timings: pd.DataFrame, size: int) -> Axis:
         f"Median images a second in inference on {device}, batch {chosen[1]}, {chosen[0]} px, each model in its "
         f"fastest mode that agrees with fp32 eager; horizontal bars: 95 % interval.{_other_size(chosen[0], size)}"
     )
+    cold = part.loc[part["warm_up"] == "cold", "model"].tolist()
+    if cold:
+        words += f" Without a warm-up, for one batch outlasts half of a cell's time: {', '.join(sorted(cold))}."
     slug = re.sub(r"[^a-z0-9]+", "-", device.lower()).strip("-")
     label = f"images/s at {chosen[0]} px, batch {chosen[1]}"
     return Axis(f"speed__{slug}", label, True, _costs(list(rows)), words, device=device)

@@ -30,7 +30,13 @@ def timing_blocks(timings: Sequence[TimingRecord]) -> list[Block]:
     for device, part in table.groupby("device", sort=True):
         own = sorted((r for r in timings if r.device == device), key=lambda record: model_order(record.model))
         groups = part.groupby(["mode", "img_size"], sort=True)
-        blocks += [Heading(str(device), 3), *(_table(group) for _, group in groups), *_few_blocks(own), *_failures(own)]
+        blocks += [
+            Heading(str(device), 3),
+            *(_table(group) for _, group in groups),
+            *_few_blocks(own),
+            *_cold(part),
+            *_failures(own),
+        ]
     return blocks
 
 
@@ -64,6 +70,25 @@ def _few_blocks(own: Sequence[TimingRecord]) -> list[Block]:
     items = [f"{setting}: {', '.join(models)}" for setting, models in sorted(found.items())]
     text = f"Fewer than {Budget.min_blocks} blocks in all rounds, since a batch outlasts a share of a cell's time:"
     return [text, Bullets(items)] if items else []
+
+
+def _cold(timings: pd.DataFrame) -> list[Block]:
+    """Where a number of one device has no warm-up before it."""
+    cold = timings[timings["warm_up"] == "cold"]
+    items = [
+        f"{label}: {', '.join(dict.fromkeys(part['model']))}"
+        for label, part in cold.groupby(cold[SETTING].apply(_setting_label, axis=1), sort=True)
+    ]
+    text = (
+        "In at least one round the first batch of a process alone, without a warm-up, since it outlasts half of a "
+        "cell's time; a warm one may be faster:"
+    )
+    return [text, Bullets(items)] if items else []
+
+
+def _setting_label(setting: Mapping[Hashable, Any]) -> str:
+    """`inference fp32 channels_last b32, 224 px`."""
+    return f"{setting['mode']} {_label(setting)}, {setting['img_size']} px"
 
 
 def _failures(own: Sequence[TimingRecord]) -> list[Block]:
