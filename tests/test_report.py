@@ -11,6 +11,8 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
+from bench import report
+from bench.errors import RecordError
 from bench.records import Run
 from bench.report import build, compare
 from bench.report.contents import render
@@ -49,7 +51,7 @@ def test_an_unchanged_folder_is_known_and_any_change_is_seen(results: Path, tmp_
     reports = tmp_path / "reports"
     assert not build(results, reports).was_current
     assert build(results, reports).was_current
-    (reports / "table3.md").write_text("touched", encoding="utf-8")
+    (reports / "table3.md").write_text("<!-- medbench report | touched -->", encoding="utf-8")
     assert not build(results, reports).was_current
     assert compare(results, reports) == []
     assert not build(results, reports, ("resnet18_28",)).was_current
@@ -111,6 +113,52 @@ def test_check_names_what_differs(results: Path, tmp_path: Path) -> None:
     build(results, reports)
     assert compare(results, reports) == []
     assert (reports / "notes.txt").exists()
+
+
+def test_other_people_s_files_stay(results: Path, tmp_path: Path) -> None:
+    """A folder called tables, a text that speaks of the command, a file in a folder that no report writes to."""
+    reports = tmp_path / "reports"
+    kept = {
+        reports / "tables" / "thesis.csv": "mine",
+        reports / "notes.md": "run medbench report tomorrow",
+        reports / "old" / "table3.md": "<!-- medbench report | old -->",
+        results / "tables" / "thesis.csv": "mine",
+        results / "tables" / "deep" / "scores.csv": "mine",
+    }
+    for path, text in kept.items():
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text, encoding="utf-8")
+    stray = reports / "figures" / "old.svg"
+    stray.parent.mkdir()
+    stray.write_text('<?xml version="1.0"?><!-- medbench report | old -->', encoding="utf-8")
+    notes = build(results, reports).notes
+    assert {path: path.read_text(encoding="utf-8") for path in kept} == kept
+    assert [note for note in notes if note.startswith("removed")] == [f"removed, no record gives it: {stray}"]
+    (reports / "table3.md").write_text("my own table", encoding="utf-8")
+    with pytest.raises(RecordError, match=r"table3\.md was not written by medbench report"):
+        build(results, reports)
+    assert (reports / "table3.md").read_text(encoding="utf-8") == "my own table"
+
+
+def test_everything_that_a_report_writes_is_known_as_its_own(results: Path, tmp_path: Path) -> None:
+    """Else a later report would leave it behind, or refuse to write over it."""
+    files = build(results, tmp_path / "reports", DRAWN).files
+    assert {path.suffix for path in files} == {".csv", ".md", ".tex", ".html", ".svg", ".pdf"}
+    assert [path for path in files if not report._is_generated(path, results)] == []
+    folders = {results / "tables", *(tmp_path / "reports" / name for name in report.FOLDERS)}
+    assert {path.parent for path in files} <= folders
+
+
+@pytest.mark.parametrize("place", ["results", ".", "checkout", "file"])
+def test_a_report_gets_a_folder_of_its_own(results: Path, tmp_path: Path, place: str) -> None:
+    """Not the results, nor what holds them, nor a checkout, nor a file; nothing is written."""
+    (tmp_path / "checkout").mkdir()
+    (tmp_path / "checkout" / "pyproject.toml").touch()
+    (tmp_path / "file").touch()
+    before = sorted(tmp_path.rglob("*"))
+    with pytest.raises(RecordError, match="name a folder"):
+        build(results, tmp_path / place if place != "results" else results)
+    assert sorted(tmp_path.rglob("*")) == before
 
 
 def test_scores_are_one_measurement_a_row_with_all_digits(results: Path) -> None:

@@ -21,6 +21,16 @@ __all__ = ["Built", "build", "compare"]
 
 PICTURES = (".svg", ".pdf")
 LINK = re.compile(rb"((?:\.\./)*)\.\./results/")  # rooms write links as if reports/ stood beside results/
+FOLDERS = (".", "figures", "figures/data", "models")  # of a report, below --reports
+# What stands at the head of everything that a report writes, behind what a format wants first.
+MARK = re.compile(rb"(?:<\?xml[^>]*\?>)?\s*(?:<!-- |# |% )(?:SYNTHETIC \| )?medbench report \| ")
+TIDY = {  # below results/tables/
+    f"{name}.csv"
+    for name in (
+        *("scores", "runs", "costs", "timings", "cells", "pairs", "mcnemar", "classes", "contrasts"),
+        *("resolution", "published_checks"),
+    )
+}
 INLINE_PICTURE = re.compile(rb"<svg\b.*?</svg>", re.DOTALL)
 
 
@@ -53,18 +63,37 @@ def build(results: Path, reports: Path, models: Sequence[str] = MODELS) -> Built
     """
     if not results.is_dir():
         raise RecordError(f"There is no results folder {results}; give another with --results")
+    _check_place(results, reports)
     inputs = inputs_digest(results, reports, models)
     current = unchanged(results, reports, inputs)
     if current is not None:
         return Built(current, [], was_current=True)
     files, strays, notes = _targets(results, reports, models)
-    for path, content in files.items():
-        if not path.exists() or path.read_bytes() != content:
-            write_atomic(path, content)
+    changed = [path for path, content in files.items() if not path.exists() or path.read_bytes() != content]
+    foreign = [path for path in changed if path.exists() and not _may_replace(path, results, reports)]
+    if foreign:
+        raise RecordError(f"{foreign[0]} was not written by medbench report; move it, or choose another --reports")
+    for path in changed:
+        write_atomic(path, files[path])
     for stray in strays:
         stray.unlink()
     remember(results, reports, inputs, files)
-    return Built(list(files), notes, was_current=False)
+    return Built(list(files), [*notes, *(f"removed, no record gives it: {path}" for path in strays)], was_current=False)
+
+
+def _check_place(results: Path, reports: Path) -> None:
+    """A report gets a folder of its own.
+
+    Raises:
+        RecordError: If it is a file, the results folder or one around it, or the root of a checkout.
+    """
+    place, evidence = reports.resolve(), results.resolve()
+    if reports.exists() and not reports.is_dir():
+        raise RecordError(f"--reports {reports} is a file; name a folder")
+    if place == evidence or place in evidence.parents:
+        raise RecordError(f"--reports {reports} is the results folder, or holds it; name a folder of its own")
+    if any((place / name).exists() for name in (".git", "pyproject.toml", "records")):
+        raise RecordError(f"--reports {reports} holds other things than reports; name a folder of its own")
 
 
 def compare(results: Path, reports: Path, models: Sequence[str] = MODELS) -> list[str]:
@@ -109,8 +138,9 @@ def _targets(results: Path, reports: Path, models: Sequence[str]) -> tuple[dict[
     strays: list[Path] = []
     for folder, contents in ((results / "tables", tables), (reports, pages)):
         files |= {folder / name: content for name, content in contents.items()}
-        found = sorted(folder.rglob("*")) if folder.is_dir() else []
-        strays += [path for path in found if path.is_file() and path not in files and _is_generated(path)]
+    for folder in (results / "tables", *(reports / name for name in FOLDERS)):
+        found = sorted(folder.iterdir()) if folder.is_dir() else []
+        strays += [path for path in found if path.is_file() and path not in files and _is_generated(path, results)]
     readme = readme_beside(reports)
     if readme is not None and "summary.md" in pages:
         text = into_readme(readme.read_text(encoding="utf-8"), pages["summary.md"].decode())
@@ -125,11 +155,18 @@ def _linked(name: str, content: bytes, way: bytes) -> bytes:
     return LINK.sub(lambda found: found[1] + way + b"/", content)
 
 
-def _is_generated(path: Path) -> bool:
-    """Whether a report wrote a file; other people's stay."""
-    if path.parent.name == "tables":
-        return True
+def _is_generated(path: Path, results: Path) -> bool:
+    """Whether a report wrote a file: it begins with the mark, or is a table of the results; other people's stay."""
+    if path.parent == results / "tables":
+        return path.name.removeprefix("SYNTHETIC_") in TIDY
     if path.suffix == ".pdf":  # the mark is in its Info dictionary
-        return b"medbench report" in path.read_bytes()
+        content = path.read_bytes()
+        return content.startswith(b"%PDF") and b"medbench report | " in content
     with path.open("rb") as stream:
-        return b"medbench report" in stream.read(600)
+        return MARK.match(stream.read(600)) is not None
+
+
+def _may_replace(path: Path, results: Path, reports: Path) -> bool:
+    """Whether a report may write over what is there: its own, an empty file, the README between its marks."""
+    own = path.parent == results / "tables" or reports not in path.parents
+    return own or path.stat().st_size == 0 or _is_generated(path, results)
