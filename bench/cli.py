@@ -40,7 +40,12 @@ class Listing(StrEnum):
 
 
 @app.command("list")
-def list_(what: Listing, pattern: str = "*", plugin: Plugins = [], as_json: Json = False) -> None:  # noqa: B006
+def list_(
+    what: Listing,
+    pattern: Annotated[str, typer.Option(help="Names that match a shell pattern.")] = "*",
+    plugin: Plugins = [],  # noqa: B006
+    as_json: Json = False,
+) -> None:
     """List models, datasets, protocols or studies."""
     from bench.console import print_json, print_table
     from bench.listing import list_rows
@@ -59,7 +64,7 @@ def list_(what: Listing, pattern: str = "*", plugin: Plugins = [], as_json: Json
 def check(
     model: Annotated[str, typer.Argument(help="A model's name, or a Python file with registered models.")] = "",
     plugin: Plugins = [],  # noqa: B006
-    img_size: Annotated[int, typer.Option(help="Height and width to check at.")] = 64,
+    img_size: Annotated[int, typer.Option(min=1, help="Height and width to check at.")] = 64,
     as_json: Json = False,
 ) -> None:
     """Run the contract suite on a model or on all models of a file; exit code 1 if it does not hold."""
@@ -97,13 +102,16 @@ def doctor(as_json: Json = False) -> None:
     raise typer.Exit(1 if any(row["state"] == "missing" for row in rows) else 0)
 
 
+FIXABLE = (errno.ENAMETOOLONG, errno.ELOOP, errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR)
+
+
 def main() -> None:
     """Entry point: one line and exit code 2 for what a user can fix, 130 or 143 for an interruption."""
     from bench import provenance
 
     provenance.quiet_threads()
     try:
-        code = app(standalone_mode=False)
+        code = app(prog_name="medbench", standalone_mode=False)
     except Exception as error:
         code = _explain(error)
     sys.exit(code if isinstance(code, int) else 0)
@@ -124,8 +132,8 @@ def _explain(error: Exception) -> int:
         return 1
     if hasattr(error, "format_message"):  # what typer refuses; it has its own copy of click's class
         return _explain_usage(error)
-    if isinstance(error, OSError) and error.errno in (errno.ENAMETOOLONG, errno.ELOOP):
-        print(f"medbench: {error.strerror}: {str(error.filename)[:60]!r} ...", file=sys.stderr)
+    if isinstance(error, OSError) and error.errno in FIXABLE:
+        print(f"medbench: {error.strerror}: {str(error.filename)[:100]}", file=sys.stderr)
         return 2
     if isinstance(error, Interrupted):
         print("medbench: interrupted; the same command goes on from the last checkpoint", file=sys.stderr)

@@ -10,13 +10,17 @@ from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
 from rich.markup import escape
+from rich.padding import Padding
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
 from rich.table import Table
+from rich.text import Text
 
 if TYPE_CHECKING:
     from bench.engines import Event
     from bench.records import Record
 
+GAP = 3  # columns between two columns of a table
+LONG_WORD = 16  # letters of a word that may break where room is short
 LOG_WIDTH = 160  # columns of tables where there is no terminal to ask
 
 out = Console(highlight=False, width=None if sys.stdout.isatty() else LOG_WIDTH)
@@ -29,22 +33,45 @@ def print_json(content: Any) -> None:
 
 
 def print_table(title: str, rows: Sequence[Mapping[str, Any]]) -> None:
-    """Rows with equal keys as a table; numbers are flush right, an empty list is said to be empty."""
+    """Rows with equal keys as a table; numbers are flush right, an empty list is said to be empty.
+
+    Where words would have to break, as in a narrow terminal, each row is a block of lines instead.
+    """
     if not rows:
         out.print(f"{title}: none")
         return
+    texts = {key: [_text(row[key]) for row in rows] for key in rows[0]}
+    longest = {key: max(len(word) for text in (key, *texts[key]) for word in text.split() or [""]) for key in texts}
+    for key in list(texts)[1:]:  # an address may break, a name may not
+        longest[key] = min(longest[key], max(LONG_WORD, len(key)))
+    if sum(longest.values()) + GAP * (len(texts) - 1) > out.width:
+        _print_blocks(title, rows)
+        return
     table = Table(title=title, title_justify="left", header_style="bold", show_edge=False, pad_edge=False)
-    for key in rows[0]:
+    for key in texts:
         numeric = all(isinstance(row[key], int | float) or row[key] in (None, "") for row in rows)
-        table.add_column(key, justify="right" if numeric else "left", overflow="fold")
-    for row in rows:
-        table.add_row(*["" if value is None else _cell(value) for value in row.values()])
+        table.add_column(escape(key), justify="right" if numeric else "left", overflow="fold", min_width=longest[key])
+    for place in range(len(rows)):
+        table.add_row(*[escape(texts[key][place]) for key in texts])  # `[run]` in a cell is text, not rich's markup
     out.print(table)
 
 
-def _cell(value: Any) -> str:
-    # Escaped: `[run]` in a cell is text, not rich's markup.
-    return f"{value:,}" if isinstance(value, int) and not isinstance(value, bool) else escape(str(value))
+def _print_blocks(title: str, rows: Sequence[Mapping[str, Any]]) -> None:
+    """A row as its first value and, below it, the others by name."""
+    out.print(title, markup=False, style="italic")
+    for row in rows:
+        (_, head), *rest = row.items()
+        out.print(_text(head), markup=False, style="bold", soft_wrap=True)
+        told = "; ".join(f"{key} {_text(value)}" for key, value in rest if _text(value))
+        out.print(Padding(Text(told), (0, 0, 0, 2)), markup=False)
+
+
+def _text(value: Any) -> str:
+    if value is None:
+        return ""
+    if isinstance(value, float):
+        return f"{value:.6g}"
+    return f"{value:,}" if isinstance(value, int) and not isinstance(value, bool) else str(value)
 
 
 def duration(seconds: float | None) -> str:

@@ -8,7 +8,17 @@ from typing import Annotated, Any, Literal
 
 import typer
 
-from bench.options import Datasets, Json, Models, Plugins, Results, match_models, split_names, split_numbers
+from bench.options import (
+    Datasets,
+    Json,
+    Models,
+    Plugins,
+    Results,
+    chosen_names,
+    match_models,
+    split_names,
+    split_numbers,
+)
 
 measure_app = typer.Typer(no_args_is_help=True, help="Measure data sets, costs and timings into a results folder.")
 
@@ -27,7 +37,7 @@ def measure_data(
     from bench.records import write_card
 
     missing = 0
-    names = split_names(datasets)
+    names = chosen_names(datasets, "--datasets")
     for name in names:
         flag_of(name)
     for name in names:

@@ -12,7 +12,7 @@ Models = Annotated[str, typer.Option(help="Model names, separated by commas; she
 Datasets = Annotated[str, typer.Option(help="MedMNIST flags (or synthetic-<flag>), separated by commas.")]
 Protocols = Annotated[str, typer.Option("--protocol", help="Protocol names or TOML files, separated by commas.")]
 Seeds = Annotated[str, typer.Option(help="Seeds, for instance 0-2,5; seed 0 if left out.", show_default=False)]
-StudyName = Annotated[str, typer.Option("--study", help="A study's name or TOML file, instead of the four above.")]
+StudyName = Annotated[str, typer.Option("--study", help="A study's name or TOML file, instead of the next four.")]
 Plugins = Annotated[list[Path], typer.Option("--plugin", help="A Python file with registered models.")]
 Json = Annotated[bool, typer.Option("--json", help="Machine-readable output.")]
 

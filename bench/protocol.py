@@ -205,10 +205,14 @@ def _explain(path: Path, kind: type[BaseModel], error: ValidationError) -> Proto
         known = _known_keys(kind, location[:-1])
         close = difflib.get_close_matches(str(location[-1]), known, n=1)
         hint = f"did you mean {close[0]!r}? " if close else ""
-        return ProtocolError(f"{path}: unknown key {where!r}; {hint}known keys here: {', '.join(known)}")
+        more = ["extends"] if kind is Protocol and len(location) == 1 else []
+        return ProtocolError(f"{path}: unknown key {where!r}; {hint}known keys here: {', '.join([*more, *known])}")
     if first["type"] == "missing":
         return ProtocolError(f"{path}: the key {where!r} is missing")
-    return ProtocolError(f"{path}: {where} = {first.get('input')!r} is refused: {first['msg']}")
+    if where == "name":
+        return ProtocolError(f"{path}: rename the file: small letters, digits and single dashes make a name")
+    message = first["msg"].replace("a valid tuple", "a list")
+    return ProtocolError(f"{path}: {where} = {first.get('input')!r} is refused: {message}")
 
 
 def _read_toml(path: Path) -> dict[str, Any]:

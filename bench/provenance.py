@@ -23,6 +23,9 @@ PACKAGES = (
     "pyarrow",
     "scikit-learn",
 )
+CODE = ("bench", "models", "benchmarks", "tests", "pyproject.toml", "requirements.lock", "run_all.sh")
+# Vector instructions that decide which kernels a library takes, the widest first.
+VECTORS = {"avx512f": "AVX-512", "avx2": "AVX2", "asimd": "ASIMD"}
 ROOT = Path(__file__).resolve().parent.parent
 
 
@@ -52,24 +55,29 @@ def _git(*arguments: str) -> str | None:
 
 @cache
 def commit() -> tuple[str | None, bool | None]:
-    """The code's commit and whether code, tests or set-up, no prose, differ; (None, None) outside a checkout."""
+    """The code's commit and whether code, tests or set-up differ; (None, None) outside a checkout.
+
+    A user's own files beside them (results, a baseline, whose fingerprint the record has) do not count.
+    """
     head = _git("rev-parse", "HEAD")
     if head is None or not (ROOT / ".git").exists():
         return None, None
-    changed = _git("status", "--porcelain", "--", ".", ":(exclude)results", ":(exclude)reports", ":(exclude)*.md")
+    changed = _git("status", "--porcelain", "--", *CODE)
     return head, bool(changed)
 
 
 @cache
 def cpu_name() -> str:
-    """The processor's name as the system tells it."""
-    try:
+    """The processor's name as the system tells it, with its vector instructions: one name may stand for several."""
+    found: dict[str, str] = {}
+    with contextlib.suppress(OSError):
         for line in Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines():
-            if line.startswith("model name"):
-                return line.split(":", 1)[1].strip()
-    except OSError:
-        pass
-    return platform.processor() or platform.machine()
+            key, _, value = line.partition(":")
+            found.setdefault(key.strip(), value.strip())
+    name = found.get("model name") or platform.processor() or platform.machine()
+    flags = (found.get("flags") or found.get("Features") or "").split()
+    vectors = next((text for flag, text in VECTORS.items() if flag in flags), "")
+    return f"{name}, {vectors}" if vectors else name
 
 
 def device_name(device: str) -> str:

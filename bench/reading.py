@@ -31,7 +31,8 @@ def report(
         wrong = compare(results, reports, models)
         for line in wrong:
             err.print(line, markup=False, soft_wrap=True)
-        out.print("reports and tables are what the records give" if not wrong else f"{len(wrong)} files differ")
+        number = f"{len(wrong)} file{'s' if len(wrong) > 1 else ''} differ{'' if len(wrong) > 1 else 's'}"
+        out.print("reports and tables are what the records give" if not wrong else number)
         raise typer.Exit(1 if wrong else 0)
     outcome = build(results, reports, models)
     for note in outcome.notes:
@@ -104,17 +105,25 @@ def compare(
 
 
 def explain(
-    table: Annotated[str, typer.Argument(help="table3")],
+    table: Annotated[str, typer.Argument(help="table2, table3 or table4.")],
     model: Annotated[str, typer.Option(help="A model of the table.")],
-    dataset: Annotated[str, typer.Option(help="A MedMNIST flag.")],
-    metric: Annotated[str, typer.Option(help="auc or acc.")] = "auc",
+    dataset: Annotated[str, typer.Option(help="A MedMNIST flag; table4 has none.")] = "",
+    metric: Annotated[str, typer.Option(help="auc or acc; of table4: params, thop, ptflops or aten.")] = "",
     protocol: Annotated[str, typer.Option(help="One protocol; else each that has records.")] = "",
     part: Annotated[str, typer.Option(help="test or test_twin_free.")] = "test",
     results: Results = Path("results"),
+    plugin: Plugins = [],  # noqa: B006
 ) -> None:
     """Print the records, seeds, digests, commit and hardware that a table's cell comes from."""
+    from bench.errors import BenchError
     from bench.report.explain import explain as lines_of
+    from models import load_plugin
 
+    for path in plugin:
+        load_plugin(path)
+    if bool(dataset) == (table == "table4"):
+        raise BenchError("--dataset is wanted for table2 and table3, and table4 has none: its costs are of a model")
+    metric = metric or ("params" if table == "table4" else "auc")
     for line in lines_of(
         results, table=table, model=model, dataset=dataset, metric=metric, protocol=protocol or None, part=part
     ):

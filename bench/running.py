@@ -128,7 +128,9 @@ def run(
     datasets: Datasets = "",
     seeds: Seeds = "",
     results: Results = Path("results"),
-    overwrite: OverwriteChoice = OverwriteChoice.never,
+    overwrite: Annotated[OverwriteChoice, typer.Option(help="Which recorded runs are done again.")] = (
+        OverwriteChoice.never
+    ),
     engine: Annotated[EngineChoice, typer.Option(help="Processes of this machine, or a Ray cluster.")] = (
         EngineChoice.local
     ),
@@ -156,6 +158,8 @@ def run(
 
     if timeout is not None and not 0 < timeout < math.inf:
         raise BenchError(f"--timeout {timeout:g} is refused; give seconds above 0")
+    if ray_address and engine is not EngineChoice.ray:
+        raise BenchError("--ray-address is for --engine ray; give both, or neither")
     optional = optional_runs(study) if study else set()
     planned = make_plan(_select(study, protocol, models, datasets, seeds, plugin, shard), results)
     chosen = choose(planned, overwrite.value)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
+from rich.console import Console
 
 from bench import console
 from bench.console import LiveProgress, duration
@@ -31,3 +32,20 @@ def test_the_time_left_of_a_resumed_run_counts_from_where_it_went_on(monkeypatch
     assert note(30) == "epoch 31/40, 9 images/s, unknown left"
     now[0] += 10
     assert note(31) == f"epoch 32/40, 9 images/s, {duration(90)} left"
+
+
+def test_no_name_is_broken_where_room_is_short(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Wide enough, a table; else a block a row: a run's id can be copied in both."""
+    name = "medspectralnet__breastmnist__breast-ablation-sgd-plain__s0"
+    rows = [{"run": name, "state": "done", "AUC": 0.123456789, "why [x]": "it is [done]", "none": None}]
+    for width, is_table in ((140, True), (80, False)):
+        monkeypatch.setattr(console, "out", Console(highlight=False, width=width))
+        console.print_table("plan", rows)
+        said = capsys.readouterr().out
+        assert name in said
+        assert ("┃" in said) is is_table
+        for text in ("0.123457", "it is [done]", "why [x]"):
+            assert text in said
+    assert "none" not in said

@@ -79,6 +79,7 @@ ALLOWED = {
         "cams",
         "data",
         "metrics",
+        "protocol",
         "provenance",
         "runner",
         "streams",

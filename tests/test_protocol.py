@@ -101,6 +101,7 @@ def test_a_mistyped_key_is_named_with_the_known_ones(tmp_path: Path) -> None:
         ("std = [0.5]", "std = [nan]", "data.std.0 = nan"),
         ("mean = [0.5]", "mean = [inf]", "data.mean.0 = inf"),
         ("[optim]", "[augment]\nerasing_area = [-0.1, 0.3]\n[optim]", "augment.erasing_area must be two positive"),
+        ("[optim]", "[optims]", "known keys here: extends, "),
         ("[optim]", "x = " + "[" * 5000 + "]" * 5000 + "\n[optim]", "not valid TOML"),
     ],
 )

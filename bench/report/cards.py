@@ -26,7 +26,7 @@ NOT_FOR_DIAGNOSIS = (
 TRAINED = (
     "All random streams come from hashes of names: initialisation from (model, data set, seed), batches and "
     "augmentation from (data set, seed, epoch, step), so that adding a model moves no other's numbers. A run uses one "
-    "CPU thread; on a CPU of the same model with the same package versions a repeated run, and one that was killed and "
+    "CPU thread; on a CPU of the same kind with the same package versions a repeated run, and one that was killed and "
     "resumed, is equal bit for bit. On a GPU that is not promised."
 )
 FITTED_TEXT = (
