@@ -9,14 +9,16 @@
 set -euo pipefail
 cd "$(dirname "$0")"
 
-what=demo yes="" slow=""
+what=demo chosen="" yes="" slow=""
 for argument in "$@"; do
   case "$argument" in
     --yes) yes=1 ;;
     --slow) slow=1 ;;
     -h | --help) sed -n '2,9s/^# \{0,1\}//p' "$0"; exit 0 ;;
     -*) echo "run_all.sh: unknown option $argument; known: --yes, --slow" >&2; exit 2 ;;
-    *) what=$argument ;;
+    *)
+      if [ -n "$chosen" ]; then echo "run_all.sh: one study at a time; got $what and $argument" >&2; exit 2; fi
+      what=$argument chosen=1 ;;
   esac
 done
 case "$what" in tests | tables) ;; *)

@@ -89,12 +89,15 @@ def _summary(planned: list[PlannedRun]) -> str:
     scaled = sum(estimate.source == "timings" for estimate in known)
     text = ", ".join(f"{number} {state}" for state, number in counts.items())
     line = f"{len(planned)} runs: {text}"
-    if todo:
+    trained = [estimate for estimate in known if estimate.source != "fixed"]
+    left = f"{len(todo) - len(known)} runs without anything to go by (no recorded run, timing or data card)"
+    if trained:
         seconds = sum(estimate.seconds for estimate in known)
         line += f". Estimate for what is not done: {duration(seconds)} on one core (from recorded runs"
         line += f"; {scaled} of them scaled by the timed training step)" if scaled else ")"
-        if len(known) < len(todo):
-            line += f", and {len(todo) - len(known)} runs without anything to go by"
+        line += f", and {left}" if len(known) < len(todo) else ""
+    elif len(known) < len(todo):
+        line += f". No estimate: {left}"
     return line + "."
 
 
@@ -155,6 +158,7 @@ def run(
     from bench.console import err, out, progress_for
     from bench.errors import BenchError
     from bench.plan import choose, make_plan, optional_runs
+    from models.catalog import check_timm_names
 
     if timeout is not None and not 0 < timeout < math.inf:
         raise BenchError(f"--timeout {timeout:g} is refused; give seconds above 0")
@@ -167,6 +171,7 @@ def run(
     left = [item for item in planned if item.state in ("failed", "stale") and item not in chosen]
     _tell_left(left)
     unfinished = any(item.state == "failed" for item in left)
+    check_timm_names([item.run.model for item in chosen])
     if not chosen:
         raise typer.Exit(1 if unfinished else 0)
     if ask and not typer.confirm("Go on?"):

@@ -13,6 +13,7 @@ from bench.cams import read_cams
 from bench.errors import BenchError, RecordError
 from bench.plan import staleness
 from bench.records import (
+    MEASURED_FOLDERS,
     DataCard,
     Record,
     Scores,
@@ -77,6 +78,8 @@ def verify(results: Path, *, scores: bool = False) -> Findings:
     """
     if not results.is_dir():
         raise RecordError(f"There is no results folder {results}; give another with --results")
+    if not any((results / name).is_dir() for name in ("records", "data", *MEASURED_FOLDERS)):
+        raise RecordError(f"{results} is no results folder: it holds no records/; give another with --results")
     findings = Findings(results)
     records, problems = read_records(results)
     findings.problems.extend(str(problem) for problem in problems)

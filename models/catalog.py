@@ -16,7 +16,7 @@ import importlib.metadata
 import importlib.util
 import sys
 import tomllib
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, fields
 from functools import cache
 from pathlib import Path
@@ -123,6 +123,14 @@ def _decorator(node: ast.FunctionDef) -> ast.Call | None:
     return None
 
 
+def _is_bare(node: ast.FunctionDef) -> bool:
+    """Whether a function is decorated with `@register_model`, without brackets."""
+    return any(
+        not isinstance(decorator, ast.Call) and ast.unparse(decorator).split(".")[-1] == "register_model"
+        for decorator in node.decorator_list
+    )
+
+
 def read_file(path: Path, prefix: str = "") -> Iterator[ModelSpec]:
     """Read the registered models of one Python file from its syntax tree; nothing is executed.
 
@@ -137,8 +145,12 @@ def read_file(path: Path, prefix: str = "") -> Iterator[ModelSpec]:
         raise ModelError(f"{path} is not Python: {error}") from None
     for node in tree.body:
         call = _decorator(node) if isinstance(node, ast.FunctionDef) else None
+        if isinstance(node, ast.FunctionDef) and _is_bare(node):
+            raise ModelError(f"{path}: register_model of {node.name} needs its brackets: @register_model(paper=...)")
         if call is None or not isinstance(node, ast.FunctionDef):
             continue
+        if not node.name.isascii():
+            raise ModelError(f"{path}: the name {node.name!r} is no usable model name; write it in ASCII letters")
         metadata: dict[str, Any] = {}
         for keyword in call.keywords:
             if keyword.arg not in METADATA:
@@ -237,6 +249,25 @@ def get_spec(name: str) -> ModelSpec:
     close = difflib.get_close_matches(name, catalogue, n=1, cutoff=0.5)
     hint = f"did you mean {close[0]!r}?" if close else f"known: {', '.join(sorted(catalogue))}"
     raise ModelError(f"Unknown model {name!r}; {hint} (any timm model: timm/<name>)")
+
+
+def check_timm_names(names: Iterable[str]) -> None:
+    """Refuse `timm/<name>` that timm does not have; imports timm where one is asked for.
+
+    Raises:
+        ModelError: Naming the closest architecture.
+    """
+    wanted = [name for name in names if name.startswith(TIMM_PREFIX) and name not in _catalogue()]
+    if not wanted:
+        return
+    import timm
+
+    for name in wanted:
+        architecture = get_spec(name).timm_name
+        if not timm.is_model(architecture):
+            close = difflib.get_close_matches(architecture, timm.list_models(), n=1)
+            hint = f"; did you mean 'timm/{close[0]}'?" if close else ""
+            raise ModelError(f"timm {installed_timm()} has no model {architecture!r}{hint}")
 
 
 def import_builder(spec: ModelSpec) -> Callable[..., Any]:

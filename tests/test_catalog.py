@@ -171,6 +171,10 @@ BAD_FILES = {
     "another type": (PLUGIN.replace("4_208", "'many'"), "num_params of {name} is 'many'; write int | None"),
     "a truth": (PLUGIN.replace("4_208", "True"), "num_params of {name} is True; write int | None"),
     "no step": (PLUGIN.replace("size_multiple=2", "size_multiple=0"), "size_multiple of {name} is 0; write int of at"),
+    "no brackets": (
+        PLUGIN.split("@register_model")[0] + "@register_model\ndef {name}():\n    pass\n",
+        "needs its brackets",
+    ),
     "no model": ("x = 1\n", "holds no function decorated with @register_model"),
     "no python": ("def (:\n", "is not Python"),
 }

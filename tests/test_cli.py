@@ -89,6 +89,8 @@ def selection(protocol: str = "smoke", models: str = "resnet18", datasets: str =
         (["measure", "timing", "--models", "resnet18_28", "--device", "cuda:99"], "'cuda:99' is not available"),
         (["everything"], "No such command 'everything'"),
         (["verify", "--results", "nowhere"], "no results folder"),
+        (["verify", "--results", "."], "it holds no records/"),
+        (["run", *selection(models="timm/resnet81")[1:], "--device", "cpu"], "did you mean 'timm/resnet18'"),
         (["report", "--results", "nowhere"], "no results folder"),
         (["check"], "Nothing to check"),
         (["list", "models", "--plugin", "nowhere.py"], "Cannot read the model file"),
