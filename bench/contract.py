@@ -135,9 +135,9 @@ def check_sizes(subject: Subject) -> str:
             continue
         try:
             logits(model, subject.x_BCHW.new_zeros(1, 3, size, size), MANY_CLASSES)
-        except Exception as error:
+        except (Exception, SystemExit) as error:
             raise Broken(f"{size} px is accepted and fails in forward ({_line(error)}); set min_size") from None
-    return f"{smallest} px with {MANY_CLASSES} classes, steps of {step}; {refused} other sizes refused when built"
+    return f"from {smallest} px in steps of {step}, {MANY_CLASSES} classes; {refused} sizes outside that were refused"
 
 
 def check_one_channel(subject: Subject) -> str:
@@ -334,7 +334,7 @@ def _build_afresh(name: str, file: str, img_size: int) -> str:
     return digest(create_model(name, num_classes=CLASSES, img_size=img_size))
 
 
-def _line(error: Exception) -> str:
+def _line(error: BaseException) -> str:
     """An exception in one line; its own message where it is one that we wrote."""
     first = str(error).strip().split("\n")[0][:200]
     return first if isinstance(error, (Broken, Skipped, ModelError)) else f"{type(error).__name__}: {first}"
@@ -381,7 +381,7 @@ def check_model(name: str, *, img_size: int = 64, slow: bool = False) -> list[di
     with torch.random.fork_rng(devices=[]):
         try:
             subject = Subject(name, img_size)
-        except Exception as error:
+        except (Exception, SystemExit) as error:
             tell("build", "no", _line(error))
             return rows
         for check, function in ({**CHECKS, "torch.compile": check_compile} if slow else CHECKS).items():
@@ -389,6 +389,6 @@ def check_model(name: str, *, img_size: int = 64, slow: bool = False) -> list[di
                 tell(check, "yes", function(subject))
             except Skipped as reason:
                 tell(check, "skipped", _line(reason))
-            except Exception as error:
+            except (Exception, SystemExit) as error:
                 tell(check, "no", _line(error))
     return rows

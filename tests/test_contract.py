@@ -206,6 +206,12 @@ def test_a_stale_exemption_is_found(plugins: Path, monkeypatch: pytest.MonkeyPat
     assert "4.bias gets a gradient" in broken(check_model(name, img_size=16))["gradients"]
 
 
+def test_a_model_that_exits_is_a_row_too(plugins: Path) -> None:
+    """It ends its own check and not the command."""
+    rows = check_model(write_plugin(plugins, "leaving_net", "__import__('sys').exit(3)"))
+    assert broken(rows) == {"build": "SystemExit: 3"}
+
+
 def test_unknown_models_are_the_callers_error() -> None:
     """A mistyped name is a ModelError with the closest one, not a row."""
     with pytest.raises(catalog.ModelError, match="did you mean 'resnet18'"):
