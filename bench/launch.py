@@ -235,9 +235,6 @@ def choose_device(name: str) -> str:
     available = torch.cuda.is_available()
     if name == "auto":
         return "cuda" if available else "cpu"
-    index = name.removeprefix("cuda").removeprefix(":")
-    if name == "cuda" and available:
-        return name
-    if name.startswith("cuda:") and index.isdigit() and available and int(index) < torch.cuda.device_count():
+    if available and name in ("cuda", *(f"cuda:{index}" for index in range(torch.cuda.device_count()))):
         return name
     raise BenchError(f"--device {name!r} is not available here; use cpu or auto")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -14,6 +13,7 @@ from bench.options import (
     Models,
     Plugins,
     Results,
+    check_seconds,
     chosen_names,
     match_models,
     split_names,
@@ -103,7 +103,6 @@ def measure_timing(
 ) -> None:
     """Time inference and a training step into results/timings/; goes on where an earlier call ended."""
     from bench.console import err, out
-    from bench.errors import BenchError
     from bench.launch import choose_device
     from bench.timing import choose_settings
     from bench.timing_launch import announcement, make_plan, run_timings
@@ -112,8 +111,7 @@ def measure_timing(
 
     for path in plugin:
         load_plugin(path)
-    if cell_seconds is not None and not 0 < cell_seconds < math.inf:
-        raise BenchError(f"--cell-seconds {cell_seconds:g} is refused; give seconds above 0")
+    check_seconds(cell_seconds, "--cell-seconds")
     device = choose_device(device)
     batches = split_numbers(batch_sizes, "--batch-sizes")
     settings = choose_settings(

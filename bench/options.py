@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 from typing import Annotated
 
@@ -29,6 +30,18 @@ def chosen_names(text: str, option: str) -> list[str]:
     if not names:
         raise BenchError(f"{option} {text!r} names nothing; write names separated by commas")
     return names
+
+
+def check_seconds(seconds: float | None, option: str) -> None:
+    """Refuse a time limit that is none.
+
+    Raises:
+        BenchError: If it is not finite and above 0.
+    """
+    from bench.errors import BenchError
+
+    if seconds is not None and not 0 < seconds < math.inf:
+        raise BenchError(f"{option} {seconds:g} is refused; give seconds above 0")
 
 
 def split_names(text: str) -> list[str]:

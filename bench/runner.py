@@ -161,8 +161,9 @@ def _execute(request: RunRequest, hooks: Hooks, known: dict[str, Any]) -> RunBun
     extra: dict[str, Any] = {}
     history = None
     arrays = _cut(arrays, protocol.data.max_train)
-    device = request.device if get_spec(run.model).kind == "network" else "cpu"
-    if get_spec(run.model).kind == "network":
+    trained = get_spec(run.model).kind == "network"
+    device = request.device if trained else "cpu"
+    if trained:
         logits, extra, history = _train_and_predict(request, hooks, arrays.images, arrays.labels)
     else:
         from bench.classical import fit_predict

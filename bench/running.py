@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -18,6 +17,7 @@ from bench.options import (
     Results,
     Seeds,
     StudyName,
+    check_seconds,
     chosen_names,
     match_models,
 )
@@ -160,8 +160,7 @@ def run(
     from bench.plan import choose, make_plan, optional_runs
     from models.catalog import check_timm_names
 
-    if timeout is not None and not 0 < timeout < math.inf:
-        raise BenchError(f"--timeout {timeout:g} is refused; give seconds above 0")
+    check_seconds(timeout, "--timeout")
     if ray_address and engine is not EngineChoice.ray:
         raise BenchError("--ray-address is for --engine ray; give both, or neither")
     optional = optional_runs(study) if study else set()

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from bench.errors import RecordError
-from bench.report.evidence import MODELS
+from bench.report.evidence import MODELS, STATISTICS
 from bench.report.stamp import draws_as_locked, inputs_digest, remember, unchanged
 from bench.sealed import write_atomic
 
@@ -24,13 +24,7 @@ LINK = re.compile(rb"((?:\.\./)*)\.\./results/")  # rooms write links as if repo
 FOLDERS = (".", "figures", "figures/data", "models")  # of a report, below --reports
 # What stands at the head of everything that a report writes, behind what a format wants first.
 MARK = re.compile(rb"(?:<\?xml[^>]*\?>)?\s*(?:<!-- |# |% )(?:SYNTHETIC \| )?medbench report \| ")
-TIDY = {  # below results/tables/
-    f"{name}.csv"
-    for name in (
-        *("scores", "runs", "costs", "timings", "cells", "pairs", "mcnemar", "classes", "contrasts"),
-        *("resolution", "published_checks"),
-    )
-}
+TIDY = {f"{name}.csv" for name in ("scores", "runs", "costs", "timings", *STATISTICS)}  # below results/tables/
 INLINE_PICTURE = re.compile(rb"<svg\b.*?</svg>", re.DOTALL)
 
 

@@ -13,7 +13,7 @@ from bench.report.analysis import Analysis, analyse
 from bench.report.claim_sources import collect
 from bench.report.cost_tables import cost_rows, timing_rows
 from bench.report.drawing import captions_of, draw_all
-from bench.report.evidence import MODELS, Evidence, gather
+from bench.report.evidence import MODELS, STATISTICS, Evidence, gather
 from bench.report.tables import STAMP, csv_bytes, run_rows, score_rows
 
 Files = dict[str, bytes]
@@ -24,7 +24,6 @@ TABLES: tuple[Callable[..., Files], ...] = (
     table4.render,
     cards.render,
 )
-STATISTICS = ("cells", "pairs", "mcnemar", "classes", "contrasts", "resolution", "published_checks")
 
 
 def render(results: Path, models: Sequence[str] = MODELS) -> tuple[Files, Files, list[str]]:

@@ -15,6 +15,7 @@ from bench.records import DataCard, Record, read_card, read_records
 from bench.sealed import Sealed
 from bench.timing import TimingRecord, read_timings
 
+STATISTICS = ("cells", "pairs", "mcnemar", "classes", "contrasts", "resolution", "published_checks")  # an `Analysis`
 MODELS = ("medspectralnet",)  # whose curves, confusion matrices and areas are drawn where nobody asks for others
 
 

@@ -110,11 +110,7 @@ def _pareto_plots(
 def _forest_plots(evidence: Evidence, pairs: pd.DataFrame, records: Sequence[Record]) -> Iterator[Plot]:
     primary = pairs[(pairs["family"] == "primary") & pairs["difference"].notna()]
     for protocol, part in primary.groupby("protocol", sort=True):
-        drawn = {
-            (name, model)
-            for row in part.itertuples()
-            for name, model in ((row.dataset, row.model), (row.dataset, row.baseline))
-        }
+        drawn = {(row.dataset, name) for row in part.itertuples() for name in (row.model, row.baseline)}
         runs = [r for r in records if r.protocol == protocol and (r.dataset, r.model) in drawn]
         words = [data_words(evidence.cards.get(str(name)), str(name), "test") for name in sorted(set(part["dataset"]))]
         if runs:

@@ -115,7 +115,8 @@ def lost_lines(evidence: Evidence, protocol: str, models: Iterable[str], dataset
         models: Those of the table.
         dataset: One set alone, "" for all.
     """
-    have = {(r.model, r.dataset) for r in evidence.records if r.protocol == protocol and r.model in set(models)}
+    shown = set(models)
+    have = {(r.model, r.dataset) for r in evidence.records if r.protocol == protocol and r.model in shown}
     return [
         f"{record.dataset}: {record.model}, seed {record.seed}: {quoted(reason)}"
         for record, reason in evidence.without_scores(protocol)

@@ -34,7 +34,7 @@ def timing_blocks(timings: Sequence[TimingRecord]) -> list[Block]:
             Heading(str(device), 3),
             *(_table(group) for _, group in groups),
             *_few_blocks(own),
-            *_cold(part),
+            *_cold(own),
             *_failures(own),
         ]
     return blocks
@@ -72,23 +72,19 @@ def _few_blocks(own: Sequence[TimingRecord]) -> list[Block]:
     return [text, Bullets(items)] if items else []
 
 
-def _cold(timings: pd.DataFrame) -> list[Block]:
+def _cold(own: Sequence[TimingRecord]) -> list[Block]:
     """Where a number of one device has no warm-up before it."""
-    cold = timings[timings["warm_up"] == "cold"]
-    items = [
-        f"{label}: {', '.join(dict.fromkeys(part['model']))}"
-        for label, part in cold.groupby(cold[SETTING].apply(_setting_label, axis=1), sort=True)
-    ]
+    found: dict[str, list[str]] = {}
+    for record in own:
+        for cell in record.cells:
+            if any(round_.status == "done" and round_.warm_up == "cold" for round_ in cell.rounds):
+                found.setdefault(cell.setting.label(), []).append(record.model)
+    items = [f"{setting}: {', '.join(models)}" for setting, models in sorted(found.items())]
     text = (
         "In at least one round the first batch of a process alone, without a warm-up, since it outlasts half of a "
         "cell's time; a warm one may be faster:"
     )
     return [text, Bullets(items)] if items else []
-
-
-def _setting_label(setting: Mapping[Hashable, Any]) -> str:
-    """`inference fp32 channels_last b32, 224 px`."""
-    return f"{setting['mode']} {_label(setting)}, {setting['img_size']} px"
 
 
 def _failures(own: Sequence[TimingRecord]) -> list[Block]:
