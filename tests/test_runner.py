@@ -15,7 +15,7 @@ from bench.protocol import load_protocol
 from bench.records import Run, read_predictions
 from bench.runner import Hooks, OfficialMismatchError, RunBundle, RunRequest, check_official, run_one
 from bench.scoring import score_predictions
-from models import fingerprint, get_spec
+from models import fingerprint, get_spec, load_plugin
 
 SET = "synthetic-bloodmnist"
 
@@ -175,6 +175,7 @@ def test_a_record_names_the_code_that_ran(tiny: str) -> None:
     """A model file that is changed while a run goes on changes nothing about the record's fingerprint."""
     asked, file = request(tiny), Path(tiny)
     text = file.read_text(encoding="utf-8")
+    load_plugin(tiny)
     before = fingerprint(get_spec("runner_net"))
 
     def edit(event: dict[str, object]) -> None:
