@@ -22,11 +22,10 @@ from bench.checkpoint import DIGEST_BYTES, Checkpoint
 from bench.errors import BenchError, Interrupted, RecordError
 from bench.plan import staleness
 from bench.records import Record, lock_path, read_record, write_run
-from bench.runner import Hooks, RunBundle, RunRequest, run_one
-from bench.sealed import canonical, write_atomic
+from bench.runner import Hooks, RunBundle, RunRequest, run_key, run_one
+from bench.sealed import write_atomic
 from bench.train import InterruptedTraining
 from bench.worker import forget_checkpoints, signals_noted
-from models import fingerprint, get_spec
 
 
 @dataclass(frozen=True)
@@ -54,13 +53,6 @@ def weights_digest(state: Mapping[str, Tensor]) -> str:
         digest.update(f"{name}\0{array.dtype}\0{tuple(array.shape)}\0".encode())
         digest.update(array.numpy().tobytes())
     return digest.hexdigest()
-
-
-def run_key(request: RunRequest) -> str:
-    """Digest of all that must be equal for weights to be this run's; the same that the runner's checkpoints carry."""
-    spec = get_spec(request.run.model)
-    same = [request.protocol.digest(), fingerprint(spec), request.card.labels_digest, request.run.run_id]
-    return hashlib.sha256(canonical(same)).hexdigest()
 
 
 def weights_path(results: Path, request: RunRequest) -> Path:

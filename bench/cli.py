@@ -107,9 +107,10 @@ FIXABLE = (errno.ENAMETOOLONG, errno.ELOOP, errno.EACCES, errno.EPERM, errno.ERO
 
 def main() -> None:
     """Entry point: one line and exit code 2 for what a user can fix, 130 or 143 for an interruption."""
-    from bench import provenance
+    from bench import cpu_isa, provenance
 
     provenance.quiet_threads()
+    cpu_isa.pin()
     try:
         code = app(prog_name="medbench", standalone_mode=False)
     except Exception as error:

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 
 from packaging.requirements import Requirement
 
-from bench import provenance
+from bench import cpu_isa, provenance
 from bench.data import data_root, file_name
 from bench.datasets import PAPER_DATASETS
 
@@ -39,6 +39,7 @@ def examine() -> list[Row]:
         *_packages(),
         _torch_pair(),
         _threads(),
+        _instruction_set(),
         *_devices(torch),
         _scan_kernel(torch),
         *_data(),
@@ -117,6 +118,15 @@ def _threads() -> Row:
     if policy == "passive" or threads == "1":
         return _row("threads", "ok", detail)
     return _row("threads", "note", f"{detail}; OMP_WAIT_POLICY=passive keeps idle threads from slowing the others down")
+
+
+def _instruction_set() -> Row:
+    """Whether runs here can give the bits that the records have."""
+    what = "instruction set"
+    if not cpu_isa.available(cpu_isa.DEFAULT):
+        return _row(what, "note", "no AVX2: runs are native here, and give other last bits than the records")
+    more = ", AVX-512 with --cpu-isa native" if cpu_isa.available(cpu_isa.CpuIsa.avx512) else ""
+    return _row(what, "ok", f"AVX2, which runs are pinned to{more}")
 
 
 def _torch() -> ModuleType | None:

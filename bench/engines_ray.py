@@ -21,6 +21,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from bench import cpu_isa
 from bench.engines import Event
 from bench.errors import BenchError, DataMissingError, Interrupted
 from bench.records import Failure, Record, is_done, lock_path, sweep_run, write_run
@@ -181,6 +182,7 @@ class RayEngine:
             max_retries=NODE_LOSSES,
             retry_exceptions=False,
             name=request.run.run_id,
+            runtime_env={"env_vars": cpu_isa.settings(request.cpu_isa)},
         )
         self.under_way[task.remote(self._pack(ray, request))] = (request, lock)
         self.on_event(Event("started", request))

@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from bench.options import Json, Plugins, Results
+from bench.cpu_isa import CpuIsa
+from bench.options import Isa, Json, Plugins, Results, pin_cpu
 
 if TYPE_CHECKING:
     from bench.cams import CamRecord
@@ -21,10 +22,12 @@ def gradcam(
     results: Results = Path("results"),
     device: Annotated[str, typer.Option(help="cpu, cuda, cuda:1, or auto.")] = "auto",
     data_root: Annotated[str | None, typer.Option(help="Folder of the npz files instead of $MEDMNIST_ROOT.")] = None,
+    cpu_isa: Isa = CpuIsa.avx2,
     plugin: Plugins = [],  # noqa: B006
     as_json: Json = False,
 ) -> None:
     """Store a run's Grad-CAM maps in results/cams/, and those of randomised models; trains it where it must."""
+    isa = pin_cpu(cpu_isa)
     from bench.console import out, print_json, print_table, progress_for
     from bench.engines import Event
     from bench.errors import BenchError
@@ -45,7 +48,8 @@ def gradcam(
     check_store(results, [run])
     card = ready_card(results, dataset, [rules.data.source_size], data_root)
     plugins = tuple(str(path.resolve()) for path in plugin)
-    request = RunRequest(run, rules, card, device=choose_device(device), data_root=data_root, plugins=plugins)
+    device = choose_device(device)
+    request = RunRequest(run, rules, card, device=device, data_root=data_root, plugins=plugins, cpu_isa=isa)
     with progress_for(1) as progress:
         progress(Event("started", request))
         record, where = explain_run(request, results, lambda event: progress(Event("progress", request, event)))

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Literal
 
 from filelock import FileLock, Timeout
 
+from bench.cpu_isa import DEFAULT, CpuIsa
 from bench.engines import Event, LocalEngine
 from bench.errors import BenchError, DataMissingError, RecordError
 from bench.plan import PlannedRun
@@ -32,6 +33,7 @@ class Launch:
         jobs: Runs at once; 0 for one on a CPU, as many as the GPUs take, or as many as Ray takes.
         gpus_per_run: GPUs, or a share of one, that a run on CUDA takes.
         checkpoint_dir: Where checkpoints go; None for the results folder, and for none at all under Ray.
+        cpu_isa: The arithmetic of runs on a CPU.
     """
 
     results: Path
@@ -44,6 +46,7 @@ class Launch:
     ray_address: str = ""
     gpus_per_run: float = 1.0
     checkpoint_dir: Path | None = None
+    cpu_isa: CpuIsa = DEFAULT
 
 
 @dataclass
@@ -212,6 +215,7 @@ def _request(item: PlannedRun, card: DataCard, launch: Launch) -> RunRequest:
         checkpoint_dir=_checkpoints(launch, item.run),
         plugins=launch.plugins,
         model_fingerprint=fingerprint(get_spec(item.run.model)),
+        cpu_isa=launch.cpu_isa,
         redo=item.state in ("done", "stale"),
     )
 

@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import math
+import sys
 from pathlib import Path
 from typing import Annotated
 
 import typer
+
+from bench import cpu_isa
+from bench.cpu_isa import CpuIsa
 
 Results = Annotated[Path, typer.Option(help="The results folder.")]
 Models = Annotated[str, typer.Option(help="Model names, separated by commas; shell patterns are taken.")]
@@ -15,7 +19,17 @@ Protocols = Annotated[str, typer.Option("--protocol", help="Protocol names or TO
 Seeds = Annotated[str, typer.Option(help="Seeds, for instance 0-2,5; seed 0 if left out.", show_default=False)]
 StudyName = Annotated[str, typer.Option("--study", help="A study's name or TOML file, instead of the next four.")]
 Plugins = Annotated[list[Path], typer.Option("--plugin", help="A Python file with registered models.")]
+Isa = Annotated[CpuIsa, typer.Option("--cpu-isa", help="The CPU's arithmetic; the same bits everywhere with avx2.")]
 Json = Annotated[bool, typer.Option("--json", help="Machine-readable output.")]
+
+
+def pin_cpu(chosen: CpuIsa) -> CpuIsa:
+    """Pin the arithmetic before anything numeric is loaded; a machine that lacks it runs native, with a note."""
+    isa = cpu_isa.pin(chosen)
+    if isa != chosen:
+        line = f"note: this CPU has no {chosen.upper()}; runs are native, and their bits are those of this kind of CPU"
+        print(line, file=sys.stderr)
+    return isa
 
 
 def chosen_names(text: str, option: str) -> list[str]:

@@ -5,11 +5,12 @@ from __future__ import annotations
 import itertools
 import re
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cache, partial
 from pathlib import Path
 from typing import Literal
 
+from bench.cpu_isa import DEFAULT, CpuIsa
 from bench.datasets import flag_of
 from bench.errors import BenchError, ProtocolError, RecordError
 from bench.estimate import CostEstimate, Estimate
@@ -18,20 +19,21 @@ from bench.records import DataCard, Record, Run, read_card, read_record
 from models.catalog import ModelError, ModelSpec, get_spec, is_current
 
 State = Literal["done", "missing", "stale", "failed"]
-Overwrite = Literal["never", "stale", "failed", "always"]
+Overwrite = Literal["never", "stale", "failed", "isa", "always"]
 SEED_RANGE = re.compile(r"([0-9]{1,10})(?:-([0-9]{1,10}))?")
 MAX_SEEDS = 10_000  # of one range: more is a slip
 
 
 @dataclass(frozen=True)
 class PlannedRun:
-    """A run, how it stands, why, and what it should cost."""
+    """A run, how it stands, why, and what it should cost; of a finished one, what arithmetic its record names."""
 
     run: Run
     state: State
     reason: str = ""
     obstacle: str = ""
     estimate: Estimate | None = None
+    record: Record | None = field(default=None, repr=False)
 
 
 def parse_seeds(text: str) -> list[int]:
@@ -119,21 +121,21 @@ def staleness(record: Record, card: DataCard | None) -> str:
     return ""
 
 
-def stand(run: Run, results: Path, card_of: Callable[[str], DataCard | None]) -> tuple[State, str]:
-    """How a run stands in a results folder, and why."""
+def stand(run: Run, results: Path, card_of: Callable[[str], DataCard | None]) -> tuple[State, str, Record | None]:
+    """How a run stands in a results folder, why, and the record that says so."""
     path = run.path(results)
     if not path.exists():
-        return "missing", ""
+        return "missing", "", None
     try:
         record = read_record(path, results)
     except RecordError as error:
-        return "failed", f"damaged record: {error}"
+        return "failed", f"damaged record: {error}", None
     if record.status == "skipped":
-        return "missing", record.failure.message if record.failure else "skipped"
+        return "missing", record.failure.message if record.failure else "skipped", record
     if record.status == "failed":
-        return "failed", f"{record.failure.kind}: {record.failure.message}" if record.failure else "failed"
+        return "failed", f"{record.failure.kind}: {record.failure.message}" if record.failure else "failed", record
     reason = staleness(record, card_of(record.dataset))
-    return ("stale", reason) if reason else ("done", "")
+    return ("stale" if reason else "done"), reason, record
 
 
 def unchecked(record: Record) -> list[str]:
@@ -156,15 +158,28 @@ def make_plan(runs: Sequence[Run], results: Path) -> list[PlannedRun]:
     cost = CostEstimate(results, card_of)
     planned = []
     for run in runs:
-        state, reason = stand(run, results, card_of)
+        state, reason, record = stand(run, results, card_of)
         blocked = obstacle(get_spec(run.model), load_protocol(run.protocol))
         estimate = None if state == "done" or blocked else cost.of(run)
-        planned.append(PlannedRun(run, state, reason or blocked, blocked, estimate))
+        planned.append(PlannedRun(run, state, reason or blocked, blocked, estimate, record))
     return planned
 
 
-def choose(planned: Sequence[PlannedRun], overwrite: Overwrite) -> list[PlannedRun]:
-    """The runs to do: the missing ones, and what `overwrite` adds to them."""
+def _computed_otherwise(record: Record | None, isa: CpuIsa) -> bool:
+    """Whether a finished record was made on a CPU without the arithmetic `isa`."""
+    return record is not None and (record.device or "").startswith("cpu") and record.cpu_isa != isa
+
+
+def choose(planned: Sequence[PlannedRun], overwrite: Overwrite, isa: CpuIsa = DEFAULT) -> list[PlannedRun]:
+    """The runs to do: the missing ones, and what `overwrite` adds to them.
+
+    Args:
+        planned: From `make_plan`.
+        overwrite: `isa` adds the finished runs of a CPU whose record does not name the arithmetic `isa`.
+        isa: The arithmetic of this call.
+    """
+    if overwrite == "isa":
+        return [item for item in planned if item.state == "missing" or _computed_otherwise(item.record, isa)]
     redo: dict[str, tuple[State, ...]] = {
         "never": ("missing",),
         "stale": ("missing", "stale"),

@@ -115,6 +115,11 @@ class Failure(Strict):
     step: int | None = None
 
 
+def _is_none(value: object) -> bool:
+    """A field that older records lack is left out where it is unset, so that their digests stay."""
+    return value is None
+
+
 class Record(Sealed):
     """One run's outcome; fractions in [0, 1], seconds, MiB. `results/README.md` defines each field."""
 
@@ -145,6 +150,8 @@ class Record(Sealed):
     dirty: bool | None = None
     packages: dict[str, str] = Field(default_factory=dict)
     device: str | None = None
+    cpu_isa: str | None = Field(default=None, exclude_if=_is_none)
+    cpu_environment: dict[str, str] | None = Field(default=None, exclude_if=_is_none)
     num_threads: int | None = None
     train_seconds: float | None = None
     images_per_second: float | None = None

@@ -13,7 +13,8 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from bench import __version__, provenance
+from bench import __version__, cpu_isa, provenance
+from bench.cpu_isa import CpuIsa
 from bench.errors import BenchError, DataError, RecordError
 from bench.protocol import Protocol
 from bench.records import DataCard, Failure, Record, Run, Scores, frame_bytes, labels_digest, read_predictions
@@ -43,6 +44,7 @@ class RunRequest:
         data_root: Where the npz files are, None for the default.
         checkpoint_dir: Folder of this run's checkpoints, None for none.
         plugins: Model files to load first.
+        cpu_isa: The instruction set that a run on a CPU must compute at; not looked at on other devices.
         model_fingerprint: Of the model's code where the run was planned; "" for whatever is here.
         redo: Do the run although a finished record of it is there.
     """
@@ -54,6 +56,7 @@ class RunRequest:
     data_root: str | None = None
     checkpoint_dir: str | None = None
     plugins: tuple[str, ...] = ()
+    cpu_isa: CpuIsa = cpu_isa.DEFAULT
     model_fingerprint: str = ""
     redo: bool = False
 
@@ -163,6 +166,7 @@ def _execute(request: RunRequest, hooks: Hooks, known: dict[str, Any]) -> RunBun
     arrays = _cut(arrays, protocol.data.max_train)
     trained = get_spec(run.model).kind == "network"
     device = request.device if trained else "cpu"
+    arithmetic = _arithmetic(request) if device == "cpu" else {}
     if trained:
         logits, extra, history = _train_and_predict(request, hooks, arrays.images, arrays.labels)
     else:
@@ -184,6 +188,7 @@ def _execute(request: RunRequest, hooks: Hooks, known: dict[str, Any]) -> RunBun
         predictions_sha256=hashlib.sha256(predictions).hexdigest(),
         history_sha256=hashlib.sha256(history).hexdigest() if history is not None else None,
         device=provenance.device_name(device),
+        **arithmetic,
         num_threads=1,
         peak_memory_mib=provenance.peak_memory_mib(device),
         **extra,
@@ -191,11 +196,33 @@ def _execute(request: RunRequest, hooks: Hooks, known: dict[str, Any]) -> RunBun
     return RunBundle(record.sealed(), predictions, history)
 
 
+def _arithmetic(request: RunRequest) -> dict[str, Any]:
+    """The record's fields on how this process computes on its CPU.
+
+    Raises:
+        BenchError: If that is not what the run asks for.
+    """
+    found = cpu_isa.in_force()
+    if request.cpu_isa not in (found, CpuIsa.native):
+        raise BenchError(
+            f"this process computes at {found}, the run asks for {request.cpu_isa}: a numeric library was loaded "
+            "before the pin; start the run in a new process, as `medbench run` does"
+        )
+    return {"cpu_isa": found, "cpu_environment": cpu_isa.variables()}
+
+
 def _cut(arrays: Arrays, max_train: int | None) -> Arrays:
     """The data set with no more than the first `max_train` training images."""
     images = {**arrays.images, "train": arrays.images["train"][:max_train]}
     labels = {**arrays.labels, "train": arrays.labels["train"][:max_train]}
     return replace(arrays, images=images, labels=labels)
+
+
+def run_key(request: RunRequest) -> str:
+    """Digest of all that must be equal for a checkpoint or weights to be this run's."""
+    run, isa = request.run, request.cpu_isa if request.device == "cpu" else ""
+    same = [request.protocol.digest(), fingerprint(get_spec(run.model)), request.card.labels_digest, run.run_id, isa]
+    return hashlib.sha256(canonical(same)).hexdigest()
 
 
 def _to_split(images: NDArray[np.uint8], labels: NDArray[np.int64], device: str) -> Any:
@@ -227,8 +254,7 @@ def _train_and_predict(
     val = _to_split(images["val"], labels["val"], device)
     checkpoint = None
     if request.checkpoint_dir is not None:
-        same = [protocol.digest(), fingerprint(get_spec(run.model)), request.card.labels_digest, run.run_id]
-        checkpoint = Checkpoint(Path(request.checkpoint_dir), hashlib.sha256(canonical(same)).hexdigest())
+        checkpoint = Checkpoint(Path(request.checkpoint_dir), run_key(request))
 
     def on_progress(progress: Any, steps: int) -> None:
         hooks.on_progress(

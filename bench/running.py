@@ -8,8 +8,10 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from bench.cpu_isa import CpuIsa
 from bench.options import (
     Datasets,
+    Isa,
     Json,
     Models,
     Plugins,
@@ -20,6 +22,7 @@ from bench.options import (
     check_seconds,
     chosen_names,
     match_models,
+    pin_cpu,
 )
 
 if TYPE_CHECKING:
@@ -42,6 +45,7 @@ class OverwriteChoice(StrEnum):
     never = "never"
     stale = "stale"
     failed = "failed"
+    isa = "isa"
     always = "always"
 
 
@@ -131,9 +135,9 @@ def run(
     datasets: Datasets = "",
     seeds: Seeds = "",
     results: Results = Path("results"),
-    overwrite: Annotated[OverwriteChoice, typer.Option(help="Which recorded runs are done again.")] = (
-        OverwriteChoice.never
-    ),
+    overwrite: Annotated[
+        OverwriteChoice, typer.Option(help="Which recorded runs are done again; isa: those of another --cpu-isa.")
+    ] = OverwriteChoice.never,
     engine: Annotated[EngineChoice, typer.Option(help="Processes of this machine, or a Ray cluster.")] = (
         EngineChoice.local
     ),
@@ -147,6 +151,7 @@ def run(
     checkpoint_dir: Annotated[
         Path | None, typer.Option(help="Instead of results/checkpoints; for Ray a folder that all nodes see.")
     ] = None,
+    cpu_isa: Isa = CpuIsa.avx2,
     shard: Shard = "",
     timeout: Annotated[float | None, typer.Option(help="Seconds after which a run is killed and fails.")] = None,
     data_root: Annotated[str | None, typer.Option(help="Folder of the npz files instead of $MEDMNIST_ROOT.")] = None,
@@ -154,6 +159,7 @@ def run(
     ask: Annotated[bool, typer.Option("--ask", help="Print the estimate and ask before running.")] = False,
 ) -> None:
     """Run what is missing in a selection; exit code 1 if a run failed or was skipped."""
+    isa = pin_cpu(cpu_isa)
     from bench import launch as launching
     from bench.console import err, out, progress_for
     from bench.errors import BenchError
@@ -165,7 +171,7 @@ def run(
         raise BenchError("--ray-address is for --engine ray; give both, or neither")
     optional = optional_runs(study) if study else set()
     planned = make_plan(_select(study, protocol, models, datasets, seeds, plugin, shard), results)
-    chosen = choose(planned, overwrite.value)
+    chosen = choose(planned, overwrite.value, isa)
     out.print(_summary(planned))
     left = [item for item in planned if item.state in ("failed", "stale") and item not in chosen]
     _tell_left(left)
@@ -186,6 +192,7 @@ def run(
         ray_address=ray_address,
         gpus_per_run=gpus_per_run,
         checkpoint_dir=checkpoint_dir,
+        cpu_isa=isa,
     )
     with progress_for(len(chosen)) as progress:
         outcome = launching.execute(

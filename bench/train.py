@@ -9,7 +9,6 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Any
 
 import numpy as np
 import torch
@@ -20,7 +19,8 @@ from torch import Tensor, nn
 from bench.augment import augment, prepare
 from bench.checkpoint import Checkpoint
 from bench.metrics import accuracy, auc, softmax
-from bench.protocol import OptimRules, Protocol, ScheduleRules
+from bench.optimizers import build_optimizer
+from bench.protocol import Protocol, ScheduleRules
 from bench.streams import Streams
 
 EVAL_BATCH = 256
@@ -101,25 +101,6 @@ def learning_rate(schedule: ScheduleRules, base: float, epoch: int, step: int, s
     if schedule.name == "multistep":
         return float(base * schedule.gamma ** sum(epoch >= milestone for milestone in schedule.milestones))
     return base
-
-
-def build_optimizer(model: nn.Module, rules: OptimRules) -> torch.optim.Optimizer:
-    """The protocol's optimiser over all parameters that need a gradient."""
-    parameters = [p for p in model.parameters() if p.requires_grad]
-    if rules.decay_norm_and_bias or rules.weight_decay == 0.0:
-        groups: list[dict[str, Any]] = [{"params": parameters, "weight_decay": rules.weight_decay}]
-    else:
-        groups = [
-            {"params": [p for p in parameters if p.ndim > 1], "weight_decay": rules.weight_decay},
-            {"params": [p for p in parameters if p.ndim <= 1], "weight_decay": 0.0},
-        ]
-    if rules.name == "sgd":
-        return torch.optim.SGD(groups, lr=rules.lr, momentum=rules.momentum)
-    if rules.name == "rmsprop":
-        return torch.optim.RMSprop(groups, lr=rules.lr, momentum=rules.momentum)
-    if rules.name == "adam":
-        return torch.optim.Adam(groups, lr=rules.lr)
-    return torch.optim.AdamW(groups, lr=rules.lr)
 
 
 def keep_fp32() -> None:

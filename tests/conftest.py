@@ -12,12 +12,16 @@ import os
 os.environ.setdefault("OMP_WAIT_POLICY", "passive")
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
-import json
-from collections.abc import Callable
-from pathlib import Path
+from bench import cpu_isa
 
-import pytest
-import torch
+cpu_isa.pin()
+
+import json  # noqa: E402
+from collections.abc import Callable  # noqa: E402
+from pathlib import Path  # noqa: E402
+
+import pytest  # noqa: E402
+import torch  # noqa: E402
 
 GOLDENS = Path(__file__).parent / "goldens"
 

@@ -160,6 +160,7 @@ def _record_lines(evidence: Evidence, record: Record, part: str, metric: str) ->
     dirty = {True: ", and the code differed from it", False: "", None: ""}[record.dirty]
     packages = ", ".join(f"{name} {version}" for name, version in record.packages.items())
     threads = f"{record.num_threads or 'unknown'} thread{'' if record.num_threads == 1 else 's'}"
+    isa = f"at {record.cpu_isa}, " if record.cpu_isa else ""
     scan = f", selective scan {record.scan_backend}" if record.scan_backend else ""
     epoch = "" if record.best_epoch is None else f", epoch {record.best_epoch} chosen on val"
     return [
@@ -169,7 +170,7 @@ def _record_lines(evidence: Evidence, record: Record, part: str, metric: str) ->
         f"    digest    {record.record_digest}",
         f"    protocol  {record.protocol_digest}",
         f"    commit    {record.commit or 'none recorded'}{dirty}",
-        f"    hardware  {record.device or 'not recorded'}, {threads}{scan}",
+        f"    hardware  {record.device or 'not recorded'}, {isa}{threads}{scan}",
         f"    packages  {packages or 'not recorded'}",
     ]
 

@@ -30,6 +30,7 @@ RUN_COLUMNS = [
     "images_per_second",
     "peak_memory_mib",
     "device",
+    "cpu_isa",
     "commit",
     "dirty",
     "record_digest",
@@ -59,6 +60,7 @@ def run_rows(records: Sequence[Record]) -> pd.DataFrame:
     rows = []
     for record in records:
         row = record.model_dump(include=set(RUN_COLUMNS))
+        row.setdefault("cpu_isa", None)  # left out where a record lacks it
         row["reason"] = f"{record.failure.kind}: {record.failure.message}" if record.failure else ""
         rows.append([row[column] for column in RUN_COLUMNS])
     frame = pd.DataFrame(rows, columns=RUN_COLUMNS)
