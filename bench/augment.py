@@ -27,7 +27,6 @@ from kornia.geometry.transform import get_affine_matrix2d, get_perspective_trans
 from torch import Tensor
 
 from bench.errors import ProtocolError, ShapeError
-from bench.exact_sqrt import exact_sqrt
 from bench.protocol import AugmentRules, DataRules, Protocol
 
 ERASING_ATTEMPTS = 10
@@ -263,7 +262,7 @@ def _erase(x_BCHW: Tensor, draws: dict[str, Tensor], rules: AugmentRules) -> Ten
     area = _between(draws["erasing_area"], *rules.erasing_area) * size**2
     low, high = (math.log(ratio) for ratio in rules.erasing_ratio)
     ratio = _between(draws["erasing_ratio"], low, high).exp()
-    heights, widths = exact_sqrt(area * ratio).round(), exact_sqrt(area / ratio).round()
+    heights, widths = (area * ratio).sqrt().round(), (area / ratio).sqrt().round()
     fits = (heights < size) & (widths < size)
     first = fits.to(torch.uint8).argmax(dim=0, keepdim=True)
     height, width = heights.gather(0, first)[0], widths.gather(0, first)[0]
@@ -279,7 +278,7 @@ def _cutmix_box(x_BCHW: Tensor, draws: dict[str, Tensor], rules: AugmentRules) -
     alpha = torch.full((), rules.cutmix_alpha, dtype=torch.float32, device=x_BCHW.device)
     kept_share = torch.distributions.Beta(alpha, alpha, validate_args=False).sample().to(x_BCHW.dtype)
     mixed, centre_y, centre_x = draws["cutmix"][:, 0]
-    half = (exact_sqrt(1.0 - kept_share) * (0.5 * size)).floor() * (mixed < rules.cutmix_p)
+    half = ((1.0 - kept_share).sqrt() * (0.5 * size)).floor() * (mixed < rules.cutmix_p)
     top, left = ((centre * size).floor() - half for centre in (centre_y, centre_x))
     bottom, right = (top + 2 * half).clamp(max=size), (left + 2 * half).clamp(max=size)
     top, left = top.clamp(min=0), left.clamp(min=0)

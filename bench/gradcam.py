@@ -44,7 +44,7 @@ from bench.protocol import InitRules
 from bench.records import Record, labels_digest, predictions_path, read_predictions
 from bench.runner import RunRequest, build_model
 from bench.streams import Streams, stream_seed
-from bench.train import DTYPES, FORMATS, SplitData, keep_fp32, predict
+from bench.train import DTYPES, FORMATS, SplitData, keep_numerics, predict
 from models import fingerprint, get_spec
 
 NUM_RANDOM = 5  # randomised models; one could be odd by chance
@@ -204,7 +204,7 @@ def _all_maps(
     request: RunRequest, trained: nn.Module, targets: Sequence[Target], split: SplitData, images: Sequence[CamImage]
 ) -> Iterator[tuple[int, str, str, Map]]:
     """(test index, layer, weights, map) of the trained model and of the randomised ones, of the same class's score."""
-    keep_fp32()
+    keep_numerics()
     rules = request.protocol.numerics
     chosen = torch.tensor([image.index for image in images], device=split.images.device)
     x_BCHW = prepare(split.images[chosen], request.protocol, dtype=DTYPES[rules.precision])

@@ -9,6 +9,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 import torch
@@ -18,9 +19,9 @@ from torch import Tensor, nn
 
 from bench.augment import augment, prepare
 from bench.checkpoint import Checkpoint
+from bench.exact_sqrt import use_exact_sqrt
 from bench.metrics import accuracy, auc, softmax
-from bench.optimizers import build_optimizer
-from bench.protocol import Protocol, ScheduleRules
+from bench.protocol import OptimRules, Protocol, ScheduleRules
 from bench.streams import Streams
 
 EVAL_BATCH = 256
@@ -103,14 +104,37 @@ def learning_rate(schedule: ScheduleRules, base: float, epoch: int, step: int, s
     return base
 
 
-def keep_fp32() -> None:
-    """fp32 is fp32 on a GPU too: torch's default runs its convolutions in TF32, which has ten bits of mantissa."""
+def build_optimizer(model: nn.Module, rules: OptimRules) -> torch.optim.Optimizer:
+    """The protocol's optimiser over all parameters that need a gradient."""
+    parameters = [p for p in model.parameters() if p.requires_grad]
+    if rules.decay_norm_and_bias or rules.weight_decay == 0.0:
+        groups: list[dict[str, Any]] = [{"params": parameters, "weight_decay": rules.weight_decay}]
+    else:
+        groups = [
+            {"params": [p for p in parameters if p.ndim > 1], "weight_decay": rules.weight_decay},
+            {"params": [p for p in parameters if p.ndim <= 1], "weight_decay": 0.0},
+        ]
+    if rules.name == "sgd":
+        return torch.optim.SGD(groups, lr=rules.lr, momentum=rules.momentum)
+    if rules.name == "rmsprop":
+        return torch.optim.RMSprop(groups, lr=rules.lr, momentum=rules.momentum)
+    if rules.name == "adam":
+        return torch.optim.Adam(groups, lr=rules.lr)
+    return torch.optim.AdamW(groups, lr=rules.lr)
+
+
+def keep_numerics() -> None:
+    """Square roots are exact on every CPU, and fp32 is fp32 on a GPU too.
+
+    torch's default there runs convolutions in TF32, which has ten bits of mantissa.
+    """
+    use_exact_sqrt()
     torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = False
 
 
 def predict(model: nn.Module, data: SplitData, protocol: Protocol) -> NDArray[np.float32]:
     """Logits (N, K) float32 of a split, in evaluation mode."""
-    keep_fp32()
+    keep_numerics()
     dtype = DTYPES[protocol.numerics.precision]
     memory_format = FORMATS[protocol.numerics.memory_format]
     model.eval()
@@ -157,7 +181,7 @@ class Trainer:
         on_progress: Callable[[Progress, int], None] | None = None,
         should_stop: Callable[[], bool] | None = None,
     ) -> None:
-        keep_fp32()
+        keep_numerics()
         self.train_data, self.val_data = train, val
         self.protocol, self.streams = protocol, streams
         self.task, self.num_classes = task, num_classes

@@ -6,17 +6,18 @@ import os
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from bench import cpu_isa
 from bench.cpu_isa import CpuIsa
-from bench.exact_sqrt import exact_sqrt
-from bench.optimizers import RMSprop
+from bench.exact_sqrt import use_exact_sqrt
 
 needs_avx2 = pytest.mark.skipif(not cpu_isa.available(CpuIsa.avx2), reason="this CPU has no AVX2")
 
@@ -28,6 +29,18 @@ def unpinned(monkeypatch: pytest.MonkeyPatch) -> pytest.MonkeyPatch:
     for name in cpu_isa.VARIABLES:
         monkeypatch.delenv(name, raising=False)
     return monkeypatch
+
+
+class Watch(TorchDispatchMode):
+    """Notes the operators that are called."""
+
+    def __init__(self, calls: list[str]) -> None:
+        super().__init__()
+        self.calls = calls
+
+    def __torch_dispatch__(self, operator: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        self.calls.append(str(operator))
+        return operator(*args, **(kwargs or {}))
 
 
 def with_flags(monkeypatch: pytest.MonkeyPatch, *flags: str) -> None:
@@ -130,29 +143,39 @@ finally:
 @given(st.lists(st.floats(0, 2.0**127, width=32), min_size=1, max_size=40))
 def test_the_square_root_is_the_correctly_rounded_one(values: list[float]) -> None:
     """MKL's is not: it refines the processor's approximation. The double root, rounded, is exact for 24 bits."""
-    expected = np.sqrt(np.array(values, dtype=np.float32).astype(np.float64)).astype(np.float32)
-    assert exact_sqrt(torch.tensor(values)).numpy().tobytes() == expected.tobytes()
+    use_exact_sqrt()
+    expected = np.sqrt(np.array(values, dtype=np.float32).astype(np.float64)).astype(np.float32).tobytes()
+    tensor = torch.tensor(values)
+    assert tensor.sqrt().numpy().tobytes() == expected
+    assert torch.sqrt(tensor, out=torch.empty(0)).numpy().tobytes() == expected
+    assert torch._foreach_sqrt([tensor])[0].numpy().tobytes() == expected
+    assert tensor.sqrt_().numpy().tobytes() == expected
 
 
-def test_rmsprop_is_torchs_but_for_the_last_bits() -> None:
-    """Same rule, defaults and weight decay: a hundred steps stay within rounding of torch's."""
-    weights = []
-    for kind in (RMSprop, torch.optim.RMSprop):
-        torch.manual_seed(0)
-        parameter = torch.nn.Parameter(torch.randn(7, 5))
-        optimizer = kind([{"params": [parameter], "weight_decay": 0.1}], lr=1e-2)
-        for _ in range(100):
-            optimizer.zero_grad()
-            ((parameter - 1) ** 4).sum().backward()
-            optimizer.step()
-        weights.append(parameter.detach())
-    torch.testing.assert_close(weights[0], weights[1], rtol=1e-4, atol=1e-6)
+def test_the_exact_square_root_behaves_as_torchs() -> None:
+    """Types, strides, empty tensors, gradients and NaN are as torch has them."""
+    use_exact_sqrt()
+    assert torch.tensor([4, 9]).sqrt().tolist() == [2.0, 3.0]
+    assert torch.tensor([4.0], dtype=torch.bfloat16).sqrt().dtype == torch.bfloat16
+    assert torch.tensor([-4.0], dtype=torch.complex64).sqrt().tolist() == [2j]
+    assert torch.tensor(-1.0).sqrt().isnan()
+    assert torch.empty(0, 3).sqrt().shape == (0, 3)
+    turned = torch.arange(6.0).view(2, 3).t()
+    assert turned.sqrt().stride() == turned.stride()
+    leaf = torch.tensor([4.0], requires_grad=True)
+    leaf.sqrt().backward()
+    assert leaf.grad is not None
+    assert leaf.grad.item() == 0.25
 
 
-def test_rmsprops_first_step_by_hand() -> None:
-    """v = 0.01 * 4 = 0.04, so w = 1 - 0.1 * 2 / (0.2 + 1e-8)."""
-    parameter = torch.nn.Parameter(torch.tensor([1.0], dtype=torch.float64))
-    optimizer = RMSprop([{"params": [parameter], "weight_decay": 0.0}], lr=0.1)
-    (2 * parameter).sum().backward()
-    optimizer.step()
-    assert parameter.item() == pytest.approx(1 - 0.1 * 2 / (0.2 + 1e-8), rel=1e-12)
+@pytest.mark.parametrize("name", ["Adam", "AdamW", "RMSprop"])
+def test_an_optimisers_square_root_is_the_exact_one(name: str) -> None:
+    """It is the operator that is replaced, not one of torch's fused loops that have a root of their own."""
+    use_exact_sqrt()
+    calls = []
+    parameter = torch.nn.Parameter(torch.rand(1000))
+    parameter.grad = torch.rand(1000)
+    optimizer = getattr(torch.optim, name)([parameter], lr=1e-3)
+    with Watch(calls):
+        optimizer.step()
+    assert "aten.sqrt.default" in calls or "aten.sqrt_.default" in calls  # what the override replaces
