@@ -162,7 +162,7 @@ class LocalEngine:
         self._forget(worker)
 
     def _fail(self, worker: _Worker, failure: Failure) -> None:
-        record = failed_record(worker.request.run, worker.request.protocol, failure)
+        record = failed_record(worker.request, failure)
         self._forget(worker)
         self._write(worker.request, RunBundle(record))
 

@@ -210,7 +210,7 @@ class RayEngine:
             except ray.exceptions.RayError as error:
                 text = str(error).strip().splitlines()[-1] if str(error).strip() else type(error).__name__
                 failure = Failure(kind="infra", message=f"the cluster lost the run: {text}")
-                bundle = RunBundle(failed_record(request.run, request.protocol, failure))
+                bundle = RunBundle(failed_record(request, failure))
             write_run(self.results, bundle.record, bundle.predictions, bundle.history)
             if bundle.record.status == "done":
                 forget_checkpoints(request)

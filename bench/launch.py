@@ -17,7 +17,7 @@ from bench.errors import BenchError, DataMissingError, RecordError
 from bench.plan import PlannedRun
 from bench.protocol import load_protocol
 from bench.records import DataCard, Failure, Record, Run, lock_path, read_card, real_only, write_card, write_run
-from bench.runner import RunRequest, failed_record
+from bench.runner import RunRequest, skipped_record
 from bench.sealed import explain_os_error
 from models import fingerprint, get_spec
 
@@ -118,7 +118,7 @@ def _skip(results: Path, item: PlannedRun, reason: str, kind: Literal["unavailab
     """Leave a record that says why a run is missing; a record that says more, or another's work on it, stays."""
     if item.state != "missing":
         return
-    record = failed_record(item.run, load_protocol(item.run.protocol), Failure(kind=kind, message=reason), skipped=True)
+    record = skipped_record(item.run, load_protocol(item.run.protocol), Failure(kind=kind, message=reason))
     with contextlib.suppress(Timeout), FileLock(lock_path(results, item.run), timeout=0):
         write_run(results, record, None, None)
 

@@ -7,7 +7,7 @@ import hashlib
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
@@ -82,8 +82,8 @@ class OfficialMismatchError(Exception):
     """Our metrics and medmnist's differ on the same scores."""
 
 
-def base_fields(run: Run, protocol: Protocol) -> dict[str, Any]:
-    """The fields that every record of a run has, whatever became of it."""
+def base_fields(run: Run, protocol: Protocol, model_fingerprint: str) -> dict[str, Any]:
+    """The fields that every record of a run has, whatever became of it; nothing is looked up by the model's name."""
     commit, dirty = provenance.commit()
     return {
         "suite_version": __version__,
@@ -95,17 +95,29 @@ def base_fields(run: Run, protocol: Protocol) -> dict[str, Any]:
         "synthetic": run.synthetic,
         "protocol_digest": protocol.digest(),
         "resolved_protocol": protocol.model_dump(mode="json"),
-        "model_fingerprint": fingerprint(get_spec(run.model)),
+        "model_fingerprint": model_fingerprint,
         "commit": commit,
         "dirty": dirty,
         "packages": provenance.packages(),
     }
 
 
-def failed_record(run: Run, protocol: Protocol, failure: Failure, *, skipped: bool = False) -> Record:
-    """The record of a run that has no scores, with the reason."""
-    status: Literal["skipped", "failed"] = "skipped" if skipped else "failed"
-    return Record(**base_fields(run, protocol), status=status, failure=failure).sealed()
+def skipped_record(run: Run, protocol: Protocol, failure: Failure) -> Record:
+    """The record of a run that was not tried, with the reason; its model must be known here."""
+    known = base_fields(run, protocol, fingerprint(get_spec(run.model)))
+    return Record(**known, status="skipped", failure=failure).sealed()
+
+
+def failed_record(request: RunRequest, failure: Failure) -> Record:
+    """The record of a run that has no scores, with the reason; a process that never loaded the model can write it."""
+    known = base_fields(request.run, request.protocol, request.model_fingerprint or _fingerprint_here(request))
+    return Record(**known, status="failed", failure=failure).sealed()
+
+
+def _fingerprint_here(request: RunRequest) -> str:
+    for plugin in request.plugins:
+        load_plugin(plugin)
+    return fingerprint(get_spec(request.run.model))
 
 
 def run_one(request: RunRequest, hooks: Hooks | None = None) -> RunBundle:
@@ -118,10 +130,8 @@ def run_one(request: RunRequest, hooks: Hooks | None = None) -> RunBundle:
     from bench.train import DivergedError, InterruptedTraining
 
     hooks = hooks or Hooks()
-    for plugin in request.plugins:
-        load_plugin(plugin)
     # Before the first step: a record names the code that ran, not what the files became meanwhile.
-    known = base_fields(request.run, request.protocol)
+    known = base_fields(request.run, request.protocol, _fingerprint_here(request))
     if request.model_fingerprint not in ("", known["model_fingerprint"]):
         failure = Failure(kind="infra", message=OTHER_CODE.format(model=request.run.model))
         return RunBundle(Record(**known, status="failed", failure=failure).sealed())

@@ -138,7 +138,7 @@ def _work_alone(request: RunRequest, pipe: Connection) -> None:
             pipe.send(("bundle", run_one(request, Hooks(link.progress, link.should_stop))))
         except RecordError as error:  # a checkpoint folder that refuses: this run's trouble, not the cluster's
             failure = Failure(kind="infra", message=str(error))
-            pipe.send(("bundle", RunBundle(failed_record(request.run, request.protocol, failure))))
+            pipe.send(("bundle", RunBundle(failed_record(request, failure))))
 
 
 def isolate(request: RunRequest, timeout: float | None) -> RunBundle:
@@ -161,12 +161,12 @@ def isolate(request: RunRequest, timeout: float | None) -> RunBundle:
                 kind, content = ours.recv()
             except (EOFError, OSError):
                 child.join()
-                return RunBundle(failed_record(request.run, request.protocol, ending(child.exitcode)))
+                return RunBundle(failed_record(request, ending(child.exitcode)))
             if kind == "bundle":
                 bundle: RunBundle = content
                 return bundle
         child.kill()
-        return RunBundle(failed_record(request.run, request.protocol, overdue(timeout)))
+        return RunBundle(failed_record(request, overdue(timeout)))
     except KeyboardInterrupt:
         with contextlib.suppress(ProcessLookupError):
             os.kill(child.pid, signal.SIGTERM)

@@ -20,7 +20,7 @@ from bench.protocol import load_protocol
 from bench.records import Failure, Run, lock_path, read_card, read_record, write_run
 from bench.runner import RunRequest, failed_record
 from models import fingerprint, get_spec
-from tests.making import make_run
+from tests.making import make_card, make_run
 
 RESULTS = Path(__file__).parent.parent / "results"
 SET = "synthetic-bloodmnist"
@@ -92,7 +92,7 @@ LOST = Failure(kind="oom", message="too large")
 def test_a_failure_never_takes_the_place_of_what_was_measured(tmp_path: Path) -> None:
     """Doing a finished run again and failing loses nothing; a finished one replaces a failed one."""
     run = Run("smoke", "resnet18", "breastmnist", 0)
-    failed = failed_record(run, load_protocol("smoke"), LOST)
+    failed = failed_record(RunRequest(run, load_protocol("smoke"), make_card(run.dataset)), LOST)
     write_run(tmp_path, failed, None, None)
     assert read_record(run.path(tmp_path)).status == "failed"
     make_run(tmp_path, run)

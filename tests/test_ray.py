@@ -36,13 +36,15 @@ def slow_net(*, num_classes, in_chans=3, img_size=28, pretrained=False):
     return Slow(*layers, nn.Linear(16, num_classes))
 '''
 EXITS = """
+import os
+
 from torch import nn
 from models import register_model
 
 
 class Net(nn.Linear):
     def forward(self, x):
-                os._exit(7)
+        os._exit(7)
 
 
 @register_model(paper="none", source="a test", code_license="MIT")
@@ -115,6 +117,8 @@ def test_a_node_is_lost_in_mid_run_and_nothing_else(tmp_path: Path, cluster: sub
     ends = {(record.model, record.status, record.failure.kind if record.failure else None) for record in records}
     assert ends == {("slow_net", "done", None), ("exits", "failed", "error")}
     assert len(records) == 6
+    messages = {record.failure.message for record in records if record.failure}
+    assert messages == {"the run's process exited with code 7"}
     assert leftovers(tmp_path / "far") == []
 
 
