@@ -24,7 +24,7 @@ from typing import Any
 from bench import cpu_isa
 from bench.engines import Event
 from bench.errors import BenchError, DataMissingError, Interrupted
-from bench.records import Failure, Record, is_done, lock_path, sweep_run, write_run
+from bench.records import Failure, Record, finished_digest, lock_path, sweep_run, write_run
 from bench.runner import RunBundle, RunRequest, failed_record
 from bench.sealed import write_atomic
 from bench.worker import GRACE_SECONDS, forget_checkpoints, isolate, signals_noted
@@ -168,12 +168,13 @@ class RayEngine:
             lock.acquire()
         except Timeout:
             return False
-        record_path = request.run.path(self.results)
-        if not request.redo and is_done(record_path):
+        replaces = finished_digest(request.run.path(self.results))
+        if replaces and not request.redo:
             lock.release()
             self.on_event(Event("started", request))
             self.on_event(Event("finished", request))
             return True
+        request = replace(request, replaces=replaces)
         sweep_run(self.results, request.run)
         needs_gpu = request.device.startswith("cuda") and get_spec(request.run.model).kind == "network"
         task = ray.remote(do_parcel).options(

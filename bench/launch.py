@@ -123,6 +123,25 @@ def _skip(results: Path, item: PlannedRun, reason: str, kind: Literal["unavailab
         write_run(results, record, None, None)
 
 
+def sweep_checkpoints(planned: Sequence[PlannedRun], results: Path, checkpoint_dir: Path | None) -> None:
+    """Remove what a kill between record and tidying left of finished runs; a run that goes on elsewhere is left alone.
+
+    Args:
+        planned: Runs that are not to be done now; those that are not `done` keep what they go on from.
+        results: The results folder.
+        checkpoint_dir: Where checkpoints go instead of the results folder, None for there.
+    """
+    parents = [results / "checkpoints", *([checkpoint_dir] if checkpoint_dir is not None else [])]
+    for run in [item.run for item in planned if item.state == "done"]:
+        for parent in parents:
+            if not any((parent / run.run_id).glob("turn*.ckpt")):
+                continue
+            from bench.checkpoint import Checkpoint
+
+            with contextlib.suppress(Timeout, OSError), FileLock(lock_path(results, run), timeout=0):
+                Checkpoint(parent / run.run_id, "").remove()
+
+
 def execute(
     planned: Sequence[PlannedRun],
     launch: Launch,

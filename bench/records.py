@@ -200,10 +200,16 @@ def lock_path(results: Path, run: Run) -> Path:
 
 def is_done(path: Path) -> bool:
     """Whether a record file holds a finished run."""
+    return finished_digest(path) != ""
+
+
+def finished_digest(path: Path) -> str:
+    """The digest of a finished run's record, "" where the file holds none."""
     try:
-        return read_record(path).status == "done"
+        record = read_record(path)
     except RecordError:
-        return False
+        return ""
+    return record.record_digest if record.status == "done" else ""
 
 
 def write_run(results: Path, record: Record, predictions: bytes | None, history: bytes | None) -> Path:

@@ -47,6 +47,7 @@ class RunRequest:
         cpu_isa: The instruction set that a run on a CPU must compute at; not looked at on other devices.
         model_fingerprint: Of the model's code where the run was planned; "" for whatever is here.
         redo: Do the run although a finished record of it is there.
+        replaces: Digest of that record, "" where there is none; whoever holds the run's lock fills it in.
     """
 
     run: Run
@@ -59,6 +60,7 @@ class RunRequest:
     cpu_isa: CpuIsa = cpu_isa.DEFAULT
     model_fingerprint: str = ""
     redo: bool = False
+    replaces: str = ""
 
 
 @dataclass(frozen=True)
@@ -118,6 +120,17 @@ def _fingerprint_here(request: RunRequest) -> str:
     for plugin in request.plugins:
         load_plugin(plugin)
     return fingerprint(get_spec(request.run.model))
+
+
+def run_key(request: RunRequest) -> str:
+    """Digest of all that must be equal for a checkpoint to be this run's.
+
+    A run that is done again has another key than what the finished one left: it starts from nothing, and goes on from
+    its own checkpoint when it was killed.
+    """
+    spec = get_spec(request.run.model)
+    same = [request.protocol.digest(), fingerprint(spec), request.card.labels_digest, request.run.run_id]
+    return hashlib.sha256(canonical([*same, request.replaces] if request.replaces else same)).hexdigest()
 
 
 def run_one(request: RunRequest, hooks: Hooks | None = None) -> RunBundle:

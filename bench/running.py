@@ -173,6 +173,7 @@ def run(
     planned = make_plan(_select(study, protocol, models, datasets, seeds, plugin, shard), results)
     chosen = choose(planned, overwrite.value, isa)
     out.print(_summary(planned))
+    launching.sweep_checkpoints([item for item in planned if item not in chosen], results, checkpoint_dir)
     left = [item for item in planned if item.state in ("failed", "stale") and item not in chosen]
     _tell_left(left)
     unfinished = any(item.state == "failed" for item in left)

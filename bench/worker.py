@@ -12,12 +12,13 @@ import os
 import signal
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any, Literal
 
 from bench.errors import RecordError
-from bench.records import Failure, is_done, lock_path, sweep_run
+from bench.records import Failure, finished_digest, lock_path, sweep_run
 from bench.runner import Hooks, RunBundle, RunRequest, failed_record, run_one
 
 GRACE_SECONDS = 60.0
@@ -74,11 +75,12 @@ def work(request: RunRequest, results: str, pipe: Connection) -> None:
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         with FileLock(path, timeout=0):
-            record_path = request.run.path(Path(results))
-            if not request.redo and is_done(record_path):
+            replaces = finished_digest(request.run.path(Path(results)))
+            if replaces and not request.redo:
                 pipe.send(("already", None))
                 return
             sweep_run(Path(results), request.run)
+            request = replace(request, replaces=replaces)
             bundle = run_one(request, Hooks(link.progress, link.should_stop))
             pipe.send(("bundle", bundle))
             with contextlib.suppress(EOFError, OSError):
