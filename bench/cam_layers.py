@@ -20,11 +20,13 @@ import torch
 from torch import Tensor, nn
 
 from bench.errors import BenchError
-from models import ModelError, create_model, get_spec
+from bench.foreign import create, restored
+from models import ModelError, get_spec
 from models.catalog import HERE
 
 MIN_SIDE = 3  # of a map: one or four numbers show no place
 PROBE_SIZE = 224  # pixels at which the rule looks for a layer, so that it is the same at every size
+SEED = 0  # of the weights that the rule looks at
 TRIED_SIZES = (64, 96, 128, 160, 192, 224, 256, 320, 384, 448)
 
 
@@ -132,11 +134,11 @@ def target_layers(name: str, in_chans: int = 3, img_size: int = PROBE_SIZE) -> d
         return dict(_listed()[name])
     if spec.target_layer:
         return {spec.target_layer: "its last map"}
-    with torch.random.fork_rng(devices=[]):
+    with restored():
         try:
-            size, model = PROBE_SIZE, create_model(name, num_classes=2, in_chans=in_chans, img_size=PROBE_SIZE)
+            size, model = PROBE_SIZE, create(name, seed=SEED, num_classes=2, in_chans=in_chans, img_size=PROBE_SIZE)
         except ModelError:
-            size, model = img_size, create_model(name, num_classes=2, in_chans=in_chans, img_size=img_size)
+            size, model = img_size, create(name, seed=SEED, num_classes=2, in_chans=in_chans, img_size=img_size)
         path = find_layer(model, torch.rand(1, in_chans, size, size))
     if path is None:
         raise BenchError(
@@ -227,8 +229,8 @@ def _enough(name: str, path: str, in_chans: int, img_size: int) -> int | None:
         if size <= img_size or not spec.takes(size):
             continue
         try:
-            with torch.random.fork_rng(devices=[]):
-                model = create_model(name, num_classes=2, in_chans=in_chans, img_size=size)
+            with restored():
+                model = create(name, seed=SEED, num_classes=2, in_chans=in_chans, img_size=size)
             form = layer_form(model, path, torch.zeros(1, in_chans, size, size))
         except (ModelError, RuntimeError):
             continue

@@ -1,30 +1,27 @@
 """The contract that every network of the suite keeps: `medbench check` prints it, the tests hold it.
 
 One row a check. A model that raises, returns something else than logits, or gives NaN is a row with `no` and
-one line; nothing here ends in a traceback. All checks run on the CPU and leave the caller's generators alone.
+one line; nothing here ends in a traceback. All checks run on the CPU, on one thread as a run does, and leave the
+caller's generators and settings alone.
 """
 
 from __future__ import annotations
 
-import hashlib
 import io
-import multiprocessing
 import warnings
 from collections import Counter
 from collections.abc import Callable, Iterator
-from concurrent.futures import ProcessPoolExecutor
 from fnmatch import fnmatchcase
-from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from models import ModelError, create_model, get_spec, list_models, load_plugin
+from bench.contract_seeds import check_initialisation, check_seeds, check_training_step
+from bench.contract_subject import BATCH, CLASSES, SEED, Broken, Skipped, Subject, checked, error_line, logits
+from bench.foreign import Pinned, cast, restored, seed_generators
+from models import ModelError, get_spec
 
-CLASSES = 7
 FEW_CLASSES, MANY_CLASSES = 2, 11
-BATCH = 3
-SEED = 20260
 # Norm of the difference as a share of the logits' norm: float32 sums in another order; bfloat16 keeps 8 bits.
 FLOAT32_TOLERANCE = 1e-3
 BFLOAT16_TOLERANCE = 0.2
@@ -48,59 +45,6 @@ EXEMPT = (
     ("medspectralnet*", "flow[12].filter.*", 64, "a filter whose weights sum to 1 keeps the mean of a 2x2 map"),
     ("medspectralnet*", "*filter.*", 32, "a 1x1 map gives the filter nothing to weigh"),
 )
-
-
-class Broken(Exception):
-    """A check that does not hold; the message is its detail."""
-
-
-class Skipped(Exception):
-    """A check that asks nothing of this model; the message says why."""
-
-
-class Subject:
-    """A model under check and a twin, built one after the other from the same seed.
-
-    Args:
-        name: A registered name.
-        img_size: Height and width in pixels.
-    """
-
-    def __init__(self, name: str, img_size: int) -> None:
-        self.spec, self.name, self.img_size = get_spec(name), name, img_size
-        self.model, self._twin = self.build(), self.build()
-        self.digest, self.twin_digest = digest(self.model), digest(self._twin)
-        generator = torch.Generator().manual_seed(SEED)
-        self.x_BCHW = torch.randn(BATCH, 3, img_size, img_size, generator=generator)
-
-    def build(self, seed: int = SEED, **changes: Any) -> nn.Module:
-        """A build in training mode, as `create_model` leaves it."""
-        torch.default_generator.manual_seed(seed)
-        return create_model(self.name, **{"num_classes": CLASSES, "img_size": self.img_size, **changes})
-
-    def twin(self) -> nn.Module:
-        """The twin with the model's weights again, whatever an earlier check did to it."""
-        self._twin.float().to(memory_format=torch.contiguous_format).train()  # type: ignore[call-overload]
-        self._twin.load_state_dict(self.model.state_dict())
-        self._twin.zero_grad(set_to_none=True)
-        return self._twin
-
-
-def logits(model: nn.Module, x_BCHW: Tensor, num_classes: int = CLASSES) -> Tensor:
-    """(B, K) logits in eval mode without gradients, checked for type, shape and finiteness."""
-    with torch.no_grad():
-        return checked(model.eval()(x_BCHW), len(x_BCHW), num_classes)
-
-
-def checked(output: Any, batch: int, num_classes: int) -> Tensor:
-    """A model's output, if it is finite logits of shape (batch, num_classes)."""
-    if not isinstance(output, Tensor):
-        raise Broken(f"forward returns a {type(output).__name__}, not a tensor of logits")
-    if output.shape != (batch, num_classes):
-        raise Broken(f"forward returns shape {tuple(output.shape)} instead of {(batch, num_classes)}")
-    if not output.isfinite().all():
-        raise Broken(f"{int((~output.isfinite()).sum())} of {output.numel()} logits are not finite")
-    return output
 
 
 def _close(found: Tensor, expected: Tensor, tolerance: float, what: str) -> str:
@@ -130,13 +74,13 @@ def check_sizes(subject: Subject) -> str:
             model = subject.build(img_size=size, num_classes=MANY_CLASSES)
         except ModelError as error:
             if claimed and spec.min_size > 1:
-                raise Broken(f"min_size and size_multiple claim {size} px, but: {_line(error)}") from None
+                raise Broken(f"min_size and size_multiple claim {size} px, but: {error_line(error)}") from None
             refused += 1
             continue
         try:
             logits(model, subject.x_BCHW.new_zeros(1, 3, size, size), MANY_CLASSES)
         except (Exception, SystemExit) as error:
-            raise Broken(f"{size} px is accepted and fails in forward ({_line(error)}); set min_size") from None
+            raise Broken(f"{size} px is accepted and fails in forward ({error_line(error)}); set min_size") from None
     return f"from {smallest} px in steps of {step}, {MANY_CLASSES} classes; {refused} sizes outside that were refused"
 
 
@@ -145,7 +89,7 @@ def check_one_channel(subject: Subject) -> str:
     try:
         model = subject.build(in_chans=1)
     except ModelError as error:
-        raise Skipped(f"refuses one channel: {_line(error)}") from None
+        raise Skipped(f"refuses one channel: {error_line(error)}") from None
     logits(model, subject.x_BCHW[:, :1])
     return "runs"
 
@@ -167,14 +111,14 @@ def check_batch(subject: Subject) -> str:
 
 def check_channels_last(subject: Subject) -> str:
     """Channels_last equals contiguous."""
-    model = subject.twin().to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    model = cast(subject.twin(), torch.float32, torch.channels_last)
     found = logits(model, subject.x_BCHW.to(memory_format=torch.channels_last))
     return _close(found, logits(subject.model, subject.x_BCHW), FLOAT32_TOLERANCE, "logits in channels_last")
 
 
 def check_autocast(subject: Subject) -> str:
     """Autocast to bfloat16 stays near float32."""
-    model = subject.twin().to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    model = cast(subject.twin(), torch.float32, torch.channels_last)
     with torch.autocast("cpu", dtype=torch.bfloat16):
         found = logits(model, subject.x_BCHW.to(memory_format=torch.channels_last))
     return _close(found, logits(subject.model, subject.x_BCHW), BFLOAT16_TOLERANCE, "logits in bfloat16")
@@ -193,19 +137,10 @@ def check_state_dict(subject: Subject) -> str:
     return "bit-equal after torch.save and load"
 
 
-def check_initialisation(subject: Subject) -> str:
-    """The same seed gives the same weights, in this process and in the first build of a fresh one."""
-    if subject.digest != subject.twin_digest:
-        raise Broken("two builds from the same seed differ")
-    if fresh_digest(subject) != subject.twin_digest:
-        raise Broken("the first build of a process differs from later ones: something is drawn once")
-    return "same seed, same weights, in a fresh process too"
-
-
 def check_backward(subject: Subject) -> str:
     """In training mode the gradients are finite and no parameter is left without one."""
     model = subject.twin()
-    torch.default_generator.manual_seed(SEED)
+    seed_generators(SEED)
     output = checked(model(subject.x_BCHW), BATCH, CLASSES)
     nn.functional.cross_entropy(output, torch.arange(BATCH)).backward()  # type: ignore[no-untyped-call]
     for name, parameter in model.named_parameters():
@@ -238,17 +173,18 @@ def dead_parameters(model: nn.Module, x_BCHW: Tensor, expected: set[str]) -> set
     it adds, and nothing is dropped. The first attempt redraws the norms' weights. The others redraw all vectors
     and the images too: a ReLU that is off for a whole batch, or a layer scale of 1e-6, is chance, not structure.
     """
-    model.double()
+    cast(model, torch.float64, torch.contiguous_format)
     generator = torch.Generator().manual_seed(SEED)
     targets = torch.arange(len(x_BCHW))
     dead = {name for name, parameter in model.named_parameters() if parameter.requires_grad}
     for attempt in range(GRADIENT_ATTEMPTS):
         with torch.no_grad():
             for parameter, is_norm in _vectors(model):
+                values = torch.view_as_real(parameter) if parameter.is_complex() else parameter
                 if is_norm:
-                    parameter.uniform_(0.5, 1.5, generator=generator)
+                    values.uniform_(0.5, 1.5, generator=generator)
                 elif attempt:
-                    parameter.uniform_(-0.5, 0.5, generator=generator)
+                    values.uniform_(-0.5, 0.5, generator=generator)
         if attempt:
             x_BCHW = torch.randn(x_BCHW.shape, generator=generator, dtype=torch.float64)
         _measure_norms(model, x_BCHW)
@@ -309,37 +245,6 @@ def check_compile(subject: Subject) -> str:
     return _close(found, logits(subject.model, subject.x_BCHW), FLOAT32_TOLERANCE, "compiled and eager logits")
 
 
-def digest(model: nn.Module) -> str:
-    """SHA-256 of the names, types and bytes of a state dict."""
-    total = hashlib.sha256()
-    for key, value in model.state_dict().items():
-        total.update(f"{key} {value.dtype} {tuple(value.shape)}".encode())
-        total.update(value.detach().contiguous().flatten().view(torch.uint8).numpy())
-    return total.hexdigest()
-
-
-def fresh_digest(subject: Subject) -> str:
-    """The digest of a build in a process that never built a model; forked from a server that imported torch."""
-    context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["bench.preload"])
-    with ProcessPoolExecutor(1, mp_context=context) as pool:
-        return pool.submit(_build_afresh, subject.name, str(subject.spec.file), subject.img_size).result()
-
-
-def _build_afresh(name: str, file: str, img_size: int) -> str:
-    torch.set_num_threads(1)
-    if name not in list_models() and not name.startswith("timm/"):
-        load_plugin(file)
-    torch.default_generator.manual_seed(SEED)
-    return digest(create_model(name, num_classes=CLASSES, img_size=img_size))
-
-
-def _line(error: BaseException) -> str:
-    """An exception in one line; its own message where it is one that we wrote."""
-    first = str(error).strip().split("\n")[0][:200]
-    return first if isinstance(error, (Broken, Skipped, ModelError)) else f"{type(error).__name__}: {first}"
-
-
 CHECKS: dict[str, Callable[[Subject], str]] = {
     "forward": check_forward,
     "sizes": check_sizes,
@@ -350,7 +255,9 @@ CHECKS: dict[str, Callable[[Subject], str]] = {
     "autocast": check_autocast,
     "state dict": check_state_dict,
     "initialisation": check_initialisation,
+    "seeds": check_seeds,
     "backward": check_backward,
+    "training step": check_training_step,
     "gradients": check_gradients,
     "num_params": check_num_params,
 }
@@ -378,17 +285,21 @@ def check_model(name: str, *, img_size: int = 64, slow: bool = False) -> list[di
     if get_spec(name).kind != "network":
         tell("contract", "skipped", "fitted, not trained: exempt")
         return rows
-    with torch.random.fork_rng(devices=[]):
+    with restored(), Pinned() as pinned:
         try:
             subject = Subject(name, img_size)
         except (Exception, SystemExit) as error:
-            tell("build", "no", _line(error))
+            tell("build", "no", error_line(error))
             return rows
         for check, function in ({**CHECKS, "torch.compile": check_compile} if slow else CHECKS).items():
             try:
-                tell(check, "yes", function(subject))
+                detail = function(subject)
+                pinned.check_threads()
+                tell(check, "yes", detail)
             except Skipped as reason:
-                tell(check, "skipped", _line(reason))
+                tell(check, "skipped", error_line(reason))
             except (Exception, SystemExit) as error:
-                tell(check, "no", _line(error))
+                tell(check, "no", error_line(error))
+            finally:
+                pinned.hold()
     return rows

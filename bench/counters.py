@@ -27,8 +27,9 @@ from torch.utils.flop_counter import FlopCounterMode
 from bench import __version__, provenance
 from bench.costs import IN_CHANS, CostCell, CostRecord, Count, Counter, OperatorUse, explained
 from bench.errors import BenchError
+from bench.foreign import create, restored
 from bench.ledger import SCAN, Kind, Ledger, Scope, scan_flops
-from models import create_model, fingerprint, get_spec
+from models import fingerprint, get_spec
 
 with warnings.catch_warnings():  # thop asks distutils for its version check
     warnings.simplefilter("ignore")
@@ -39,8 +40,10 @@ Device = Literal["meta", "cpu"]
 
 
 def _build(cell: CostCell, device: Device) -> nn.Module:
-    with torch.random.fork_rng(devices=[]), torch.device(device):
-        return create_model(cell.model, num_classes=cell.num_classes, in_chans=IN_CHANS, img_size=cell.img_size).eval()
+    """The model; what its weights are counts for nothing."""
+    options = {"num_classes": cell.num_classes, "in_chans": IN_CHANS, "img_size": cell.img_size}
+    with restored(), torch.device(device):
+        return create(cell.model, seed=0, **options).eval()
 
 
 def _images(img_size: int, device: Device) -> Tensor:

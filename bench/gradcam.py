@@ -39,12 +39,13 @@ from bench.cams import (
 )
 from bench.data import Arrays, load
 from bench.errors import BenchError, DataError
+from bench.foreign import cast, keep_fp32
 from bench.metrics import softmax
 from bench.protocol import InitRules
 from bench.records import Record, labels_digest, predictions_path, read_predictions
 from bench.runner import RunRequest, build_model
 from bench.streams import Streams, stream_seed
-from bench.train import DTYPES, FORMATS, SplitData, keep_numerics, predict
+from bench.train import DTYPES, FORMATS, SplitData, predict
 from models import fingerprint, get_spec
 
 NUM_RANDOM = 5  # randomised models; one could be odd by chance
@@ -135,10 +136,7 @@ def _captum() -> str:
 def _placed(model: nn.Module, request: RunRequest) -> nn.Module:
     """The model as training had it: device, type, memory format; in evaluation mode."""
     rules = request.protocol.numerics
-    placed: nn.Module = model.to(request.device).to(  # type: ignore[call-overload]
-        dtype=DTYPES[rules.precision], memory_format=FORMATS[rules.memory_format]
-    )
-    return placed.eval()
+    return cast(model.to(request.device), DTYPES[rules.precision], FORMATS[rules.memory_format]).eval()
 
 
 def _test_split(arrays: Arrays, device: str) -> SplitData:

@@ -20,7 +20,7 @@ from bench.protocol import Protocol
 from bench.records import DataCard, Failure, Record, Run, Scores, frame_bytes, labels_digest, read_predictions
 from bench.scoring import score_predictions, split_scores
 from bench.sealed import canonical
-from models import ModelError, create_model, fingerprint, get_spec, load_plugin
+from models import ModelError, fingerprint, get_spec, load_plugin
 
 if TYPE_CHECKING:
     from bench.data import Arrays
@@ -177,6 +177,7 @@ def _classify(error: Exception) -> Failure:
 
 
 def _execute(request: RunRequest, hooks: Hooks, known: dict[str, Any]) -> RunBundle:
+    from bench import foreign
     from bench.data import load
 
     run, protocol, card = request.run, request.protocol, request.card
@@ -193,9 +194,13 @@ def _execute(request: RunRequest, hooks: Hooks, known: dict[str, Any]) -> RunBun
     if trained:
         logits, extra, history = _train_and_predict(request, hooks, arrays.images, arrays.labels)
     else:
+        import sklearn.metrics  # noqa: F401  # its threads can be limited once it is loaded
+
         from bench.classical import fit_predict
 
+        foreign.limit_pools()
         logits = fit_predict(run.model, arrays, run.seed)
+    num_threads = foreign.num_threads()
     predictions = frame_bytes(_prediction_table(logits, arrays.labels))
     table = read_predictions(predictions)
     scores = score_predictions(table, card)
@@ -212,7 +217,7 @@ def _execute(request: RunRequest, hooks: Hooks, known: dict[str, Any]) -> RunBun
         history_sha256=hashlib.sha256(history).hexdigest() if history is not None else None,
         device=provenance.device_name(device),
         **arithmetic,
-        num_threads=1,
+        num_threads=num_threads,
         peak_memory_mib=provenance.peak_memory_mib(device),
         **extra,
     )
@@ -262,14 +267,13 @@ def _train_and_predict(
     request: RunRequest, hooks: Hooks, images: dict[str, NDArray[np.uint8]], labels: dict[str, NDArray[np.int64]]
 ) -> tuple[dict[str, NDArray[np.float32]], dict[str, Any], bytes]:
     """Train on train, choose on val, then open test: logits of val and test, record fields, history."""
-    import torch
-
+    from bench import foreign
     from bench.checkpoint import Checkpoint
     from bench.streams import Streams
     from bench.train import Trainer, predict
 
     run, protocol, device = request.run, request.protocol, request.device
-    torch.set_num_threads(1)
+    foreign.limit_pools()
     streams = Streams(run.model, run.dataset, run.seed)
     model, num_classes = build_model(run, protocol, request.card, streams)
     weights_sha256 = check_weights(run, protocol)
@@ -323,13 +327,13 @@ def build_model(run: Run, protocol: Protocol, card: DataCard, streams: Any) -> t
     Raises:
         ModelError: If it cannot be built under the protocol.
     """
-    import torch
+    from bench.foreign import create
 
     num_classes = len(card.class_names)
     in_chans = 3 if protocol.data.channels == "rgb" else card.num_channels
-    torch.manual_seed(streams.init())
-    model = create_model(
+    model = create(
         run.model,
+        seed=streams.init(),
         num_classes=num_classes,
         in_chans=in_chans,
         img_size=protocol.data.img_size,

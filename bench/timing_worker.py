@@ -17,6 +17,7 @@ from typing import Any, TextIO
 import torch
 from torch import Tensor, nn
 
+from bench.foreign import Pinned, create
 from bench.gpu_meter import Meter
 from bench.timing import IN_CHANS, NUM_CLASSES, Agreement, Round, RoundStatus, Setting
 from bench.timing_blocks import Budget, measure_blocks
@@ -32,7 +33,7 @@ from bench.timing_steps import (
     training_step,
     wait_for,
 )
-from models import ModelError, create_model, load_plugin
+from models import ModelError, load_plugin
 
 FORMATS = {"contiguous": torch.contiguous_format, "channels_last": torch.channels_last}
 NUM_BUFFERS = 4  # inputs that take turns, so that no batch finds the last one in a cache
@@ -48,11 +49,12 @@ class Bench:
         device: `cpu` or `cuda[:i]`.
         budget: How long a cell may take.
         round_index: Recorded with each round.
+        num_threads: CPU threads.
     """
 
-    def __init__(self, model: str, device: str, budget: Budget, round_index: int) -> None:
+    def __init__(self, model: str, device: str, budget: Budget, round_index: int, num_threads: int = 1) -> None:
         self.model, self.device, self.budget, self.round_index = model, torch.device(device), budget, round_index
-        self.meter = Meter(device)
+        self.pinned, self.meter = Pinned(num_threads), Meter(device)
         self.reference: dict[int, Tensor] = {}
         self.compared: dict[tuple[Any, ...], Agreement] = {}
 
@@ -67,9 +69,8 @@ class Bench:
 
     def build(self, img_size: int) -> nn.Module:
         """The model with the same weights each time."""
-        torch.manual_seed(SEED)
-        model = create_model(self.model, num_classes=NUM_CLASSES, in_chans=IN_CHANS, img_size=img_size)
-        return model.to(self.device)
+        options = {"num_classes": NUM_CLASSES, "in_chans": IN_CHANS, "img_size": img_size}
+        return create(self.model, seed=SEED, num_threads=self.pinned.num_threads, **options).to(self.device)
 
     def images(self, count: int, img_size: int, memory_format: torch.memory_format) -> Tensor:
         """(count, C, H, W) of noise with the mean and spread of normalised images."""
@@ -103,6 +104,7 @@ class Bench:
             blocks = measure_blocks(clock.run_block, self.budget)
             wall_over_event = clock.wall_over_event(len(blocks.seconds))
             joules = self._energy(clock, blocks.iterations, len(blocks.seconds))
+        self.pinned.check_threads()
         return Round(
             index=self.round_index,
             status="done",
@@ -200,7 +202,8 @@ def work(request: dict[str, Any], answers: TextIO) -> None:
     for plugin in request["plugins"]:
         load_plugin(plugin)
     settings = [Setting.model_validate(setting) for setting in request["settings"]]
-    bench = Bench(request["model"], request["device"], Budget(**request["budget"]), request["round"])
+    budget = Budget(**request["budget"])
+    bench = Bench(request["model"], request["device"], budget, request["round"], request["num_threads"])
     try:
         backend = bench.scan_backend(settings[0].img_size)
     except ModelError as error:

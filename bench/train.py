@@ -19,12 +19,15 @@ from torch import Tensor, nn
 
 from bench.augment import augment, prepare
 from bench.checkpoint import Checkpoint
+from bench.errors import BenchError
 from bench.exact_sqrt import use_exact_sqrt
+from bench.foreign import Pinned, cast, seed_generators
 from bench.metrics import accuracy, auc, softmax
 from bench.protocol import OptimRules, Protocol, ScheduleRules
-from bench.streams import Streams
+from bench.streams import Streams, stream_seed
 
 EVAL_BATCH = 256
+EVAL_SEED = stream_seed("eval")  # a model that draws while it is scored draws the same each time
 DTYPES = {"fp32": torch.float32, "bf16": torch.float32, "fp64": torch.float64}
 FORMATS = {"contiguous": torch.contiguous_format, "channels_last": torch.channels_last}
 
@@ -123,28 +126,31 @@ def build_optimizer(model: nn.Module, rules: OptimRules) -> torch.optim.Optimize
     return torch.optim.AdamW(groups, lr=rules.lr)
 
 
-def keep_numerics() -> None:
-    """Square roots are exact on every CPU, and fp32 is fp32 on a GPU too.
+def predict(model: nn.Module, data: SplitData, protocol: Protocol) -> NDArray[np.float32]:
+    """Logits (N, K) float32 of a split, in evaluation mode.
 
-    torch's default there runs convolutions in TF32, which has ten bits of mantissa.
+    Raises:
+        BenchError: If the model's code changes the number of threads, or its logits are complex.
     """
     use_exact_sqrt()
-    torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = False
-
-
-def predict(model: nn.Module, data: SplitData, protocol: Protocol) -> NDArray[np.float32]:
-    """Logits (N, K) float32 of a split, in evaluation mode."""
-    keep_numerics()
     dtype = DTYPES[protocol.numerics.precision]
     memory_format = FORMATS[protocol.numerics.memory_format]
     model.eval()
     parts = []
-    with torch.inference_mode(), _autocast(data.images.device, protocol):
+    with Pinned() as pinned, torch.inference_mode(), _autocast(data.images.device, protocol):
+        seed_generators(EVAL_SEED)
         for start in range(0, len(data), EVAL_BATCH):
             x_BCHW = prepare(data.images[start : start + EVAL_BATCH], protocol, dtype=dtype)
-            parts.append(model(x_BCHW.to(memory_format=memory_format)).float())
+            parts.append(_real(model(x_BCHW.to(memory_format=memory_format))).float())
+            pinned.check_threads()
     logits: NDArray[np.float32] = torch.cat(parts).cpu().numpy()
     return logits
+
+
+def _real(logits_BK: Tensor) -> Tensor:
+    if logits_BK.is_complex():
+        raise BenchError("the model returns complex logits, whose imaginary part no loss sees; return real ones")
+    return logits_BK
 
 
 def _autocast(device: torch.device, protocol: Protocol) -> torch.autocast:
@@ -181,14 +187,16 @@ class Trainer:
         on_progress: Callable[[Progress, int], None] | None = None,
         should_stop: Callable[[], bool] | None = None,
     ) -> None:
-        keep_numerics()
+        use_exact_sqrt()
+        self.pinned = Pinned()
+        self.pinned.hold()
         self.train_data, self.val_data = train, val
         self.protocol, self.streams = protocol, streams
         self.task, self.num_classes = task, num_classes
         self.checkpoint, self.on_progress, self.should_stop = checkpoint, on_progress, should_stop
         self.dtype = DTYPES[protocol.numerics.precision]
         self.memory_format = FORMATS[protocol.numerics.memory_format]
-        self.model = model.to(dtype=self.dtype, memory_format=self.memory_format)  # type: ignore[call-overload]
+        self.model = cast(model, self.dtype, self.memory_format)
         self.optimizer = build_optimizer(self.model, protocol.optim)
         self.best_state = self._copy_weights()
         self.progress = Progress()
@@ -198,6 +206,7 @@ class Trainer:
         """Train, or go on from the checkpoint; leaves the chosen epoch's weights in the model.
 
         Raises:
+            BenchError: If the model's code changes the number of threads, or its logits are complex.
             DivergedError: If a loss is not finite.
             InterruptedTraining: If `should_stop` said so.
         """
@@ -219,7 +228,7 @@ class Trainer:
     def _train_epoch(self) -> None:
         progress, device = self.progress, self.train_data.labels.device
         bounds = batch_bounds(len(self.train_data), self.protocol.schedule.batch_size)
-        torch.manual_seed(self.streams.order(progress.epoch))
+        seed_generators(self.streams.order(progress.epoch))
         order = torch.randperm(len(self.train_data), device=device)
         # Losses stay on the device until the epoch's end: no step waits for the host.
         losses = torch.zeros(len(bounds), dtype=self.dtype, device=device)
@@ -247,7 +256,8 @@ class Trainer:
         rate = learning_rate(self.protocol.schedule, optim.lr, epoch, step, steps)
         for group in self.optimizer.param_groups:
             group["lr"] = rate
-        torch.manual_seed(self.streams.augment(epoch, step))
+        self.pinned.hold()
+        seed_generators(self.streams.augment(epoch, step))
         x_BCHW, targets_BK = augment(
             self.train_data.images[chosen],
             self.train_data.labels[chosen],
@@ -255,16 +265,17 @@ class Trainer:
             self.num_classes,
             dtype=self.dtype,
         )
-        torch.manual_seed(self.streams.forward(epoch, step))
+        seed_generators(self.streams.forward(epoch, step))
         self.optimizer.zero_grad(set_to_none=True)
         with _autocast(x_BCHW.device, self.protocol):
-            logits_BK = self.model(x_BCHW.to(memory_format=self.memory_format))
+            logits_BK = _real(self.model(x_BCHW.to(memory_format=self.memory_format)))
         smoothing = self.protocol.loss.label_smoothing
         loss = F.cross_entropy(logits_BK.to(self.dtype), targets_BK, label_smoothing=smoothing)
         loss.backward()  # type: ignore[no-untyped-call]
         if optim.clip_grad_norm is not None:
             nn.utils.clip_grad_norm_(self.model.parameters(), optim.clip_grad_norm)
         self.optimizer.step()
+        self.pinned.check_threads()
         return loss.detach()
 
     def _after_step(self, steps: int) -> None:

@@ -8,8 +8,9 @@ from pathlib import Path
 import pytest
 import torch
 
-from bench import contract
+from bench import contract, foreign
 from bench.contract import CHECKS, check_model
+from bench.contract_subject import Subject
 from models import catalog, get_spec, list_models, load_plugin
 
 NETWORKS = [name for name in list_models() if get_spec(name).kind == "network"]
@@ -102,8 +103,8 @@ def test_every_network_keeps_the_contract_at_the_other_protocol_sizes(name: str,
 @pytest.mark.parametrize("name", COMPILED)
 def test_torch_compile_equals_eager(name: str) -> None:
     """Compiled logits are the eager ones, for one model of each family."""
-    with torch.random.fork_rng(devices=[]):
-        assert "of the norm" in contract.check_compile(contract.Subject(name, 64))
+    with foreign.restored():
+        assert "of the norm" in contract.check_compile(Subject(name, 64))
 
 
 def test_a_plugin_by_path_keeps_the_contract(plugins: Path) -> None:
@@ -194,8 +195,8 @@ def test_a_draw_that_happens_once_a_process_is_found(plugins: Path) -> None:
     path = plugins / "net_once.py"
     path.write_text(NETWORK_CLASS.format(name="net_once", extra=extra, returned="logits", claims=""), encoding="utf-8")
     load_plugin(path)
-    with torch.random.fork_rng(devices=[]):
-        contract.create_model("net_once", num_classes=2)  # the process of a longer session: the probe is over
+    with foreign.restored():
+        foreign.create("net_once", seed=0, num_classes=2)  # the process of a longer session: the probe is over
     assert "first build of a process differs" in broken(check_model("net_once", img_size=8))["initialisation"]
 
 
