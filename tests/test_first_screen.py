@@ -11,6 +11,7 @@ from bench.records import Run
 from bench.report import build, first_screen
 from bench.report.analysis import analyse
 from bench.report.evidence import gather
+from models import catalog, load_plugin
 from tests.making import make_run
 
 PARAMS = {"num_params": 1000}
@@ -48,6 +49,22 @@ def test_the_status_names_seeds_and_networks_set_by_set(results: Path) -> None:
     )
     assert cells(text, "`lite-96`, pneumoniamnist")[1] == "random weights; seed 0 of mobilenetv4_s"
     assert cells(text, "`medmnist-28`, pneumoniamnist")[1] == "random weights; no network yet"
+
+
+def test_a_model_of_somebody_else_is_not_called_random(
+    results: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nobody checked that a plugin draws its weights: no row says so of it, beside the suite's networks or alone."""
+    monkeypatch.setattr(catalog, "_plugins", {})
+    (tmp_path / "their_net.py").write_text("@register_model()\ndef their_net(): ...\n", encoding="utf-8")
+    load_plugin(tmp_path / "their_net.py")
+    for dataset in ("breastmnist", "pneumoniamnist"):
+        make_run(results, Run("lite-96", "their_net", dataset, 0), **PARAMS)
+    make_run(results, Run("medmnist-28", "their_net", "pneumoniamnist", 0), **PARAMS)
+    theirs = "weights as the model's own file leaves them; seed 0 of their_net"
+    text = summary(results)
+    assert cells(text, "`lite-96`, pneumoniamnist")[1] == f"random weights; seed 0 of mobilenetv4_s; {theirs}"
+    assert cells(text, "`medmnist-28`, pneumoniamnist")[1] == theirs
 
 
 def test_n_is_that_of_the_columns_beside_it(results: Path) -> None:

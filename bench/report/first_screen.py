@@ -21,7 +21,7 @@ from bench.report.evidence import Evidence, first_line
 from bench.report.formats import NOTHING, Block, Row, Table, Text, markdown
 from bench.report.published import quoted_cost
 from bench.report.score_cells import interval_text, measured_text, score_cells
-from bench.report.table4 import NUM_CLASSES, SIZE
+from bench.report.table4 import NUM_CLASSES, SIZE, own_models
 from bench.report.tables import model_order
 
 BESIDE = re.compile(r"\]\((?!\.\./|https?:)")  # a link to a file of reports/
@@ -30,6 +30,7 @@ PROTOCOLS = ("lite-96", "paper-224-scratch", "paper-224-imagenet")  # the ones w
 STUDIES = ("lite", "table2", "ablation", "lightweight", "table3")
 DESIGN_CARD = ("medspectralnet", "resnet18", "resnet50", "medvit_t", "swin_t", "convnext_t", "medmamba_t")
 INITIALISATION = {"scratch": "random weights", "imagenet": "ImageNet-1k weights"}
+UNKNOWN_START = "weights as the model's own file leaves them"
 
 
 def render(evidence: Evidence, analysis: Analysis, verdicts: Sequence[tuple[str, int]]) -> dict[str, bytes]:
@@ -80,7 +81,7 @@ def _status(records: Sequence[Record], verdicts: Sequence[tuple[str, int]]) -> T
         own = [record for record in records if record.protocol == protocol]
         start = INITIALISATION[own[0].resolved_protocol["init"]["kind"]]
         for dataset in sorted({record.dataset for record in own}):
-            rows.append(Row([f"`{protocol}`, {dataset}", f"{start}; {_networks(own, dataset)}"]))
+            rows.append(Row([f"`{protocol}`, {dataset}", _initialised(start, own, dataset)]))
     have = {record.dataset for record in records}
     absent = [dataset for dataset in PAPER_DATASETS if dataset not in have]
     if absent:
@@ -96,6 +97,15 @@ def _status(records: Sequence[Record], verdicts: Sequence[tuple[str, int]]) -> T
         told = ", ".join(f"{number} {verdict}" for verdict, number in verdicts if verdict in VERDICTS)
         rows.append(Row(["the paper's claims", Text(told, "claims.md")]))
     return Table("What is measured, and what is not:", ["", ""], rows)
+
+
+def _initialised(start: str, records: Sequence[Record], dataset: str) -> str:
+    """The networks by how they start; what is not the suite's did not have to pass the contract to be recorded."""
+    known = set(own_models())
+    here = [record for record in records if record.dataset == dataset]
+    ours, others = ([record for record in here if (record.model in known) is own] for own in (True, False))
+    parts = [f"{start}; {_networks(ours, dataset)}"] if not others or any(r.num_params for r in ours) else []
+    return "; ".join([*parts, f"{UNKNOWN_START}; {_networks(others, dataset)}"] if others else parts)
 
 
 def _networks(records: Sequence[Record], dataset: str) -> str:
