@@ -9,11 +9,16 @@ import signal
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
-from bench.records import read_records
+from bench.data import measure
+from bench.protocol import load_protocol
+from bench.records import Run, read_records, write_run
+from bench.runner import RunRequest, run_one
+from models import catalog
 
 PROTOCOL = """
 extends = "smoke"
@@ -200,6 +205,23 @@ def test_a_run_told_to_stop_alone_is_no_success(workshop: Path) -> None:
     assert [(record.status, record.failure and record.failure.kind) for record in records] == [("failed", "infra")]
     assert run(workshop, "told", "--overwrite", "failed").returncode == 0
     assert scores(workshop / "told") == scores(workshop / "calm")
+
+
+def test_a_rerun_beside_a_finished_checkpoint_trains(workshop: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Killed before the checkpoint was removed, then done again: new seconds, equal bytes, nothing left."""
+    monkeypatch.setattr(catalog, "_plugins", {})
+    results = workshop / "again"
+    planned = Run("ten", "tiny_net", SET, 0)
+    request = RunRequest(planned, load_protocol(str(workshop / "ten.toml")), measure(SET))
+    folder = results / "checkpoints" / planned.run_id
+    bundle = run_one(replace(request, plugins=(str(workshop / "tiny.py"),), checkpoint_dir=str(folder)))
+    write_run(results, bundle.record, bundle.predictions, bundle.history)
+    assert leftovers(results)
+    assert run(workshop, "again", "--overwrite", "always").returncode == 0
+    (record,), _ = read_records(results)
+    assert record.train_seconds != bundle.record.train_seconds
+    assert record.predictions_sha256 == bundle.record.predictions_sha256
+    assert leftovers(results) == []
 
 
 def _holders(file: Path) -> list[int]:

@@ -10,6 +10,7 @@ import pytest
 from filelock import FileLock
 
 from bench import data, engines_ray, launch
+from bench.checkpoint import Checkpoint
 from bench.data import data_root, file_name, find_file, measure
 from bench.engines import BUSY_SECONDS, Event, LocalEngine
 from bench.engines_ray import Parcel
@@ -148,3 +149,22 @@ def test_a_run_that_another_driver_holds_is_looked_at_now_and_then(tmp_path: Pat
     records = LocalEngine(tmp_path, devices=["cpu", "cpu"], on_event=watch).run(requests)
     assert sorted(record.seed for record in records) == [0, 1]
     assert len(started) <= 1 + (time.monotonic() - began) / BUSY_SECONDS
+
+
+def test_what_a_kill_left_of_a_finished_run_goes(tmp_path: Path) -> None:
+    """Its checkpoint is removed, unless the run goes on elsewhere; a run that is not finished keeps what it needs."""
+    done, stale, busy = (Run("smoke", "resnet18", "breastmnist", seed) for seed in (0, 1, 2))
+    other = tmp_path / "elsewhere"
+    for run in (done, stale, busy):
+        for parent in (tmp_path / "checkpoints", other):
+            Checkpoint(parent / run.run_id, "key").save({})
+    lock = lock_path(tmp_path, busy)
+    lock.parent.mkdir(parents=True)
+    planned = [PlannedRun(done, "done"), PlannedRun(stale, "stale"), PlannedRun(busy, "done")]
+    with FileLock(lock):
+        launch.sweep_checkpoints(planned, tmp_path, other)
+    for parent in (tmp_path / "checkpoints", other):
+        assert {path.name for path in parent.iterdir()} == {stale.run_id, busy.run_id}
+    launch.sweep_checkpoints(planned, tmp_path, None)
+    assert [path.name for path in (tmp_path / "checkpoints").iterdir()] == [stale.run_id]
+    assert len(list(other.iterdir())) == 2

@@ -15,6 +15,7 @@ from bench.protocol import load_protocol
 from bench.records import Run, read_predictions
 from bench.runner import Hooks, OfficialMismatchError, RunBundle, RunRequest, check_official, run_one
 from bench.scoring import score_predictions
+from bench.train import InterruptedTraining
 from models import fingerprint, get_spec, load_plugin
 
 SET = "synthetic-bloodmnist"
@@ -202,3 +203,34 @@ def test_a_fitted_model_needs_no_gpu(tiny: str) -> None:
     record = run_one(replace(request(tiny, model="floor/prior"), device="cuda:7")).record
     assert record.status == "done", record.failure
     assert str(record.device).startswith("cpu: ")
+
+
+def steps_of(asked: RunRequest, stop_after: int | None = None) -> tuple[RunBundle | None, int]:
+    """Do a run and count its training steps; the bundle is None if it was stopped after some."""
+    count = 0
+
+    def step(event: dict[str, object]) -> None:
+        nonlocal count
+        count += 1
+
+    try:
+        return run_one(asked, Hooks(step, lambda: count == stop_after)), count
+    except InterruptedTraining:
+        return None, count
+
+
+def test_a_run_that_is_done_again_trains_again(tiny: str, tmp_path: Path) -> None:
+    """The checkpoint of the finished run is not gone on from; a re-run's own is, and all end in the same bytes."""
+    asked = replace(request(tiny), checkpoint_dir=str(tmp_path / "checkpoints"))
+    first, steps = steps_of(asked)
+    assert first is not None
+    assert steps_of(asked)[1] == 0  # a kill after the last step: nothing is left to train
+    again = replace(asked, replaces=first.record.record_digest)
+    assert steps_of(again, stop_after=1) == (None, 1)
+    second, rest = steps_of(again)
+    assert second is not None
+    assert rest == steps - 1
+    third, anew = steps_of(replace(asked, replaces=second.record.record_digest))
+    assert third is not None
+    assert anew == steps
+    assert first.predictions == second.predictions == third.predictions
