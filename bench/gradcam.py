@@ -202,7 +202,7 @@ def _all_maps(
     request: RunRequest, trained: nn.Module, targets: Sequence[Target], split: SplitData, images: Sequence[CamImage]
 ) -> Iterator[tuple[int, str, str, Map]]:
     """(test index, layer, weights, map) of the trained model and of the randomised ones, of the same class's score."""
-    keep_numerics()
+    keep_fp32()
     rules = request.protocol.numerics
     chosen = torch.tensor([image.index for image in images], device=split.images.device)
     x_BCHW = prepare(split.images[chosen], request.protocol, dtype=DTYPES[rules.precision])
