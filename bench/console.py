@@ -6,7 +6,7 @@ import json
 import sys
 import time
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from rich.console import Console
 from rich.markup import escape
@@ -50,7 +50,11 @@ def print_table(title: str, rows: Sequence[Mapping[str, Any]]) -> None:
     table = Table(title=title, title_justify="left", header_style="bold", show_edge=False, pad_edge=False)
     for key in texts:
         numeric = all(isinstance(row[key], int | float) or row[key] in (None, "") for row in rows)
-        table.add_column(escape(key), justify="right" if numeric else "left", overflow="fold", min_width=longest[key])
+        whole = (
+            max(len(text) for text in (key, *texts[key])) <= longest[key]
+        )  # else rich shrinks it, then crops the row
+        justify: Literal["left", "right"] = "right" if numeric else "left"
+        table.add_column(escape(key), justify=justify, overflow="fold", min_width=longest[key], no_wrap=whole)
     for place in range(len(rows)):
         table.add_row(*[escape(texts[key][place]) for key in texts])  # `[run]` in a cell is text, not rich's markup
     out.print(table)

@@ -49,3 +49,14 @@ def test_no_name_is_broken_where_room_is_short(
         for text in ("0.123457", "it is [done]", "why [x]"):
             assert text in said
     assert "none" not in said
+
+
+def test_no_word_is_cropped(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    """A long text beside a long name takes more lines, not letters."""
+    words = [f"word{place}" for place in range(60)]
+    rows = [{"run": "x" * 60, "number": "+0.0001 (-0.0002 to +0.0003)", "reason": " ".join(words)}]
+    monkeypatch.setattr(console, "out", Console(highlight=False, width=110))
+    console.print_table("runs", rows)
+    said = capsys.readouterr().out
+    assert "┃" in said
+    assert [word for word in words if word not in said] == []
