@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
 from pathlib import Path
@@ -15,12 +15,24 @@ from numpy.typing import NDArray
 from bench.metrics import accuracy, auc
 from bench.records import DataCard, Record, predictions_path, read_attached, read_predictions
 from bench.scoring import split_scores
-from bench.stats import LEVEL, check_pairing, critical, mcnemar, paired_difference, variance
+from bench.stats import (
+    IMAGES,
+    Difference,
+    Spread,
+    area_interval,
+    check_pairing,
+    critical,
+    end_to_end,
+    mcnemar,
+    paired_difference,
+    variance,
+)
 from bench.stats_bootstrap import NUM_RESAMPLES, Weights, auc_resamples, image_weights, sum_resamples
+from bench.verdicts import TEST_LEVEL, RerunVerdict, judge
 
 Floats = NDArray[np.float64]
 
-TEST_LEVEL = LEVEL / 2  # two tests a pair, so that both together hold 5 %
+NO_DIFFERENCE = Difference(0.0, 0.0, 0.0, 1.0, 0.0, 0.0)
 FEWEST_SEEDS = 3  # for a spread over seeds
 IDENTITY = {
     "protocol_digest": "the protocol",
@@ -34,32 +46,47 @@ IDENTITY = {
 
 @dataclass(frozen=True)
 class Contrast:
-    """B minus A on the official test.
+    """B minus A on the official test: of two runs, or of the means over common seeds of two cells.
 
     Attributes:
         bit_equal: Every stored class score, of val and test, is equal.
-        auc, acc: Differences, fractions; None for an AUC that is undefined.
-        auc_p, mcnemar_p: Two-sided p-values; None where bit-equal or undefined.
+        auc, acc: Differences in fractions with their intervals; None for an AUC that is undefined.
+        mcnemar_p: Two-sided p-value of two runs; None where bit-equal, and of means.
         auc_resamples, acc_resamples: (B,) the differences on resampled images, for the mean over seeds.
     """
 
     bit_equal: bool
-    auc: float | None
-    acc: float
-    auc_p: float | None = None
+    auc: Difference | None
+    acc: Difference
     mcnemar_p: float | None = None
     auc_resamples: Floats = field(default_factory=lambda: np.zeros(NUM_RESAMPLES), repr=False)
     acc_resamples: Floats = field(default_factory=lambda: np.zeros(NUM_RESAMPLES), repr=False)
 
     @property
+    def tests(self) -> dict[str, float]:
+        """The p-values that count: AUC by a paired bootstrap, right answers by McNemar, of means by the bootstrap."""
+        accuracy_test = {"ACC": self.acc.p} if self.mcnemar_p is None else {"McNemar": self.mcnemar_p}
+        return accuracy_test | ({} if self.auc is None else {"AUC": self.auc.p})
+
+    @property
+    def verdict(self) -> RerunVerdict:
+        """By the rule of `bench.verdicts`."""
+        auc_ends = None if self.auc is None else (self.auc.low_90, self.auc.high_90)
+        return (
+            "bit-equal"
+            if self.bit_equal
+            else judge(auc_ends, (self.acc.low_90, self.acc.high_90), *self.tests.values())
+        )
+
+    @property
     def told_apart_by(self) -> str:
         """Which of the tests tells the runs apart, "" if none does."""
-        found = []
-        if self.mcnemar_p is not None and self.mcnemar_p < TEST_LEVEL:
-            found.append(f"McNemar p = {self.mcnemar_p:.2g}")
-        if self.auc_p is not None and self.auc_p < TEST_LEVEL:
-            found.append(f"AUC p = {self.auc_p:.2g}")
-        return ", ".join(found)
+        return in_words({name: p for name, p in self.tests.items() if p < TEST_LEVEL})
+
+
+def in_words(tests: Mapping[str, float]) -> str:
+    """`McNemar p = 0.2, AUC p = 0.01`."""
+    return ", ".join(f"{name} p = {p:.2g}" for name, p in tests.items())
 
 
 def other_run(a: Record, b: Record) -> str:
@@ -84,6 +111,9 @@ def read_table(results: Path, record: Record) -> pd.DataFrame:
 def contrast(first: pd.DataFrame, second: pd.DataFrame, card: DataCard, names: tuple[str, str]) -> Contrast:
     """Compare two prediction tables of one data set, first A's, then B's.
 
+    The accuracy's interval counts one image more each way, answered right by one run alone (Bonett and Price 2012):
+    where two runs answer few images differently the plain interval is too short, and where none, of no width at all.
+
     Raises:
         RecordError, PairingError: If a table is damaged or the images are not the same in the same order.
     """
@@ -92,27 +122,41 @@ def contrast(first: pd.DataFrame, second: pd.DataFrame, card: DataCard, names: t
         check_pairing(sides[0][split][0], sides[1][split][0], names)
     labels = sides[0]["test"][0]
     probs = [side["test"][1] for side in sides]
-    areas = [auc(labels, scores, card.task) for scores in probs]
-    shares = [accuracy(labels, scores, card.task) for scores in probs]
-    area = None if areas[0] is None or areas[1] is None else areas[1] - areas[0]
     if _equal_logits(first, second):
-        return Contrast(True, area, shares[1] - shares[0])
+        defined = auc(labels, probs[0], card.task) is not None
+        return Contrast(True, NO_DIFFERENCE if defined else None, NO_DIFFERENCE)
+    shares = [accuracy(labels, scores, card.task) for scores in probs]
     right = np.stack([_predictions(scores, card.task) == labels for scores in probs])
     discordant = [np.array([int((right[i] & ~right[1 - i]).sum())]) for i in (0, 1)]
-    drawn = sum_resamples(right, _weights(labels.tobytes(), card.dataset, False)) / len(labels)
-    resampled = np.zeros(NUM_RESAMPLES)
-    if area is not None:
-        within = _weights(labels.tobytes(), card.dataset, True)
-        resampled = np.subtract(*[auc_resamples(labels, scores[None], card.task, within) for scores in probs[::-1]])
+    counted = np.concatenate([right, np.eye(2, dtype=bool)], axis=1)
+    drawn = sum_resamples(counted, _weights(np.append(labels, [0, 0]).tobytes(), card.dataset, False))
+    acc_resamples = (drawn[1] - drawn[0]) / counted.shape[1]
+    area, auc_resampled = _area_difference(labels, probs, card)
     return Contrast(
         bit_equal=False,
         auc=area,
-        acc=shares[1] - shares[0],
-        auc_p=None if area is None else paired_difference(resampled, [area]).p,
+        acc=paired_difference(acc_resamples, [shares[1] - shares[0]]),
         mcnemar_p=float(mcnemar(*discordant)[0]),
-        auc_resamples=resampled,
-        acc_resamples=drawn[1] - drawn[0],
+        auc_resamples=auc_resampled,
+        acc_resamples=acc_resamples,
     )
+
+
+def _area_difference(
+    labels: NDArray[np.int64], probs: Sequence[Floats], card: DataCard
+) -> tuple[Difference | None, Floats]:
+    """The AUC difference, None where one is undefined, and its resamples, (B,)."""
+    areas = [area for scores in probs if (area := auc(labels, scores, card.task)) is not None]
+    if len(areas) < len(probs):
+        return None, np.zeros(NUM_RESAMPLES)
+    weights = _weights(labels.tobytes(), card.dataset, True)
+    drawn = [auc_resamples(labels, scores[None], card.task, weights) for scores in probs]
+    found = paired_difference(drawn[1] - drawn[0], [areas[1] - areas[0]])
+    if found.low == found.high and {0.0, 1.0} & set(areas):  # as the analysis plan has it: no width is no proof
+        fewest = int(np.bincount(labels).min())
+        ends = [area_interval(area, Spread(0.0, math.inf, IMAGES), fewest) for area in areas]
+        found = end_to_end(found.value, ends[1], ends[0])
+    return found, drawn[1] - drawn[0]
 
 
 def _equal_logits(first: pd.DataFrame, second: pd.DataFrame) -> bool:
@@ -151,15 +195,24 @@ def within_seeds(difference: float | None, values: Sequence[float]) -> bool:
     return abs(difference) <= critical(len(values) - 1) * math.sqrt(2 * variance(values))
 
 
-def cell_told_apart_by(contrasts: Sequence[Contrast]) -> str:
-    """Which test tells the means over seeds of two cells apart, "" if none does."""
-    found = []
-    for name, attribute in (("AUC", "auc"), ("ACC", "acc")):
-        differences = [getattr(pair, attribute) for pair in contrasts]
-        if None in differences:
-            continue
-        resamples = np.mean([getattr(pair, f"{attribute}_resamples") for pair in contrasts], axis=0)
-        p = paired_difference(resamples, differences).p
-        if p < TEST_LEVEL:
-            found.append(f"{name} p = {p:.2g}")
-    return ", ".join(found)
+def mean_contrast(contrasts: Sequence[Contrast]) -> Contrast:
+    """The means over the common seeds of two cells, at least two, images crossed with seeds."""
+    if all(pair.bit_equal for pair in contrasts):
+        return contrasts[0]
+    areas = [pair.auc for pair in contrasts]
+    drawn = [
+        np.mean([getattr(pair, name) for pair in contrasts], axis=0) for name in ("auc_resamples", "acc_resamples")
+    ]
+    return Contrast(
+        bit_equal=False,
+        auc=None if None in areas else _mean_area([area for area in areas if area is not None], drawn[0]),
+        acc=paired_difference(drawn[1], [pair.acc.value for pair in contrasts]),
+        auc_resamples=drawn[0],
+        acc_resamples=drawn[1],
+    )
+
+
+def _mean_area(areas: Sequence[Difference], resamples: Floats) -> Difference:
+    """An AUC difference over seeds; where nothing moves it, as wide as the widest of one seed."""
+    found = paired_difference(resamples, [area.value for area in areas])
+    return max(areas, key=lambda area: area.high - area.low) if found.low == found.high else found

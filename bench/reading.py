@@ -82,9 +82,12 @@ def compare(
     a: Annotated[Path, typer.Argument(help="The reference.")],
     b: Annotated[Path, typer.Argument(help="The re-runs.")],
     record: Annotated[bool, typer.Option("--record", help="Write what each re-run showed to A/reruns/.")] = False,
+    strict: Annotated[
+        bool, typer.Option("--strict", help="Exit code 1 unless all is bit-equal or equivalent.")
+    ] = False,
     as_json: Json = False,
 ) -> None:
-    """Compare the runs of two results folders: bit-equal, within noise, or differs (exit code 1)."""
+    """Compare two results folders run by run: bit-equal, equivalent, not told apart, or differs (exit code 1)."""
     from bench.compare import compare_folders
     from bench.console import err, out, print_json, print_table
 
@@ -93,15 +96,15 @@ def compare(
         print_json(found.as_dict())
     else:
         print_table(
-            "runs in both, B minus A", [row.as_dict() for row in found.rows if not row.verdict.startswith("only")]
+            "runs in both, B minus A", [row.as_row() for row in found.rows if not row.verdict.startswith("only")]
         )
-        print_table("cells", [vars(cell) for cell in found.cells])
+        print_table("cells", [cell.as_row() for cell in found.cells])
         for note in found.notes:
             err.print(note, markup=False, soft_wrap=True)
         for path in found.written:
             out.print(f"written: {path}", markup=False, soft_wrap=True)
         out.print(found.summary(), soft_wrap=True)
-    raise typer.Exit(found.exit_code)
+    raise typer.Exit(found.exit_code(strict=strict))
 
 
 def explain(

@@ -62,7 +62,8 @@ def explain_validation(error: Exception) -> str:
     """The first reason of a refusal: `seed: Input should be ...`."""
     if isinstance(error, ValidationError):
         first = error.errors()[0]
-        return f"{'.'.join(str(step) for step in first['loc'])}: {first['msg']}"
+        where = ".".join(str(step) for step in first["loc"])
+        return f"{where}: {first['msg']}" if where else str(first["msg"])
     return str(error)
 
 

@@ -24,6 +24,7 @@ Floats = NDArray[np.float64]
 
 CONFIDENCE = 0.95
 LEVEL = 0.05
+EQUIVALENCE_MARGIN = 0.02  # a fraction, of AUC and of accuracy; `results/ANALYSIS_PLAN.md` fixes it
 IMAGES, IMAGES_AND_SEEDS = "images", "images and seeds"
 
 
@@ -210,9 +211,14 @@ def end_to_end(value: float, first: tuple[float, float], second: tuple[float, fl
     return Difference(value, low, high, p, low, high)
 
 
+def is_inside(low: float, high: float, margin: float) -> bool:
+    """Whether an interval of a difference lies strictly inside a margin around 0."""
+    return -margin < low and high < margin
+
+
 def is_equivalent(found: Difference, margin: float) -> bool:
     """Two one-sided tests at 5 %: the 90 % interval lies strictly inside the margin."""
-    return -margin < found.low_90 and found.high_90 < margin
+    return is_inside(found.low_90, found.high_90, margin)
 
 
 def holm(p_values: Sequence[float], family_size: int | None = None) -> list[float]:

@@ -3,7 +3,8 @@
 `published` is printed by a paper. `self-reported` came as numbers with a source and without predictions
 (`results/self_reported/*.json`). `re-scored` was computed again from the stored predictions, whose labels are those of
 the stored digests. `re-run` was trained again, and the re-run agrees (`results/reruns/<run_id>.json`, written by
-`medbench compare --record`). Only the last two are measured: the first two are never ranked with them.
+`medbench compare --record`): bit-equal or equivalent by the rule of `bench.verdicts`. Only the last two are measured:
+the first two are never ranked with them.
 """
 
 from __future__ import annotations
@@ -17,20 +18,29 @@ from pydantic import Field, ValidationError, field_validator, model_validator
 
 from bench.datasets import flag_of
 from bench.errors import BenchError, RecordError
-from bench.records import SYNTHETIC_PREFIX, DataCard, Record, predictions_path, read_attached, read_predictions
+from bench.records import (
+    SYNTHETIC_PREFIX,
+    DataCard,
+    Record,
+    predictions_path,
+    read_attached,
+    read_predictions,
+    read_record,
+)
 from bench.scoring import same_score, score_predictions, wrong_labels
 from bench.sealed import Sealed, Strict, explain_validation, read_all
+from bench.verdicts import AGREEING, Ends, RerunVerdict, judge
 
 Level = Literal["published", "self-reported", "re-scored", "re-run"]
-RerunVerdict = Literal["bit-equal", "within noise", "differs"]
 
+WRITERS = ("pandas", "pyarrow")  # the same versions write the same table as the same bytes
 MEASURED: tuple[Level, ...] = ("re-scored", "re-run")  # what may be ranked
-AGREEING: tuple[RerunVerdict, ...] = ("bit-equal", "within noise")
+NOT_AGREEING: dict[RerunVerdict, str] = {"differs": "differ", "not told apart": "show no equivalence"}
 MEANING: dict[Level, str] = {
     "published": "printed by a paper; nothing of it can be checked here",
     "self-reported": "sent as numbers with a source, without predictions; never ranked with measured ones",
     "re-scored": "computed from the stored predictions, whose labels are those of the data set's stored digest",
-    "re-run": "trained again, and medbench compare found the re-run bit-equal or within noise",
+    "re-run": "trained again, and medbench compare found the re-run bit-equal or equivalent",
 }
 
 
@@ -80,8 +90,9 @@ class Rerun(Sealed):
     Attributes:
         run_id: The run.
         reference_digest, rerun_digest: `record_digest` of the record and of the re-run's.
-        verdict, reason: What `bench.compare` says of the two.
+        verdict, reason: What `bench.compare` says of the two; the verdict follows from the numbers, or it is refused.
         auc_difference, acc_difference: On the official test, fractions; None where undefined.
+        auc_interval_90, acc_interval_90: Their 90 % intervals.
         auc_p, mcnemar_p: Paired bootstrap and exact McNemar; None for bit-equal runs.
         rerun_*: The re-run's own origin; the re-run itself is not kept.
     """
@@ -93,15 +104,39 @@ class Rerun(Sealed):
     verdict: RerunVerdict
     reason: str
     auc_difference: float | None
-    acc_difference: float | None
+    acc_difference: float
+    auc_interval_90: Ends | None
+    acc_interval_90: Ends
     auc_p: float | None
     mcnemar_p: float | None
     rerun_predictions_sha256: str
     rerun_device: str | None
+    rerun_cpu_isa: str | None
     rerun_num_threads: int | None
     rerun_commit: str | None
     rerun_dirty: bool | None
     rerun_packages: dict[str, str]
+
+    @model_validator(mode="after")
+    def _verdict_follows(self) -> Self:
+        if self.rerun_digest == self.reference_digest:
+            raise ValueError("the re-run is the record itself")
+        sides = ((self.auc_difference, self.auc_interval_90), (self.acc_difference, self.acc_interval_90))
+        if any((value is None) != (ends is None) for value, ends in sides):
+            raise ValueError("a difference and its interval come together")
+        if self.verdict == "bit-equal":
+            numbers = [number for value, ends in sides if ends is not None for number in (value, *ends)]
+            if any(numbers) or (self.auc_p, self.mcnemar_p) != (None, None):
+                raise ValueError("bit-equal runs have differences of 0 and no test")
+            return self
+        if self.mcnemar_p is None or (self.auc_p is None) != (self.auc_difference is None):
+            raise ValueError(f"{self.verdict} without the tests that it rests on")
+        if any(ends is not None and not ends[0] <= (value or 0.0) <= ends[1] for value, ends in sides):
+            raise ValueError("a difference lies outside its interval")
+        expected = judge(self.auc_interval_90, self.acc_interval_90, self.auc_p, self.mcnemar_p)
+        if expected != self.verdict:
+            raise ValueError(f"the verdict is {self.verdict!r}, its intervals and tests say {expected!r}")
+        return self
 
 
 @dataclass(frozen=True)
@@ -151,11 +186,38 @@ def rerun_path(results: Path, run_id: str) -> Path:
 def read_reruns(results: Path) -> tuple[dict[str, Rerun], list[str]]:
     """Evidence of re-runs by the digest of the record that was run again, and why others were left out."""
     found, notes = read_all(
-        (results / "reruns").glob("*.json"),
-        Rerun,
-        lambda rerun, path: "" if path.stem == rerun.run_id else f"it is about {rerun.run_id}, which belongs elsewhere",
+        (results / "reruns").glob("*.json"), Rerun, lambda rerun, path: _objection(rerun, path, results)
     )
     return {rerun.reference_digest: rerun for rerun in found}, notes
+
+
+def _objection(rerun: Rerun, path: Path, results: Path) -> str:
+    """Why evidence does not count: its name, or the record that it is about where that stands here."""
+    if path.stem != rerun.run_id:
+        return f"it is about {rerun.run_id}, which belongs elsewhere"
+    slug, dataset, protocol, seed = ["", "", "", *rerun.run_id.rsplit("__", 3)][-4:]
+    try:
+        record = read_record(results / "records" / protocol / slug / dataset / f"seed{seed[1:]}.json")
+    except RecordError:
+        return ""
+    return contradiction(rerun, record) if record.record_digest == rerun.reference_digest else ""
+
+
+def contradiction(rerun: Rerun, record: Record) -> str:
+    """Why evidence cannot be about a record that it names by digest, "" if it can.
+
+    Equal files hold equal scores. Equal scores can stand in two files, but not where the same pandas and pyarrow wrote
+    both.
+    """
+    if rerun.run_id != record.run_id:
+        return f"it says {rerun.run_id}, and the record with that digest is {record.run_id}"
+    same_file = rerun.rerun_predictions_sha256 == record.predictions_sha256
+    if same_file and rerun.verdict != "bit-equal":
+        return f"the verdict is {rerun.verdict!r}, yet the re-run's predictions are the record's, byte for byte"
+    writers = [[packages.get(name) for name in WRITERS] for packages in (rerun.rerun_packages, record.packages)]
+    if rerun.verdict == "bit-equal" and not same_file and None not in writers[0] and writers[0] == writers[1]:
+        return "the verdict is 'bit-equal', yet the same pandas and pyarrow wrote other predictions than the record's"
+    return ""
 
 
 def trust_of(record: Record, results: Path, card: DataCard | None, reruns: Mapping[str, Rerun]) -> Level:
@@ -205,9 +267,10 @@ def trust_of_cell(records: Sequence[Record], reruns: Mapping[str, Rerun], *, res
         return CellTrust("self-reported", "the stored predictions do not give these scores")
     found = [reruns[record.record_digest] for record in records if record.record_digest in reruns]
     agreeing = [rerun for rerun in found if rerun.verdict in AGREEING]
-    against = len(found) - len(agreeing)
-    if against:
-        return CellTrust("re-scored", f"{against} of {len(found)} re-runs differ")
+    for verdict, words in NOT_AGREEING.items():
+        against = sum(rerun.verdict == verdict for rerun in found)
+        if against:
+            return CellTrust("re-scored", f"{against} of {len(found)} re-runs {words}")
     if len(agreeing) == len(records) and records:
         kinds = [kind for kind in AGREEING if any(rerun.verdict == kind for rerun in agreeing)]
         return CellTrust("re-run", f"{len(agreeing)} of {len(records)} seeds, {' and '.join(kinds)}")

@@ -27,6 +27,7 @@ from bench.records import (
     record_files,
 )
 from bench.scoring import same_score, score_predictions, wrong_labels
+from bench.trust import read_reruns
 
 UNSCORED = "cannot be scored"
 
@@ -109,6 +110,7 @@ def verify(results: Path, *, scores: bool = False) -> Findings:
             findings.problems.extend(f"{path}: {problem}" for problem in found)
     findings.problems.extend(_orphans(results))
     findings.problems.extend(read_cams(results)[1])
+    findings.problems.extend(read_reruns(results)[1])
     try:
         findings.bands = standings(results, [record for record in records if record.run_id in counted])
     except RecordError as error:

@@ -2,23 +2,38 @@
 
 from __future__ import annotations
 
+import itertools
 import json
+import math
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from scipy import stats as scipy_stats
+from typer.testing import CliRunner
 
+from bench.cli import app
 from bench.compare import COPY, compare_folders
-from bench.compare_runs import Contrast, cell_told_apart_by, contrast, within_seeds
+from bench.compare_reasons import SAME, origins
+from bench.compare_rows import CellRow, Comparison, RunRow, Verdict
+from bench.compare_runs import NO_DIFFERENCE, Contrast, contrast, mean_contrast, read_table, within_seeds
 from bench.errors import RecordError
-from bench.records import Run, frame_bytes, predictions_path, read_predictions
+from bench.records import Record, Run, frame_bytes, predictions_path, read_card, read_predictions, read_records
+from bench.stats import EQUIVALENCE_MARGIN, Difference, paired_difference
 from bench.trust import read_reruns
-from tests.making import make_card, make_predictions, make_rerun, make_run
+from bench.verdicts import AGREEING, RerunVerdict, judge
+from models.catalog import get_spec
+from tests import making
+from tests.making import make_card, make_predictions, make_record, make_rerun, make_run
 
 RUN = Run("smoke", "resnet18_28", "breastmnist", 0)
 OTHER = Run("smoke", "resnet18_28", "breastmnist", 1)
+RESULTS = Path(__file__).parent.parent / "results"
+Z_90 = 1.6448536269514722
 
 
 @pytest.fixture
@@ -26,6 +41,16 @@ def folders(tmp_path: Path) -> tuple[Path, Path]:
     make_run(tmp_path / "a", RUN)
     make_run(tmp_path / "a", OTHER)
     return tmp_path / "a", tmp_path / "b"
+
+
+@pytest.fixture
+def many_images(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Test sets of 2,000 images instead of 24: enough to show equivalence."""
+
+    def labels(dataset: str, num_classes: int = 2) -> dict[str, np.ndarray]:
+        return {split: np.arange(n) * 7 % num_classes for split, n in (("train", 30), ("val", 12), ("test", 2000))}
+
+    monkeypatch.setattr(making, "make_labels", labels)
 
 
 def same(table: pd.DataFrame) -> pd.DataFrame:
@@ -53,21 +78,42 @@ def test_equal_scores_are_bit_equal_whatever_the_file(folders: tuple[Path, Path]
         (RUN.run_id, "bit-equal"),
         (OTHER.run_id, "only in A"),
     ]
-    assert (found.verdict, found.exit_code) == ("bit-equal", 0)
+    assert (found.verdict, found.exit_code()) == ("bit-equal", 0)
     assert [(cell.n_seeds, cell.verdict) for cell in found.cells] == [(1, "bit-equal")]
     assert found.summary() == "bit-equal: 1 bit-equal, 1 only in A"
 
 
-def test_a_little_jitter_is_noise(folders: tuple[Path, Path]) -> None:
-    """Logits that moved in the third decimal change no verdict about the model; the numbers are told."""
+def test_a_few_images_cannot_show_equivalence(folders: tuple[Path, Path]) -> None:
+    """Logits that moved in the third decimal change no answer, and 24 images are no evidence that none would change."""
     a, b = folders
     make_rerun(b, RUN, jittered)
-    row = compare_folders(a, b).rows[0]
-    assert row.verdict == "within noise"
+    found = compare_folders(a, b)
+    row = found.rows[0]
+    assert row.verdict == found.cells[0].verdict == "not told apart"
     assert "McNemar p = 1" in row.reason
+    assert "no evidence of equality" in row.reason
     assert row.contrast is not None
     assert not row.contrast.bit_equal
-    assert compare_folders(a, b).exit_code == 0
+    assert (found.exit_code(), found.exit_code(strict=True)) == (0, 1)
+
+
+@pytest.mark.usefixtures("many_images")
+def test_many_images_show_equivalence(tmp_path: Path) -> None:
+    """The same jitter on 2,000 images: the verdict says what it rests on, and the numbers are told."""
+    a, b = tmp_path / "a", tmp_path / "b"
+    make_run(a, RUN)
+    make_rerun(b, RUN, jittered)
+    found = compare_folders(a, b)
+    row = found.rows[0]
+    assert row.verdict == found.cells[0].verdict == "equivalent"
+    assert row.reason.startswith("both intervals lie within 0.02; ")
+    assert (found.exit_code(), found.exit_code(strict=True)) == (0, 0)
+    numbers = json.loads(json.dumps(found.as_dict()))["runs"][0]
+    for name in ("auc", "acc"):
+        low, high = numbers[f"{name}_interval_90"]
+        assert -EQUIVALENCE_MARGIN < low <= numbers[f"{name}_difference"] <= high < EQUIVALENCE_MARGIN
+    assert "(90 %)" in " ".join(row.as_row())
+    assert " to " in row.as_row()["ACC (90 %)"]
 
 
 def test_opposite_answers_differ(folders: tuple[Path, Path]) -> None:
@@ -76,7 +122,7 @@ def test_opposite_answers_differ(folders: tuple[Path, Path]) -> None:
     make_rerun(b, RUN, reversed_logits)
     found = compare_folders(a, b)
     assert found.rows[0].verdict == "differs"
-    assert (found.verdict, found.exit_code) == ("differs", 1)
+    assert (found.verdict, found.exit_code()) == ("differs", 1)
     assert json.loads(json.dumps(found.as_dict()))["runs"][0]["auc_difference"] < -0.3
 
 
@@ -92,8 +138,106 @@ def test_the_two_tests_by_hand() -> None:
         right.append((test["logit_1"] > test["logit_0"]).to_numpy() == (test["label"] == 1).to_numpy())
     only = int((right[0] & ~right[1]).sum()), int((right[1] & ~right[0]).sum())
     assert found.mcnemar_p == pytest.approx(scipy_stats.binomtest(only[0], sum(only)).pvalue, abs=1e-12)
-    assert found.acc == pytest.approx(right[1].mean() - right[0].mean(), abs=1e-15)
+    assert found.acc.value == pytest.approx(right[1].mean() - right[0].mean(), abs=1e-15)
     assert found.auc_resamples.std() > 0
+
+
+def made_table(labels: np.ndarray, scores: np.ndarray) -> pd.DataFrame:
+    """Predictions of two classes, the same of val and test, whose logit of label 1 is given."""
+    part = {"index": np.arange(len(labels), dtype=np.int32), "label": labels.astype(np.int16)}
+    part |= {"logit_0": np.zeros(len(labels), dtype=np.float32), "logit_1": scores.astype(np.float32)}
+    return pd.concat([pd.DataFrame({"split": split, **part}) for split in ("val", "test")], ignore_index=True)
+
+
+def compared(labels: np.ndarray, first: np.ndarray, second: np.ndarray) -> Contrast:
+    return contrast(made_table(labels, first), made_table(labels, second), make_card("breastmnist"), ("a", "b"))
+
+
+def test_no_image_answered_differently_is_no_interval_without_width() -> None:
+    """One image more each way: 1.645 sqrt(2) / (N + 2) to either side, though nothing moved."""
+    labels = np.arange(156) % 2
+    scores = np.random.default_rng(0).normal(size=156) + labels
+    found = compared(labels, scores, scores * 2)
+    assert (found.acc.value, found.mcnemar_p) == (0.0, 1.0)
+    assert found.acc.high_90 == pytest.approx(Z_90 * math.sqrt(2) / 158, rel=0.1)
+    assert found.acc.low_90 == -found.acc.high_90
+
+
+def test_two_perfect_areas_are_as_wide_as_the_smaller_class_allows() -> None:
+    """As the analysis plan has it: Wilson's bound on 40 images is far outside the margin."""
+    labels = (np.arange(2000) < 1960).astype(int)
+    found = compared(labels, labels * 2.0 - 1, labels * 3.0 - 1.5)
+    assert found.auc is not None
+    assert found.auc.value == 0.0
+    assert found.auc.high == pytest.approx(1 - 40 / (40 + 1.959964**2))
+    assert found.verdict == "not told apart"
+    assert mean_contrast([found, found]).auc == found.auc
+
+
+def test_an_undefined_area_shows_no_equivalence() -> None:
+    """One class alone has no AUC, whatever its accuracy shows."""
+    labels = np.zeros(2000, dtype=int)
+    scores = np.random.default_rng(0).normal(size=2000)
+    found = compared(labels, scores, scores * 2)
+    assert found.auc is None
+    assert found.acc.high_90 < EQUIVALENCE_MARGIN
+    assert found.verdict == "not told apart"
+    assert mean_contrast([found, found]).verdict == "not told apart"
+
+
+INSIDE, TOUCHING, OUTSIDE = (-0.019, 0.019), (-0.02, 0.01), (0.03, 0.05)
+
+
+@pytest.mark.parametrize(
+    ("auc", "acc", "p_values", "verdict"),
+    [
+        (INSIDE, INSIDE, (0.5, 0.5), "equivalent"),
+        (INSIDE, INSIDE, (0.001, 0.5), "equivalent"),  # a difference that is there and small
+        (INSIDE, OUTSIDE, (0.5, 0.5), "not told apart"),
+        (TOUCHING, INSIDE, (0.5, 0.5), "not told apart"),
+        (None, INSIDE, (None, 0.5), "not told apart"),
+        (OUTSIDE, INSIDE, (0.024, 0.5), "differs"),
+        (INSIDE, OUTSIDE, (0.5, 0.024), "differs"),
+        (OUTSIDE, OUTSIDE, (0.025, 0.025), "not told apart"),
+    ],
+)
+def test_the_rule_by_hand(
+    auc: tuple[float, float] | None, acc: tuple[float, float], p_values: tuple[float | None, ...], verdict: str
+) -> None:
+    """Both intervals inside the margin, else one test of two at 2.5 %, else nothing."""
+    assert judge(auc, acc, *p_values) == verdict
+
+
+@settings(max_examples=20, deadline=None)
+@given(st.integers(0, 1000), st.floats(1e-4, 2.0), st.sampled_from([40, 300, 1000]))
+def test_equivalent_is_what_lies_inside_on_both_measures(seed: int, scale: float, num_images: int) -> None:
+    """Whatever two runs say: equivalent if and only if neither 90 % interval reaches the margin."""
+    generator = np.random.default_rng(seed)
+    labels = np.arange(num_images) % 2
+    scores = generator.normal(size=num_images) + 2 * labels
+    found = compared(labels, scores, scores + scale * generator.normal(size=num_images))
+    assert found.auc is not None
+    inside = all(d.low_90 > -EQUIVALENCE_MARGIN and d.high_90 < EQUIVALENCE_MARGIN for d in (found.auc, found.acc))
+    assert (found.verdict == "equivalent") == inside
+
+
+def test_another_network_of_the_store_is_never_taken_for_a_re_run() -> None:
+    """No network passes for another unless both intervals say so, although many pairs are not told apart."""
+    records = [
+        record
+        for record in read_records(RESULTS)[0]
+        if (record.protocol, record.dataset, record.seed, record.status) == ("lite-96", "breastmnist", 0, "done")
+        and get_spec(record.model).kind == "network"
+    ]
+    card = read_card(RESULTS, "breastmnist")
+    assert card is not None
+    tables = {record.run_id: read_table(RESULTS, record) for record in records}
+    found = [contrast(tables[a], tables[b], card, (a, b)) for a, b in itertools.combinations(tables, 2)]
+    for pair in found:
+        assert pair.auc is not None
+        widest = max(-pair.auc.low_90, pair.auc.high_90, -pair.acc.low_90, pair.acc.high_90)
+        assert pair.verdict not in AGREEING or widest < EQUIVALENCE_MARGIN
+    assert any(pair.verdict == "not told apart" for pair in found)
 
 
 def test_the_spread_over_seeds_by_hand() -> None:
@@ -107,24 +251,137 @@ def test_the_spread_over_seeds_by_hand() -> None:
     assert within_seeds(None, [])
 
 
-def test_a_difference_as_between_seeds_is_noise(folders: tuple[Path, Path]) -> None:
-    """Where A's own seeds disagree as much, the images alone do not decide."""
+def test_a_difference_as_between_seeds_is_a_difference(folders: tuple[Path, Path]) -> None:
+    """A re-run of a seed should be that seed: that A's own seeds disagree as much is told and excuses nothing."""
     a, b = folders
     make_rerun(b, RUN, reversed_logits)
+    assert "no further apart" not in compare_folders(a, b).rows[0].reason
     make_rerun(a, Run("smoke", "resnet18_28", "breastmnist", 2), reversed_logits)
-    row = compare_folders(a, b).rows[0]
-    assert row.verdict == "within noise"
-    assert "no further apart than two of A's 3 seeds" in row.reason
+    found = compare_folders(a, b)
+    assert found.rows[0].verdict == "differs"
+    assert "no further apart than two of A's 3 seeds" in found.rows[0].reason
+    assert found.exit_code() == 1
+
+
+FULL: dict[str, Any] = {
+    "cpu_isa": "avx2",
+    "cpu_environment": {"MKL_CBWR": "COMPATIBLE"},
+    "device": "cpu: one",
+    "num_threads": 1,
+    "packages": {"numpy": "2.0", "torch": "2.12"},
+    "commit": "a" * 40,
+    "dirty": False,
+}
+
+
+def described(**changes: Any) -> Record:
+    """A record that states all of its origin; `model_copy` also takes a field that records do not have yet."""
+    return make_record(RUN).model_copy(update={**FULL, **changes})
+
+
+@pytest.mark.parametrize(
+    ("change", "told"),
+    [
+        ({"cpu_isa": "avx512"}, "other instruction set (avx2 and avx512)"),
+        ({"cpu_environment": {}}, "other settings of numeric libraries (MKL_CBWR)"),
+        ({"device": "cpu: two"}, "other device (cpu: one and cpu: two)"),
+        ({"num_threads": 2}, "other number of threads (1 and 2)"),
+        (
+            {"packages": {"numpy": "2.1", "timm": "1.0"}},
+            "other versions (numpy 2.0 and 2.1, timm none and 1.0, torch 2.12 and none)",
+        ),
+        ({"commit": "b" * 40}, "other code (commits aaaaaaa and bbbbbbb)"),
+        ({"dirty": True}, "other code (uncommitted changes in B)"),
+        (
+            {"cpu_isa": "native:AVX512", "device": "cpu: two", "commit": "b" * 40, "dirty": True},
+            "other instruction set (avx2 and native:AVX512), other device (cpu: one and cpu: two), "
+            "other code (commits aaaaaaa and bbbbbbb, uncommitted changes in B)",
+        ),
+        ({}, f"{SAME}this should have been bit-equal"),
+        ({"cpu_isa": None}, "the records show no reason and do not state instruction set"),
+        (
+            {"cpu_isa": None, "packages": {}, "commit": None, "device": "cpu: two"},
+            "other device (cpu: one and cpu: two) (not stated: instruction set, package versions, commit)",
+        ),
+    ],
+)
+def test_a_difference_comes_with_what_the_records_show(change: dict[str, Any], told: str) -> None:
+    """Each thing that can move a number is named where it differs, and what is not stated is not taken for equal."""
+    assert origins(described(), described(**change)) == told
+
+
+def test_a_gpu_promises_no_equal_bits() -> None:
+    """There nothing can be said to have been broken."""
+    gpu = described(device="cuda: one")
+    assert origins(gpu, gpu) == f"{SAME}a GPU does not promise equal bits"
+
+
+def test_the_reason_stands_in_the_row(folders: tuple[Path, Path]) -> None:
+    """What differs is told beside what the images show; equal bits need no reason."""
+    a, b = folders
+    origin = {"packages": {"numpy": "2.0"}, "commit": "a" * 40, "dirty": False, "num_threads": 1}
+    make_run(a, RUN, **origin, device="cpu: one")
+    make_rerun(b, RUN, jittered, **{**origin, "packages": {"numpy": "2.1"}}, device="cpu: one")
+    assert "; other versions (numpy 2.0 and 2.1)" in compare_folders(a, b).rows[0].reason
+    make_rerun(b, RUN, same, **{**origin, "packages": {"numpy": "2.1"}}, device="cpu: one")
+    assert compare_folders(a, b).rows[0].reason == ""
 
 
 def test_a_cell_is_judged_over_its_seeds() -> None:
     """A shift that no seed shows alone is shown by ten together; opposite shifts are not."""
     rng = np.random.default_rng(0)
-    shift = [Contrast(False, 0.02, 0.02, 0.3, 0.3, rng.normal(0.02, 0.03, 1000) / 9, np.zeros(1000)) for _ in range(10)]
-    assert "AUC p" in cell_told_apart_by(shift)
-    back = [Contrast(False, -0.02, 0.0, 0.3, 0.3, rng.normal(0, 0.03, 1000), np.zeros(1000)) for _ in range(10)]
-    mixed = [item for pair in zip(shift, back, strict=True) for item in pair]
-    assert cell_told_apart_by([Contrast(c.bit_equal, c.auc, 0.0, c.auc_p) for c in mixed]) == ""
+
+    def drawn(value: float, spread: float) -> Contrast:
+        resamples = rng.normal(value, spread, 1000)
+        return Contrast(False, paired_difference(resamples, [value]), NO_DIFFERENCE, 0.3, resamples, np.zeros(1000))
+
+    shift = [drawn(0.03, 0.02) for _ in range(10)]
+    assert {seed.verdict for seed in shift} == {"not told apart"}
+    assert mean_contrast(shift).verdict == "differs"
+    assert "AUC p" in mean_contrast(shift).told_apart_by
+    back = [drawn(-0.03, 0.02) for _ in range(2)]
+    mixed = mean_contrast([*shift[:2], *back])
+    assert (mixed.verdict, mixed.told_apart_by) == ("not told apart", "")
+    close = [drawn(0.005 * (-1) ** seed, 0.01) for seed in range(10)]
+    assert mean_contrast(close).verdict == "equivalent"
+    equal = Contrast(True, NO_DIFFERENCE, NO_DIFFERENCE)
+    assert mean_contrast([equal, equal]).verdict == "bit-equal"
+
+
+def folder_with(*verdicts: Verdict, cells: tuple[RerunVerdict, ...] = ()) -> Comparison:
+    rows = [RunRow(str(place), verdict) for place, verdict in enumerate(verdicts)]
+    none = Contrast(False, None, Difference(0.0, 0.0, 0.0, 1.0, 0.0, 0.0))
+    return Comparison(Path("a"), Path("b"), rows, [CellRow("p", "m", "d", 2, verdict, "", none) for verdict in cells])
+
+
+@pytest.mark.parametrize(
+    ("found", "codes"),
+    [
+        (folder_with("bit-equal", "only in A", "only in B"), (0, 0)),
+        (folder_with("equivalent", "bit-equal"), (0, 0)),
+        (folder_with("bit-equal", "not told apart"), (0, 1)),
+        (folder_with("equivalent", cells=("not told apart",)), (0, 1)),
+        (folder_with("equivalent", cells=("differs",)), (1, 1)),
+        (folder_with("bit-equal", "no scores"), (0, 1)),
+        (folder_with("bit-equal", "differs"), (1, 1)),
+        (folder_with("bit-equal", "damaged"), (1, 1)),
+        (folder_with("bit-equal", "not the same run"), (1, 1)),
+    ],
+)
+def test_exit_codes(found: Comparison, codes: tuple[int, int]) -> None:
+    """0 unless something contradicts A; strict: 0 only if all that both have is shown to be the same."""
+    assert (found.exit_code(), found.exit_code(strict=True)) == codes
+
+
+def test_the_command_takes_strict(folders: tuple[Path, Path]) -> None:
+    """Its exit codes are the comparison's, and it prints each difference with its interval."""
+    a, b = folders
+    make_rerun(b, RUN, jittered)
+    plain = CliRunner().invoke(app, ["compare", str(a), str(b)])
+    assert plain.exit_code == 0
+    strict = CliRunner().invoke(app, ["compare", str(a), str(b), "--strict", "--json"])
+    assert strict.exit_code == 1
+    assert json.loads(strict.stdout)["cells"][0]["acc_interval_90"][0] < 0
 
 
 @pytest.mark.parametrize(
@@ -144,7 +401,7 @@ def test_another_protocol_data_or_code_is_refused(tmp_path: Path, change: dict[s
     found = compare_folders(a, b, record=True)
     assert found.rows[0].verdict == "not the same run"
     assert told in found.rows[0].reason
-    assert found.exit_code == 1
+    assert found.exit_code() == 1
     assert found.cells == []
     assert found.written == []
 
@@ -176,7 +433,7 @@ def test_damaged_and_stale_records_are_named(folders: tuple[Path, Path]) -> None
     assert [row.verdict for row in found.rows] == ["damaged", "damaged"]
     assert "seed0.json" in found.rows[0].reason
     assert "not the file that the record was sealed with" in found.rows[1].reason
-    assert found.exit_code == 1
+    assert found.exit_code() == 1
     stale = Run("smoke", "resnet18_28", "breastmnist", 2)
     make_run(a, stale, model_fingerprint="1" * 64)
     make_rerun(b, stale, same, model_fingerprint="1" * 64)
@@ -225,7 +482,8 @@ def test_recording_writes_sealed_evidence_once(folders: tuple[Path, Path]) -> No
     reruns, notes = read_reruns(a)
     assert notes == []
     (rerun,) = reruns.values()
-    assert (rerun.verdict, rerun.rerun_device) == ("within noise", "cpu: another")
+    assert (rerun.verdict, rerun.rerun_device, rerun.rerun_cpu_isa) == ("not told apart", "cpu: another", None)
+    assert rerun.acc_interval_90[0] < rerun.acc_difference < rerun.acc_interval_90[1]
     assert rerun.rerun_digest == record.record_digest
     before = found.written[0].read_bytes()
     assert compare_folders(a, b, record=True).written == []

@@ -13,6 +13,7 @@ from bench.compare import compare_folders
 from bench.contribution import MAX_FILE_BYTES, MAX_TOTAL_BYTES, NEW_FOLDERS, check_contribution, outside
 from bench.errors import RecordError
 from bench.records import Run, predictions_path
+from bench.stats import EQUIVALENCE_MARGIN
 from bench.trust import Rerun, SelfReported
 from tests.making import make_rerun, make_run
 from tests.test_trust import ROW
@@ -175,10 +176,11 @@ def test_paths_outside_the_results_fail() -> None:
 
 
 def test_the_documents_say_what_the_code_does() -> None:
-    """CONTRIBUTING states the limits and folders, results/README every field."""
+    """CONTRIBUTING states the limits, the folders and the margin, results/README every field."""
     root = Path(__file__).parent.parent
     text = (root / "CONTRIBUTING.md").read_text(encoding="utf-8")
     assert f"at most {MAX_FILE_BYTES // 2**20} MiB each and {MAX_TOTAL_BYTES // 2**20} MiB together" in text
+    assert f"inside the analysis plan's margin, {EQUIVALENCE_MARGIN:g} |" in text
     assert [folder for folder in NEW_FOLDERS if f"`{folder}/`" not in text] == []
     columns = (root / "results" / "README.md").read_text(encoding="utf-8").partition("## Trust")[2]
     fields = {*SelfReported.model_fields, *Rerun.model_fields} - {"suite_version", "run_id", "record_digest"}

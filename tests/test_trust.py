@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from pathlib import Path
 from typing import Any
@@ -10,7 +11,7 @@ import pytest
 
 from bench.compare import compare_folders
 from bench.records import Run, card_path, predictions_path, read_card, read_record
-from bench.sealed import write_sealed
+from bench.sealed import canonical, pretty, write_atomic
 from bench.trust import (
     MEANING,
     MEASURED,
@@ -21,6 +22,7 @@ from bench.trust import (
     trust_of,
     trust_of_cell,
 )
+from bench.verify import verify
 from tests.making import make_record, make_rerun, make_run
 
 RUN = Run("smoke", "resnet18_28", "breastmnist", 0)
@@ -40,12 +42,48 @@ def level(results: Path, run: Run = RUN) -> str:
     return trust_of(record, results, read_card(results, run.dataset), read_reruns(results)[0])
 
 
-def make_evidence(results: Path, digest: str, verdict: str) -> None:
+NUMBERS: dict[str, dict[str, Any]] = {  # verdict -> what it can rest on
+    "bit-equal": {
+        "auc_difference": 0.0,
+        "auc_interval_90": [0.0, 0.0],
+        "acc_difference": 0.0,
+        "acc_interval_90": [0.0, 0.0],
+    },
+    "equivalent": {
+        "auc_difference": 0.001,
+        "auc_interval_90": [-0.009, 0.011],
+        "acc_difference": 0.0,
+        "acc_interval_90": [-0.01, 0.01],
+        "auc_p": 0.5,
+        "mcnemar_p": 1.0,
+    },
+    "not told apart": {
+        "auc_difference": 0.01,
+        "auc_interval_90": [-0.01, 0.03],
+        "acc_difference": 0.0,
+        "acc_interval_90": [-0.05, 0.05],
+        "auc_p": 0.4,
+        "mcnemar_p": 1.0,
+    },
+    "differs": {
+        "auc_difference": 0.1,
+        "auc_interval_90": [0.08, 0.12],
+        "acc_difference": 0.0,
+        "acc_interval_90": [-0.05, 0.05],
+        "auc_p": 0.001,
+        "mcnemar_p": 1.0,
+    },
+}
+
+
+def make_evidence(results: Path, digest: str, verdict: str, **changes: Any) -> None:
     rerun: dict[str, Any] = dict.fromkeys(Rerun.model_fields)
     rerun |= {"schema_version": 1, "record_digest": "", "suite_version": "0.1.0", "run_id": RUN.run_id}
     rerun |= {"reference_digest": digest, "rerun_digest": "2" * 64, "verdict": verdict, "reason": ""}
-    rerun |= {"rerun_predictions_sha256": "3" * 64, "rerun_packages": {}}
-    write_sealed(rerun_path(results, RUN.run_id), Rerun.model_validate(rerun))
+    rerun |= {"rerun_predictions_sha256": "3" * 64, "rerun_packages": {}, **NUMBERS[verdict], **changes}
+    content = {key: value for key, value in rerun.items() if key != "record_digest"}
+    seal = hashlib.sha256(canonical(content)).hexdigest()
+    write_atomic(rerun_path(results, RUN.run_id), pretty({**content, "record_digest": seal}))
 
 
 def test_a_whole_record_is_re_scored(tmp_path: Path) -> None:
@@ -86,16 +124,20 @@ def test_a_re_run_of_an_older_record_or_one_that_differs_counts_for_nothing(tmp_
     assert level(tmp_path) == "re-scored"
     make_evidence(tmp_path, record.record_digest, "differs")
     assert level(tmp_path) == "re-scored"
-    make_evidence(tmp_path, record.record_digest, "within noise")
+    make_evidence(tmp_path, record.record_digest, "not told apart")
+    assert level(tmp_path) == "re-scored"
+    make_evidence(tmp_path, record.record_digest, "equivalent")
+    assert level(tmp_path) == "re-run"
+    make_evidence(tmp_path, record.record_digest, "bit-equal")
     assert level(tmp_path) == "re-run"
 
 
 def test_changed_evidence_of_a_re_run_is_left_out_and_named(tmp_path: Path) -> None:
-    """The seal covers the verdict; the file's name covers the run."""
+    """The seal covers every field; the file's name covers the run."""
     record = make_run(tmp_path, RUN)
     make_evidence(tmp_path, record.record_digest, "differs")
     path = rerun_path(tmp_path, RUN.run_id)
-    path.write_text(path.read_text(encoding="utf-8").replace('"differs"', '"bit-equal"'), encoding="utf-8")
+    path.write_text(path.read_text(encoding="utf-8").replace('"reason": ""', '"reason": "none"'), encoding="utf-8")
     reruns, notes = read_reruns(tmp_path)
     assert reruns == {}
     assert "record_digest does not fit" in notes[0]
@@ -103,6 +145,58 @@ def test_changed_evidence_of_a_re_run_is_left_out_and_named(tmp_path: Path) -> N
     path.rename(path.with_name("another__run__smoke__s0.json"))
     assert "belongs elsewhere" in read_reruns(tmp_path)[1][0]
     assert level(tmp_path) == "re-scored"
+
+
+@pytest.mark.parametrize(
+    ("verdict", "change", "told"),
+    [
+        ("bit-equal", {"acc_difference": 0.01}, "differences of 0"),
+        ("bit-equal", {"auc_interval_90": [-0.01, 0.01]}, "differences of 0"),
+        ("bit-equal", {"mcnemar_p": 1.0}, "no test"),
+        ("bit-equal", {"rerun_digest": "1" * 64}, "the record itself"),
+        ("equivalent", {"acc_interval_90": [-0.01, 0.05]}, "say 'not told apart'"),
+        ("equivalent", {"auc_difference": None, "auc_interval_90": None, "auc_p": None}, "say 'not told apart'"),
+        ("equivalent", {"auc_difference": 0.015}, "outside its interval"),
+        ("equivalent", {"mcnemar_p": None}, "without the tests"),
+        ("equivalent", {"auc_interval_90": None}, "come together"),
+        ("not told apart", {"auc_p": 0.001}, "say 'differs'"),
+        ("differs", {"auc_p": 0.5}, "say 'not told apart'"),
+        ("differs", {"auc_difference": 0.0, "auc_interval_90": [0.0, 0.0], "acc_interval_90": [0, 0]}, "'equivalent'"),
+    ],
+)
+def test_evidence_that_contradicts_itself_is_refused(
+    tmp_path: Path, verdict: str, change: dict[str, Any], told: str
+) -> None:
+    """Its numbers give its verdict, or it is left out by name, whatever its seal says."""
+    make_run(tmp_path, RUN)
+    make_evidence(tmp_path, "1" * 64, verdict)
+    assert read_reruns(tmp_path)[1] == []
+    make_evidence(tmp_path, "1" * 64, verdict, **change)
+    reruns, notes = read_reruns(tmp_path)
+    assert reruns == {}
+    assert told in notes[0]
+    assert any(told in problem for problem in verify(tmp_path).problems)
+
+
+def test_evidence_is_held_against_its_record(tmp_path: Path) -> None:
+    """Equal files are equal scores; the same writers write equal scores as equal files."""
+    writers = {"pandas": "3.1.1", "pyarrow": "26.0.1"}
+    record = make_run(tmp_path, RUN, packages=writers)
+    sha256 = record.predictions_sha256
+    for verdict, change, told in [
+        ("bit-equal", {"rerun_packages": writers}, "wrote other predictions"),
+        ("differs", {"rerun_predictions_sha256": sha256}, "byte for byte"),
+        ("bit-equal", {"rerun_packages": writers, "rerun_predictions_sha256": sha256}, ""),
+        ("bit-equal", {"rerun_packages": {**writers, "pyarrow": "27.0.0"}}, ""),
+        ("differs", {"rerun_packages": writers}, ""),
+    ]:
+        make_evidence(tmp_path, record.record_digest, verdict, **change)
+        reruns, notes = read_reruns(tmp_path)
+        assert (notes == []) == (not told)
+        assert told in "".join(notes)
+        assert (record.record_digest in reruns) == (not told)
+    make_evidence(tmp_path, "1" * 64, "bit-equal", rerun_packages=writers)
+    assert read_reruns(tmp_path)[1] == []  # about an older record, of which nothing is known
 
 
 def test_a_cell_has_the_level_of_its_least_trusted_run(tmp_path: Path) -> None:
@@ -117,6 +211,9 @@ def test_a_cell_has_the_level_of_its_least_trusted_run(tmp_path: Path) -> None:
     make_evidence(tmp_path, records[0].record_digest, "differs")
     found = trust_of_cell(records[:1], read_reruns(tmp_path)[0], rescored=True)
     assert (found.level, found.detail) == ("re-scored", "1 of 1 re-runs differ")
+    make_evidence(tmp_path, records[0].record_digest, "not told apart")
+    found = trust_of_cell(records[:1], read_reruns(tmp_path)[0], rescored=True)
+    assert (found.level, found.detail) == ("re-scored", "1 of 1 re-runs show no equivalence")
 
 
 def test_only_measured_levels_are_ranked() -> None:

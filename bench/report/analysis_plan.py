@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from bench.datasets import PAPER_DATASETS
 from bench.records import SYNTHETIC_PREFIX
+from bench.stats import EQUIVALENCE_MARGIN
 from models.catalog import ModelError, get_spec
 
 VERSION = 1  # of the analysis code; a new one makes every cached result void
@@ -13,7 +14,7 @@ PARTS = {  # variant -> what it lacks: exploratory, in a table of their own
     "medspectralnet_no_gate": "ContextGate",
     "medspectralnet_no_flow2": "the second SpectralFlow",
 }
-MARGIN = 0.02  # of equivalence, a fraction, of AUC and of accuracy
+MARGIN = EQUIVALENCE_MARGIN  # re-runs are judged by the same one
 REFERENCE = 0.9  # score around which a test set's resolution is told
 INTRACLASS = 0.05  # assumed between slices of a scan, for the design-effect rows alone
 NUM_TEST_SCANS = {"organcmnist": 70, "organsmnist": 70}  # about; MedMNIST publishes no scan ids
