@@ -4,6 +4,7 @@
 #   ./run_all.sh                 set up, verify the recorded results, rebuild reports/, run the demo
 #   ./run_all.sh STUDY [--yes]   the same, then a study: lite, table2, ablation, lightweight, table3, full
 #                                (estimate first, then asks)
+#   ./run_all.sh setup           only set up
 #   ./run_all.sh tables          light set-up without torch: verify the recorded results and rebuild reports/
 #   ./run_all.sh tests [--slow]  set up, then lint, types, the recorded results and tests
 set -euo pipefail
@@ -14,17 +15,17 @@ for argument in "$@"; do
   case "$argument" in
     --yes) yes=1 ;;
     --slow) slow=1 ;;
-    -h | --help) sed -n '2,9s/^# \{0,1\}//p' "$0"; exit 0 ;;
+    -h | --help) sed -n '2,10s/^# \{0,1\}//p' "$0"; exit 0 ;;
     -*) echo "run_all.sh: unknown option $argument; known: --yes, --slow" >&2; exit 2 ;;
     *)
       if [ -n "$chosen" ]; then echo "run_all.sh: one study at a time; got $what and $argument" >&2; exit 2; fi
       what=$argument chosen=1 ;;
   esac
 done
-case "$what" in tests | tables) ;; *)
+case "$what" in setup | tests | tables) ;; *)
   if [ ! -f "bench/studies/$what.toml" ]; then
     known=$(cd bench/studies && ls ./*.toml | sed 's/^\.\///; s/\.toml$//' | tr '\n' ' ')
-    echo "run_all.sh: unknown study '$what'; known: ${known}tables tests" >&2
+    echo "run_all.sh: unknown study '$what'; known: ${known}setup tables tests" >&2
     exit 2
   fi ;;
 esac
@@ -73,6 +74,9 @@ tables() {
 }
 
 case "$what" in
+  setup)
+    set_up full
+    ;;
   tests)
     set_up full
     .venv/bin/ruff check .
