@@ -185,7 +185,7 @@ def _rerun(row: RunRow, a: Record, b: Record, found: Contrast) -> Rerun:
         mcnemar_p=found.mcnemar_p,
         rerun_predictions_sha256=str(b.predictions_sha256),
         rerun_device=b.device,
-        rerun_cpu_isa=getattr(b, "cpu_isa", None),
+        rerun_cpu_isa=b.cpu_isa,
         rerun_num_threads=b.num_threads,
         rerun_commit=b.commit,
         rerun_dirty=b.dirty,

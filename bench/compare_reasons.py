@@ -37,7 +37,7 @@ def _other(a: Record, b: Record, name: str, words: str) -> str:
 
 def _settings(a: Record, b: Record) -> str:
     """Environment variables that hold numeric libraries at an instruction set."""
-    first, second = getattr(a, "cpu_environment", None), getattr(b, "cpu_environment", None)
+    first, second = a.cpu_environment, b.cpu_environment
     if first is None or second is None:
         return ""
     names = sorted(name for name in {*first, *second} if first.get(name) != second.get(name))

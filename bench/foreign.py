@@ -19,6 +19,7 @@ import torch
 from torch import Tensor, nn
 
 from bench.errors import BenchError
+from bench.exact_sqrt import use_exact_sqrt
 from models import create_model, get_spec
 from models.catalog import import_builder
 
@@ -90,6 +91,7 @@ class Pinned:
             if read() != wanted:
                 write(wanted)
         keep_fp32()
+        use_exact_sqrt()
         torch.set_flush_denormal(False)  # cannot be read; some libraries switch it on when they are loaded
         if torch.get_default_device() != self.device:
             torch.set_default_device(None if self.device.type == "cpu" else self.device)

@@ -128,9 +128,9 @@ def run_key(request: RunRequest) -> str:
     A run that is done again has another key than what the finished one left: it starts from nothing, and goes on from
     its own checkpoint when it was killed.
     """
-    spec = get_spec(request.run.model)
-    same = [request.protocol.digest(), fingerprint(spec), request.card.labels_digest, request.run.run_id]
-    return hashlib.sha256(canonical([*same, request.replaces] if request.replaces else same)).hexdigest()
+    run, isa = request.run, request.cpu_isa if request.device == "cpu" else ""
+    same = [request.protocol.digest(), fingerprint(get_spec(run.model)), request.card.labels_digest, run.run_id, isa]
+    return hashlib.sha256(canonical([*same, request.replaces])).hexdigest()
 
 
 def run_one(request: RunRequest, hooks: Hooks | None = None) -> RunBundle:
@@ -244,13 +244,6 @@ def _cut(arrays: Arrays, max_train: int | None) -> Arrays:
     images = {**arrays.images, "train": arrays.images["train"][:max_train]}
     labels = {**arrays.labels, "train": arrays.labels["train"][:max_train]}
     return replace(arrays, images=images, labels=labels)
-
-
-def run_key(request: RunRequest) -> str:
-    """Digest of all that must be equal for a checkpoint or weights to be this run's."""
-    run, isa = request.run, request.cpu_isa if request.device == "cpu" else ""
-    same = [request.protocol.digest(), fingerprint(get_spec(run.model)), request.card.labels_digest, run.run_id, isa]
-    return hashlib.sha256(canonical(same)).hexdigest()
 
 
 def _to_split(images: NDArray[np.uint8], labels: NDArray[np.int64], device: str) -> Any:

@@ -20,7 +20,6 @@ from torch import Tensor, nn
 from bench.augment import augment, prepare
 from bench.checkpoint import Checkpoint
 from bench.errors import BenchError
-from bench.exact_sqrt import use_exact_sqrt
 from bench.foreign import Pinned, cast, seed_generators
 from bench.metrics import accuracy, auc, softmax
 from bench.protocol import OptimRules, Protocol, ScheduleRules
@@ -132,7 +131,6 @@ def predict(model: nn.Module, data: SplitData, protocol: Protocol) -> NDArray[np
     Raises:
         BenchError: If the model's code changes the number of threads, or its logits are complex.
     """
-    use_exact_sqrt()
     dtype = DTYPES[protocol.numerics.precision]
     memory_format = FORMATS[protocol.numerics.memory_format]
     model.eval()
@@ -187,7 +185,6 @@ class Trainer:
         on_progress: Callable[[Progress, int], None] | None = None,
         should_stop: Callable[[], bool] | None = None,
     ) -> None:
-        use_exact_sqrt()
         self.pinned = Pinned()
         self.pinned.hold()
         self.train_data, self.val_data = train, val
