@@ -18,6 +18,8 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from bench import cpu_isa
 from bench.cpu_isa import CpuIsa
 from bench.exact_sqrt import use_exact_sqrt
+from bench.report.tables import unpinned_lines
+from tests.making import make_record
 
 needs_avx2 = pytest.mark.skipif(not cpu_isa.available(CpuIsa.avx2), reason="this CPU has no AVX2")
 
@@ -179,3 +181,19 @@ def test_an_optimisers_square_root_is_the_exact_one(name: str) -> None:
     with Watch(calls):
         optimizer.step()
     assert "aten.sqrt.default" in calls or "aten.sqrt_.default" in calls  # what the override replaces
+
+
+def test_a_run_that_is_not_pinned_is_named_under_its_table() -> None:
+    """Records without their arithmetic and such of another one are listed apart; pinned ones and a GPU's are not."""
+    record = make_record().model_copy(update={"device": "cpu: AMD EPYC"})
+    native = record.model_copy(update={"seed": 1, "cpu_isa": "native: avx512"})
+    pinned = record.model_copy(update={"seed": 2, "cpu_isa": "avx2"})
+    card = record.model_copy(update={"seed": 3, "device": "cuda: H100"})
+    cell = f"{record.protocol} {record.model} {record.dataset}"
+    lines = unpinned_lines([card, pinned, native, record])
+    assert len(lines) == 2
+    assert lines[0].startswith("CPU arithmetic native: avx512 (another processor")
+    assert lines[0].endswith(f"with seeds: {cell} 1.")
+    assert lines[1].startswith("CPU arithmetic not recorded (made before runs were pinned;")
+    assert lines[1].endswith(f"with seeds: {cell} {record.seed}.")
+    assert unpinned_lines([card, pinned]) == []

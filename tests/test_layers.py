@@ -60,6 +60,7 @@ ALLOWED = {
     "forked": set(),
     "report": {
         "errors",
+        "cpu_isa",
         "forked",
         "records",
         "sealed",

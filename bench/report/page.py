@@ -24,7 +24,7 @@ from bench.report.page_figures import PageFigure, page_figures
 from bench.report.page_rows import Entry, comparison_rows, entries, resolution_lines
 from bench.report.score_cells import METRICS, TEST_PARTS
 from bench.report.table3 import missing_cells
-from bench.report.tables import STAMP, lost_lines, missing_lines, paper_datasets
+from bench.report.tables import STAMP, lost_lines, missing_lines, paper_datasets, unpinned_lines
 from bench.trust import MEANING, MEASURED, read_reruns, read_self_reported
 
 TITLES = {
@@ -200,10 +200,11 @@ def _protocol(
 ) -> ProtocolPart:
     found = [entry for entry in ranked if (entry.protocol, entry.dataset) == (protocol, dataset)]
     lost = lost_lines(evidence, protocol, [entry.model for entry in found], dataset)
+    used = [r for r in evidence.records if (r.protocol, r.dataset) == (protocol, dataset)]
     return ProtocolPart(
         name=protocol,
         entries=found,
-        resolution=resolution_lines(analysis.resolution, dataset) if found else [],
+        resolution=[*(resolution_lines(analysis.resolution, dataset) if found else []), *unpinned_lines(used)],
         missing=[line.partition(": ")[2] for line in [*missing_lines(evidence, protocol, missing), *lost]],
         comparisons=list(comparison_rows(analysis.pairs, dataset, protocol)),
         scans=SCANS if dataset in NUM_TEST_SCANS else "",

@@ -13,10 +13,22 @@ import pandas as pd
 from bench.records import Record, model_slug
 from bench.report.analysis_plan import PARTS
 from bench.report.evidence import first_line
-from bench.report.formats import NOTHING, Block, Row, Table, Text, latex, markdown, signed, tie_marks
+from bench.report.formats import (
+    NOTHING,
+    Block,
+    Bullets,
+    Heading,
+    Row,
+    Table,
+    Text,
+    latex,
+    markdown,
+    signed,
+    tie_marks,
+)
 from bench.report.published import reference_score
 from bench.report.published_table import row_id
-from bench.report.tables import STAMP, csv_bytes, model_order
+from bench.report.tables import STAMP, csv_bytes, model_order, unpinned_lines
 
 METRICS = {"auc": "AUC", "acc": "ACC"}
 TEST_PARTS = {"test": "official test", "test_twin_free": "twin-free test"}
@@ -83,6 +95,9 @@ def table_files(
     """
     prefix, stamp = (f"{STAMP}_", f"{STAMP} | ") if synthetic else ("", "")
     line = first_line(records)
+    unpinned = unpinned_lines(records)
+    if unpinned:
+        blocks = [*blocks, Heading("Runs whose bits are those of one processor"), Bullets(unpinned)]
     return {
         f"{prefix}{name}.md": markdown(blocks, line),
         f"{prefix}{name}.tex": latex(blocks, line),

@@ -7,6 +7,7 @@ from functools import cache
 
 import pandas as pd
 
+from bench.cpu_isa import DEFAULT
 from bench.datasets import PAPER_DATASETS
 from bench.errors import BenchError
 from bench.plan import obstacle
@@ -124,6 +125,29 @@ def lost_lines(evidence: Evidence, protocol: str, models: Iterable[str], dataset
         for record, reason in evidence.without_scores(protocol)
         if (record.model, record.dataset) in have and dataset in ("", record.dataset)
     ]
+
+
+def unpinned_lines(records: Iterable[Record]) -> list[str]:
+    """Which runs on a CPU give other last bits on another processor; nothing where all are pinned.
+
+    One line for those whose records do not name their arithmetic, one for each other arithmetic than the default.
+    """
+    groups: dict[str, list[Record]] = {}
+    for record in records:
+        if (record.device or "").startswith("cpu") and record.cpu_isa != DEFAULT:
+            groups.setdefault(record.cpu_isa or "not recorded", []).append(record)
+    lines = []
+    for isa, group in sorted(groups.items()):
+        seeds: dict[str, list[int]] = {}
+        for record in sorted(group, key=lambda record: record.run):
+            seeds.setdefault(f"{record.protocol} {record.model} {record.dataset}", []).append(record.seed)
+        runs = ", ".join(f"{cell} {'+'.join(map(str, found))}" for cell, found in seeds.items())
+        why = "made before runs were pinned; " if isa == "not recorded" else ""
+        lines.append(
+            f"CPU arithmetic {isa} ({why}another processor gives other last bits; `medbench run --overwrite isa` "
+            f"makes them again), with seeds: {runs}."
+        )
+    return lines
 
 
 def fill_command(protocol: str, models: Iterable[str], datasets: Iterable[str], seeds: Iterable[int] = (0,)) -> str:
