@@ -19,15 +19,15 @@ from hypothesis import strategies as st
 from bench.errors import RecordError
 from bench.records import Run, write_card
 from bench.report import analysis as tables
-from bench.report import claims
 from bench.report.analysis import Analysis
 from bench.report.analysis_checks import CHECKS, RESOLUTION, TEST_IMAGES
 from bench.report.analysis_contrasts import CONTRASTS
-from bench.report.claim_language import FUNCTIONS, evaluate
-from bench.report.claim_pages import csv_page, html_page, markdown_page
-from bench.report.claim_records import STATED
-from bench.report.claim_sources import INFO_SOURCE, Sources, collect, read_claims
-from bench.report.claim_values import VERDICTS, Outcome, Quantity, combine, merged_commands, merged_sources, show
+from bench.report.claims import judge as claims
+from bench.report.claims.language import FUNCTIONS, evaluate
+from bench.report.claims.pages import csv_page, html_page, markdown_page
+from bench.report.claims.runs import STATED
+from bench.report.claims.sources import INFO_SOURCE, Sources, collect, read_claims
+from bench.report.claims.values import VERDICTS, Outcome, Quantity, combine, merged_commands, merged_sources, show
 from bench.report.cost_tables import TIMING_COLUMNS
 from bench.report.evidence import Evidence, first_line
 from tests.making import make_card, make_record

@@ -174,7 +174,7 @@ def _imports(path: Path) -> set[str]:
 
 
 def _files(room: str) -> list[Path]:
-    return [ROOT / "bench" / f"{room}.py"] if room != "report" else sorted((ROOT / "bench" / "report").glob("*.py"))
+    return [ROOT / "bench" / f"{room}.py"] if room != "report" else sorted((ROOT / "bench" / "report").rglob("*.py"))
 
 
 @pytest.mark.parametrize("room", sorted(ALLOWED))

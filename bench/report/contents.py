@@ -8,9 +8,10 @@ from pathlib import Path
 import pandas as pd
 
 from bench.errors import RecordError
-from bench.report import ablation, cards, claims, figure_cams, figures, first_screen, page, table2, table3, table4
+from bench.report import ablation, cards, figure_cams, figures, first_screen, page, table2, table3, table4
 from bench.report.analysis import Analysis, analyse
-from bench.report.claim_sources import collect
+from bench.report.claims import judge as claims
+from bench.report.claims.sources import collect
 from bench.report.cost_tables import cost_rows, timing_rows
 from bench.report.drawing import captions_of, draw_all
 from bench.report.evidence import MODELS, STATISTICS, Evidence, gather

@@ -14,10 +14,20 @@ from functools import cache
 from typing import Any
 
 from bench.errors import RecordError
-from bench.report.claim_language import evaluate
-from bench.report.claim_pages import csv_page, html_page, markdown_page
-from bench.report.claim_sources import FOLDER, Claim, Sources, read_claims
-from bench.report.claim_values import FAILS, HOLDS, NOT_TESTABLE, UNDECIDED, VERDICTS, Outcome, Quantity, all_of, unique
+from bench.report.claims.language import evaluate
+from bench.report.claims.pages import csv_page, html_page, markdown_page
+from bench.report.claims.sources import FOLDER, Claim, Sources, read_claims
+from bench.report.claims.values import (
+    FAILS,
+    HOLDS,
+    NOT_TESTABLE,
+    UNDECIDED,
+    VERDICTS,
+    Outcome,
+    Quantity,
+    all_of,
+    unique,
+)
 from bench.report.evidence import Evidence, first_line
 
 KINDS = ("arithmetic", "data", "costs", "timing", "published", "records", "granularity")

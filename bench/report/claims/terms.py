@@ -11,8 +11,8 @@ from pathlib import Path
 
 from bench.costs import CostCell, CostRecord
 from bench.errors import RecordError
-from bench.report.claim_sources import DataFacts, Sources
-from bench.report.claim_values import Quantity, absent, combine, leaf
+from bench.report.claims.sources import DataFacts, Sources
+from bench.report.claims.values import Quantity, absent, combine, leaf
 from bench.report.published import quoted_cost
 
 Term = Callable[..., Quantity]

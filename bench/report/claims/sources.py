@@ -18,7 +18,7 @@ from bench.report.cost_tables import timing_rows
 from bench.report.evidence import Evidence
 from bench.report.published import published_costs, published_scores, score_name
 
-FOLDER = Path(__file__).parent / "claims"
+FOLDER = Path(__file__).parent
 INFO_SOURCE = "medmnist 3.0.2 INFO (claims/info.csv)"
 
 

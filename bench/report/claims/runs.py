@@ -16,10 +16,10 @@ import pandas as pd
 from bench.errors import RecordError
 from bench.records import Record, history_path
 from bench.report.analysis_plan import MARGIN
-from bench.report.claim_checks import Check
-from bench.report.claim_sources import Sources
-from bench.report.claim_terms import SIZE, Term
-from bench.report.claim_values import FAILS, HOLDS, UNDECIDED, Outcome, Quantity, absent, all_of, leaf, show
+from bench.report.claims.checks import Check
+from bench.report.claims.sources import Sources
+from bench.report.claims.terms import SIZE, Term
+from bench.report.claims.values import FAILS, HOLDS, UNDECIDED, Outcome, Quantity, absent, all_of, leaf, show
 from bench.report.published import ABLATION
 from bench.report.tables import fill_command
 

@@ -11,12 +11,12 @@ from typing import TYPE_CHECKING
 import pandas as pd
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
-from bench.report.claim_values import NOT_TESTABLE, UNDECIDED, VERDICTS, merged_commands, merged_sources
+from bench.report.claims.values import NOT_TESTABLE, UNDECIDED, VERDICTS, merged_commands, merged_sources
 from bench.report.formats import NOTHING, Block, Bullets, Heading, Row, Table, Text, markdown, quoted
 from bench.report.tables import csv_bytes
 
 if TYPE_CHECKING:
-    from bench.report.claims import Judged
+    from bench.report.claims.judge import Judged
 
 COLUMNS = ["id", "verdict", "kind", "expected", "found", "evidence"]
 TITLE = "The claims of the MedSpectralNet paper, checked"

@@ -10,9 +10,9 @@ from typing import Any
 
 from bench.errors import ProtocolError, RecordError
 from bench.protocol import load_protocol
-from bench.report.claim_sources import Sources
-from bench.report.claim_terms import ACCURACIES, gain, images, published, relative_gain, stated
-from bench.report.claim_values import (
+from bench.report.claims.sources import Sources
+from bench.report.claims.terms import ACCURACIES, gain, images, published, relative_gain, stated
+from bench.report.claims.values import (
     FAILS,
     HOLDS,
     NOT_TESTABLE,

@@ -7,11 +7,11 @@ from fractions import Fraction
 from typing import Any
 
 from bench.errors import RecordError
-from bench.report.claim_checks import CHECKS, compare
-from bench.report.claim_records import RECORD_CHECKS, RECORD_TERMS
-from bench.report.claim_sources import Sources
-from bench.report.claim_terms import TERMS
-from bench.report.claim_values import Outcome, Quantity, combine
+from bench.report.claims.checks import CHECKS, compare
+from bench.report.claims.runs import RECORD_CHECKS, RECORD_TERMS
+from bench.report.claims.sources import Sources
+from bench.report.claims.terms import TERMS
+from bench.report.claims.values import Outcome, Quantity, combine
 
 FUNCTIONS = {**TERMS, **RECORD_TERMS, **CHECKS, **RECORD_CHECKS}
 SIGNS: dict[type, str] = {
