@@ -10,7 +10,8 @@ import pandas as pd
 from bench.errors import RecordError
 from bench.report import ablation, cards, figure_cams, figures, first_screen, page, table2, table3, table4
 from bench.report.analysis import Analysis, analyse
-from bench.report.claims import judge as claims
+from bench.report.claims.judge import counts, judge
+from bench.report.claims.pages import pages
 from bench.report.claims.sources import collect
 from bench.report.cost_tables import cost_rows, timing_rows
 from bench.report.drawing import captions_of, draw_all
@@ -63,9 +64,9 @@ def _pages(evidence: Evidence, analysis: Analysis, *, synthetic: bool, models: S
     drawn = draw_all(plots, synthetic=synthetic)
     files |= drawn
     if not synthetic:
-        judged = claims.judge(collect(evidence, analysis))
-        files |= claims.pages(judged, evidence)
-        files |= first_screen.render(evidence, analysis, claims.counts(judged))
+        judged = judge(collect(evidence, analysis))
+        files |= pages(judged, evidence)
+        files |= first_screen.render(evidence, analysis, counts(judged))
     captions = captions_of(plots, synthetic=synthetic)
     return files | page.render(evidence, analysis, synthetic=synthetic, figures=drawn, captions=captions)
 

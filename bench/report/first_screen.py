@@ -16,7 +16,7 @@ from bench.plan import expand_study
 from bench.records import Record
 from bench.report.analysis import Analysis
 from bench.report.analysis_plan import PARTS
-from bench.report.claims.values import VERDICTS
+from bench.report.claims.verdict import VERDICTS
 from bench.report.evidence import Evidence, first_line
 from bench.report.formats import NOTHING, Block, Row, Table, Text, markdown
 from bench.report.published import quoted_cost

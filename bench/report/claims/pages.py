@@ -3,20 +3,19 @@
 from __future__ import annotations
 
 import itertools
+import re
 from collections.abc import Sequence
 from functools import cache
 from textwrap import shorten
-from typing import TYPE_CHECKING
 
 import pandas as pd
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
-from bench.report.claims.values import NOT_TESTABLE, UNDECIDED, VERDICTS, merged_commands, merged_sources
+from bench.report.claims.values import unique
+from bench.report.claims.verdict import NOT_TESTABLE, UNDECIDED, VERDICTS, Judged
+from bench.report.evidence import Evidence, first_line
 from bench.report.formats import NOTHING, Block, Bullets, Heading, Row, Table, Text, markdown, quoted
 from bench.report.tables import csv_bytes
-
-if TYPE_CHECKING:
-    from bench.report.claims.judge import Judged
 
 COLUMNS = ["id", "verdict", "kind", "expected", "found", "evidence"]
 TITLE = "The claims of the MedSpectralNet paper, checked"
@@ -45,6 +44,16 @@ KIND_MEANING = {
     "granularity": "whether so many test images can give the printed digits",
     "not testable": "no check",
 }
+
+
+def pages(found: Sequence[Judged], evidence: Evidence) -> dict[str, bytes]:
+    """`claims.md`, `claims.html` and `claims.csv` of claims that were judged."""
+    line = first_line(evidence.finished(synthetic=False))
+    return {
+        "claims.md": markdown_page(found, line),
+        "claims.html": html_page(found, line),
+        "claims.csv": csv_page(found, line),
+    }
 
 
 def markdown_page(found: Sequence[Judged], first_line: str) -> bytes:
@@ -133,16 +142,35 @@ def csv_page(found: Sequence[Judged], first_line: str) -> bytes:
     rows = []
     for item in found:
         outcome = item.outcome
-        open_ends = (
-            [f"would decide: {need}" for need in merged_commands(outcome.needs)] if outcome.verdict == UNDECIDED else []
-        )
-        told = [
-            *merged_sources(outcome.sources),
-            *open_ends,
-            *((f"not testable: {outcome.why}",) if outcome.why else ()),
-        ]
-        rows.append((item.claim.id, outcome.verdict, item.kind, outcome.expected, outcome.found, "; ".join(told)))
+        lines = list(merged_sources(outcome.sources))
+        if outcome.verdict == UNDECIDED:
+            lines += [f"would decide: {need}" for need in merged_commands(outcome.needs)]
+        if outcome.why:
+            lines.append(f"not testable: {outcome.why}")
+        rows.append((item.claim.id, outcome.verdict, item.kind, outcome.expected, outcome.found, "; ".join(lines)))
     return f"# {first_line}\n".encode() + csv_bytes(pd.DataFrame(rows, columns=COLUMNS))
+
+
+def merged_commands(lines: Sequence[str]) -> tuple[str, ...]:
+    """Commands that differ in one list of names alone, as one command."""
+    commands = list(unique(lines))
+    for option in ("--datasets", "--models"):
+        groups: dict[str, list[str]] = {}
+        for line in commands:
+            match = re.search(rf"{option} (\S+)", line)
+            pattern = line.replace(match.group(), f"{option} {{}}") if match else line
+            groups.setdefault(pattern, []).extend(match.group(1).split(",") if match else [])
+        commands = [line.replace("{}", ",".join(unique(names))) for line, names in groups.items()]
+    return tuple(commands)
+
+
+def merged_sources(lines: Sequence[str]) -> tuple[str, ...]:
+    """`C069 prints 731` and `C069 prints 396` as one line."""
+    groups: dict[str, list[str]] = {}
+    for line in unique(lines):
+        claim, _, printed = line.partition(" prints ")
+        groups.setdefault(f"{claim} prints" if re.fullmatch(r"C\d{3}", claim) else line, []).append(printed)
+    return tuple(f"{key} {', '.join(printed)}" if key.endswith(" prints") else key for key, printed in groups.items())
 
 
 def html_page(found: Sequence[Judged], first_line: str) -> bytes:

@@ -19,6 +19,8 @@ from bench.report.evidence import Evidence
 from bench.report.published import published_costs, published_scores, score_name
 
 FOLDER = Path(__file__).parent
+OURS, STATED = "medspectralnet", "paper-224-imagenet"  # the model and the protocol that the claims are about
+OURS_PUBLISHED = "MedSpectralNet (224 px)"  # as the published scores name it
 INFO_SOURCE = "medmnist 3.0.2 INFO (claims/info.csv)"
 
 
