@@ -25,7 +25,8 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 
 from bench import __version__, provenance
-from bench.costs import IN_CHANS, CostCell, CostRecord, Count, Counter, OperatorUse, explained
+from bench.cost_explanation import explained
+from bench.cost_record import IN_CHANS, CostCell, CostRecord, Count, Counter, OperatorUse
 from bench.errors import BenchError
 from bench.foreign import create, restored
 from bench.ledger import SCAN, Kind, Ledger, Scope, scan_flops

@@ -16,8 +16,8 @@ from hypothesis import strategies as st
 from timm.models.vision_transformer import Attention
 from torch import Tensor, nn
 
-from bench import costs
-from bench.costs import CostCell, CostRecord, Count
+from bench import cost_explanation, cost_record, costs
+from bench.cost_record import CostCell, CostRecord, Count
 from bench.counters import count_network, count_thop
 from bench.errors import RecordError
 from bench.ledger import scan_flops
@@ -178,11 +178,11 @@ def test_counts_within_two_percent_need_no_explanation() -> None:
             {"counter": counter, "version": "1", "device": "cpu", "macs": macs, "coverage": 1.0, **empty, **fields}
         )
 
-    assert [c.explanation for c in costs.explained([count("thop", 1_019), count("aten", 1_000)])] == ["", ""]
+    assert [c.explanation for c in cost_explanation.explained([count("thop", 1_019), count("aten", 1_000)])] == ["", ""]
     thop = count(
         "thop", 2_000_000_000, missed_macs={"bmm": 10**9}, added_macs=5 * 10**8, added_for=["native_layer_norm"]
     )
-    told = costs.explained([thop, count("ptflops", 2_500_000_000), count("aten", 2_500_000_000)])
+    told = cost_explanation.explained([thop, count("ptflops", 2_500_000_000), count("aten", 2_500_000_000)])
     assert told[0].explanation == (
         "thop leaves out 1.000 GMACs (bmm 1.000 G)"
         " and adds 0.500 GMACs that aten counts as 0 (most in native_layer_norm)"
@@ -242,7 +242,7 @@ def test_a_model_that_looks_at_values_is_counted_on_real_tensors() -> None:
         return net.conv(x) * (1.0 if float(x.sum()) < 1 else 2.0)
 
     net = counts_of(lambda: Net(forward, conv=nn.Conv2d(3, 2, 1)))
-    assert [net[counter].device for counter in costs.COUNTERS] == ["cpu", "cpu", "cpu"]
+    assert [net[counter].device for counter in cost_record.COUNTERS] == ["cpu", "cpu", "cpu"]
     assert net["aten"].macs == net["thop"].macs == 16 * 3 * 2
 
 
@@ -268,7 +268,7 @@ def test_two_counts_agree_and_the_second_is_read(plugin: Path, tmp_path: Path) -
     assert again.record is not None
     assert first.record.counts == again.record.counts
     assert first.record.count("aten").macs == 8 * 8 * 3 * 4
-    assert costs.recorded(CostCell("tiny_costs", 16, 4), tmp_path) is None
+    assert cost_record.recorded(CostCell("tiny_costs", 16, 4), tmp_path) is None
 
 
 def test_a_changed_model_is_counted_again(plugin: Path, tmp_path: Path) -> None:
@@ -276,10 +276,10 @@ def test_a_changed_model_is_counted_again(plugin: Path, tmp_path: Path) -> None:
     cell = CostCell("tiny_costs", 8, 4)
     next(costs.measure_costs([cell], tmp_path))
     plugin.write_text(TINY + "# a comment\n", encoding="utf-8")
-    assert costs.recorded(cell, tmp_path) is not None
+    assert cost_record.recorded(cell, tmp_path) is not None
     plugin.write_text(TINY.replace("1, bias=False", "3, padding=1, bias=False"), encoding="utf-8")
-    assert costs.recorded(cell, tmp_path) is None
-    records, notes = costs.read_costs(tmp_path)
+    assert cost_record.recorded(cell, tmp_path) is None
+    records, notes = cost_record.read_costs(tmp_path)
     assert records == []
     assert "stale" in notes[0]
 
@@ -291,11 +291,11 @@ def test_a_changed_record_is_refused(plugin: Path, tmp_path: Path) -> None:
     path = cell.path(tmp_path)
     record = read_sealed(path, CostRecord)
     write_sealed(path.with_name("16-4.json"), record)
-    assert "belongs elsewhere" in costs.read_costs(tmp_path)[1][0]
+    assert "belongs elsewhere" in cost_record.read_costs(tmp_path)[1][0]
     path.write_text(path.read_text(encoding="utf-8").replace('"num_params": 12', '"num_params": 13'), encoding="utf-8")
     with pytest.raises(RecordError, match="record_digest"):
         read_sealed(path, CostRecord)
-    assert costs.recorded(cell, tmp_path) is None
+    assert cost_record.recorded(cell, tmp_path) is None
 
 
 def test_a_size_that_a_model_cannot_take_is_told(tmp_path: Path) -> None:
@@ -361,6 +361,6 @@ def test_the_cost_table_has_one_row_a_counter(plugin: Path, tmp_path: Path) -> N
         "num_params",
         "coverage",
     ]
-    assert list(table["counter"]) == list(costs.COUNTERS)
+    assert list(table["counter"]) == list(cost_record.COUNTERS)
     assert table["gmacs"].iloc[2] == 8 * 8 * 3 * 4 / 1e9
     assert cost_rows([]).empty

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bench.costs import CostRecord, Count
+from bench.cost_record import CostRecord, Count
 from bench.errors import RecordError
 from bench.records import Record, Run
 from bench.report.cost_tables import best_modes, timing_rows

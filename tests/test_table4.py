@@ -9,7 +9,7 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from bench.costs import CostCell, read_costs
+from bench.cost_record import CostCell, read_costs
 from bench.errors import RecordError
 from bench.report import table4
 from bench.report.analysis import analyse

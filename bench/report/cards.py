@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 
 import pandas as pd
 
-from bench.costs import COUNTERS, CostCell, CostRecord
+from bench.cost_record import COUNTERS, CostCell, CostRecord
 from bench.records import Record, model_slug
 from bench.report.analysis import Analysis
 from bench.report.analysis_plan import PARTS

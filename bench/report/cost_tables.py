@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import pandas as pd
 
-from bench.costs import CostRecord
+from bench.cost_record import CostRecord
 from bench.errors import RecordError
 from bench.timing import TimingRecord
 from bench.timing_summary import summarise

@@ -9,7 +9,7 @@ from functools import cached_property
 from pathlib import Path
 
 from bench import __version__
-from bench.costs import CostRecord, read_costs
+from bench.cost_record import CostRecord, read_costs
 from bench.plan import staleness, unchecked
 from bench.records import DataCard, Record, read_card, read_records
 from bench.sealed import Sealed

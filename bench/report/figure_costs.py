@@ -17,7 +17,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from numpy.typing import NDArray
 
-from bench.costs import CostRecord, Counter
+from bench.cost_record import CostRecord, Counter
 from bench.records import Record
 from bench.report.cost_tables import best_modes, one_device, timing_rows
 from bench.report.figure_style import (

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 import pandas as pd
 
-from bench.costs import CostRecord
+from bench.cost_record import CostRecord
 from bench.records import SYNTHETIC_PREFIX, Record, model_slug
 from bench.report.evidence import MODELS, Evidence
 from bench.report.figure_costs import (

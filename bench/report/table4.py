@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from bench.costs import COUNTERS, CostCell, CostRecord
+from bench.cost_record import COUNTERS, CostCell, CostRecord
 from bench.records import model_slug
 from bench.report.analysis import Analysis
 from bench.report.evidence import Evidence, first_line

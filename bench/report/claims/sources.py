@@ -9,7 +9,7 @@ from typing import Any
 
 import pandas as pd
 
-from bench.costs import CostRecord
+from bench.cost_record import CostRecord
 from bench.datasets import PAPER_DATASETS
 from bench.errors import RecordError
 from bench.records import DataCard, Record, read_card
