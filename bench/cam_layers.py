@@ -20,7 +20,7 @@ import torch
 from torch import Tensor, nn
 
 from bench.errors import BenchError
-from bench.foreign import create, restored
+from bench.machine.foreign import create, restored
 from models import ModelError, get_spec
 from models.catalog import HERE
 

@@ -107,7 +107,7 @@ FIXABLE = (errno.ENAMETOOLONG, errno.ELOOP, errno.EACCES, errno.EPERM, errno.ERO
 
 def main() -> None:
     """Entry point: one line and exit code 2 for what a user can fix, 130 or 143 for an interruption."""
-    from bench import cpu_isa, provenance
+    from bench.machine import cpu_isa, provenance
 
     provenance.quiet_threads()
     cpu_isa.pin()

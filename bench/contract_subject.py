@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from bench.errors import BenchError
-from bench.foreign import cast, create, seed_generators
+from bench.machine.foreign import cast, create, seed_generators
 from models import ModelError, get_spec, list_models, load_plugin
 
 CLASSES = 7
@@ -118,7 +118,7 @@ class Digests:
 def fresh_digests(subject: Subject) -> Digests:
     """Of a build in a process that never built a model; forked from a server that imported torch."""
     context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["bench.preload"])
+    context.set_forkserver_preload(["bench.machine.preload"])
     with ProcessPoolExecutor(1, mp_context=context) as pool:
         return pool.submit(_build_afresh, subject.name, str(subject.spec.file), subject.x_BCHW.numpy()).result()
 

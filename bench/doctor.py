@@ -14,9 +14,9 @@ from typing import TYPE_CHECKING
 
 from packaging.requirements import Requirement
 
-from bench import cpu_isa, provenance
 from bench.data import data_root, file_name
 from bench.datasets import PAPER_DATASETS
+from bench.machine import cpu_isa, provenance
 
 if TYPE_CHECKING:
     from types import ModuleType

@@ -21,9 +21,9 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from bench import cpu_isa
 from bench.engines import Event
 from bench.errors import BenchError, DataMissingError, Interrupted
+from bench.machine import cpu_isa
 from bench.records import Failure, Record, finished_digest, lock_path, sweep_run, write_run
 from bench.runner import RunBundle, RunRequest, failed_record
 from bench.sealed import write_atomic

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from bench.cpu_isa import CpuIsa
+from bench.machine.cpu_isa import CpuIsa
 from bench.options import Isa, Json, Plugins, Results, pin_cpu
 
 if TYPE_CHECKING:

@@ -19,7 +19,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from bench import __version__, provenance
+from bench import __version__
 from bench.augment import prepare
 from bench.cam_layers import Target, find_targets, tapped
 from bench.cam_weights import Weights, chosen_weights, recorded_run
@@ -39,7 +39,8 @@ from bench.cams import (
 )
 from bench.data import Arrays, load
 from bench.errors import BenchError, DataError
-from bench.foreign import cast, keep_fp32
+from bench.machine import provenance
+from bench.machine.foreign import cast, keep_fp32
 from bench.metrics import softmax
 from bench.protocol import InitRules
 from bench.records import Record, labels_digest, predictions_path, read_predictions

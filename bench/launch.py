@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING, Literal
 
 from filelock import FileLock, Timeout
 
-from bench.cpu_isa import DEFAULT, CpuIsa
 from bench.engines import Event, LocalEngine
 from bench.errors import BenchError, DataMissingError, RecordError
+from bench.machine.cpu_isa import DEFAULT, CpuIsa
 from bench.plan import PlannedRun
 from bench.protocol import load_protocol
 from bench.records import DataCard, Failure, Record, Run, lock_path, read_card, real_only, write_card, write_run

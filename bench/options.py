@@ -9,8 +9,8 @@ from typing import Annotated
 
 import typer
 
-from bench import cpu_isa
-from bench.cpu_isa import CpuIsa
+from bench.machine import cpu_isa
+from bench.machine.cpu_isa import CpuIsa
 
 Results = Annotated[Path, typer.Option(help="The results folder.")]
 Models = Annotated[str, typer.Option(help="Model names, separated by commas; shell patterns are taken.")]

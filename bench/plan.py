@@ -10,10 +10,10 @@ from functools import cache, partial
 from pathlib import Path
 from typing import Literal
 
-from bench.cpu_isa import DEFAULT, CpuIsa
 from bench.datasets import flag_of
 from bench.errors import BenchError, ProtocolError, RecordError
 from bench.estimate import CostEstimate, Estimate
+from bench.machine.cpu_isa import DEFAULT, CpuIsa
 from bench.protocol import MAX_SEED, Protocol, load_protocol, load_study
 from bench.records import DataCard, Record, Run, read_card, read_record
 from models.catalog import ModelError, ModelSpec, get_spec, is_current

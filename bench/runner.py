@@ -13,9 +13,10 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from bench import __version__, cpu_isa, provenance
-from bench.cpu_isa import CpuIsa
+from bench import __version__
 from bench.errors import BenchError, DataError, RecordError
+from bench.machine import cpu_isa, provenance
+from bench.machine.cpu_isa import CpuIsa
 from bench.protocol import Protocol
 from bench.records import DataCard, Failure, Record, Run, Scores, frame_bytes, labels_digest, read_predictions
 from bench.scoring import score_predictions, split_scores
@@ -177,8 +178,8 @@ def _classify(error: Exception) -> Failure:
 
 
 def _execute(request: RunRequest, hooks: Hooks, known: dict[str, Any]) -> RunBundle:
-    from bench import foreign
     from bench.data import load
+    from bench.machine import foreign
 
     run, protocol, card = request.run, request.protocol, request.card
     arrays = load(run.dataset, protocol.data.source_size, root=request.data_root, download=False)
@@ -260,8 +261,8 @@ def _train_and_predict(
     request: RunRequest, hooks: Hooks, images: dict[str, NDArray[np.uint8]], labels: dict[str, NDArray[np.int64]]
 ) -> tuple[dict[str, NDArray[np.float32]], dict[str, Any], bytes]:
     """Train on train, choose on val, then open test: logits of val and test, record fields, history."""
-    from bench import foreign
     from bench.checkpoint import Checkpoint
+    from bench.machine import foreign
     from bench.streams import Streams
     from bench.train import Trainer, predict
 
@@ -320,7 +321,7 @@ def build_model(run: Run, protocol: Protocol, card: DataCard, streams: Any) -> t
     Raises:
         ModelError: If it cannot be built under the protocol.
     """
-    from bench.foreign import create
+    from bench.machine.foreign import create
 
     num_classes = len(card.class_names)
     in_chans = 3 if protocol.data.channels == "rgb" else card.num_channels

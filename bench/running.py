@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from bench.cpu_isa import CpuIsa
+from bench.machine.cpu_isa import CpuIsa
 from bench.options import (
     Datasets,
     Isa,

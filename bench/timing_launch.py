@@ -12,8 +12,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from statistics import median
 
-from bench import __version__, provenance
+from bench import __version__
 from bench.errors import RecordError
+from bench.machine import provenance
 from bench.sealed import read_sealed, write_sealed
 from bench.timing import Round, Scan, Setting, TimingCell, TimingRecord
 from bench.timing_blocks import Budget

@@ -15,7 +15,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import IO, Any
 
-from bench import cpu_isa, provenance
+from bench.machine import cpu_isa, provenance
 from bench.timing import Round, Scan, Setting, device_label, timing_path
 from bench.timing_blocks import Budget
 

@@ -17,7 +17,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from bench import provenance
+from bench.machine import provenance
 from bench.timing import NUM_CLASSES, Setting
 
 CGROUP = Path("/sys/fs/cgroup")

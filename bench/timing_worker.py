@@ -17,8 +17,8 @@ from typing import Any, TextIO
 import torch
 from torch import Tensor, nn
 
-from bench.foreign import Pinned, create
 from bench.gpu_meter import Meter
+from bench.machine.foreign import Pinned, create
 from bench.timing import IN_CHANS, NUM_CLASSES, Agreement, Round, RoundStatus, Setting
 from bench.timing_blocks import Budget, measure_blocks
 from bench.timing_steps import (

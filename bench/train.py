@@ -20,7 +20,7 @@ from torch import Tensor, nn
 from bench.augment import augment, prepare
 from bench.checkpoint import Checkpoint
 from bench.errors import BenchError
-from bench.foreign import Pinned, cast, seed_generators
+from bench.machine.foreign import Pinned, cast, seed_generators
 from bench.metrics import accuracy, auc, softmax
 from bench.protocol import OptimRules, Protocol, ScheduleRules
 from bench.streams import Streams, stream_seed

@@ -110,7 +110,7 @@ def forget_checkpoints(request: RunRequest) -> None:
 def process_context() -> Any:
     """A fork server that has imported torch once: every run starts in a clean process, at once."""
     context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["bench.runner", "bench.preload"])
+    context.set_forkserver_preload(["bench.runner", "bench.machine.preload"])
     return context
 
 

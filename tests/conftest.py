@@ -12,7 +12,7 @@ import os
 os.environ.setdefault("OMP_WAIT_POLICY", "passive")
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
-from bench import cpu_isa
+from bench.machine import cpu_isa
 
 cpu_isa.pin()
 

@@ -8,9 +8,10 @@ from pathlib import Path
 import pytest
 import torch
 
-from bench import contract, foreign
+from bench import contract
 from bench.contract import CHECKS, check_model
 from bench.contract_subject import Subject
+from bench.machine import foreign
 from models import catalog, get_spec, list_models, load_plugin
 
 NETWORKS = [name for name in list_models() if get_spec(name).kind == "network"]

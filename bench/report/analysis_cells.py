@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from bench.forked import forked_map
+from bench.machine.forked import forked_map
 from bench.metrics import per_class
 from bench.records import DataCard, Record
 from bench.report import analysis_cache

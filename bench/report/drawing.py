@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from bench.forked import forked_map
+from bench.machine.forked import forked_map
 from bench.report.figure_style import Caption, Plot, file_name, files, style
 
 SHARE = 6  # figures that repay the start of a process

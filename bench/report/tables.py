@@ -7,9 +7,9 @@ from functools import cache
 
 import pandas as pd
 
-from bench.cpu_isa import DEFAULT
 from bench.datasets import PAPER_DATASETS
 from bench.errors import BenchError
+from bench.machine.cpu_isa import DEFAULT
 from bench.plan import obstacle
 from bench.protocol import list_studies, load_protocol, load_study
 from bench.records import SYNTHETIC_PREFIX, Record

@@ -7,10 +7,10 @@ import sys
 
 import pytest
 
-SMALL = "from bench.provenance import peak_memory_mib; print(peak_memory_mib('cpu'))"
+SMALL = "from bench.machine.provenance import peak_memory_mib; print(peak_memory_mib('cpu'))"
 LARGE = f"""
 import subprocess, sys
-from bench.provenance import peak_memory_mib
+from bench.machine.provenance import peak_memory_mib
 block = b'x' * (400 * 2**20)
 print(peak_memory_mib('cpu'))
 print(subprocess.run([sys.executable, '-c', {SMALL!r}], capture_output=True, text=True, check=True).stdout)

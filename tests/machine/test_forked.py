@@ -8,9 +8,9 @@ import sys
 
 import pytest
 
-from bench import forked
 from bench.errors import RecordError
-from bench.forked import forked_map
+from bench.machine import forked
+from bench.machine.forked import forked_map
 
 HERE = os.getpid()
 forks = pytest.mark.skipif(sys.platform != "linux", reason="nothing is forked where that is unsafe")

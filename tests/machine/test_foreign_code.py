@@ -14,10 +14,10 @@ import pytest
 import torch
 from torch import nn
 
-from bench import foreign
 from bench.contract import check_model
 from bench.data import measure
-from bench.foreign import Pinned, cast, num_threads, restored, seed_generators
+from bench.machine import foreign
+from bench.machine.foreign import Pinned, cast, num_threads, restored, seed_generators
 from bench.protocol import load_protocol
 from bench.records import Run, predictions_path
 from bench.runner import RunBundle, RunRequest, run_one
@@ -218,7 +218,7 @@ def test_draws_from_random_and_numpy_are_equal_in_two_processes(write: Write, tm
         done = subprocess.run(
             [sys.executable, "-m", "bench.cli", *arguments, "--plugin", plugin, "--results", results],
             cwd=tmp_path,
-            env={**os.environ, "PYTHONPATH": str(Path(__file__).parent.parent)},
+            env={**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])},
             capture_output=True,
             text=True,
             check=False,

@@ -15,9 +15,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from bench import cpu_isa
-from bench.cpu_isa import CpuIsa
-from bench.exact_sqrt import use_exact_sqrt
+from bench.machine import cpu_isa
+from bench.machine.cpu_isa import CpuIsa
+from bench.machine.exact_sqrt import use_exact_sqrt
 from bench.report.tables import unpinned_lines
 from tests.making import make_record
 
@@ -94,7 +94,7 @@ def test_numpy_is_told_what_it_and_the_cpu_know(
 def test_the_libraries_follow_the_pin(warned: str) -> None:
     """In a new process, torch and NumPy take AVX2 and nothing above it, without a warning."""
     code = """
-from bench import cpu_isa
+from bench.machine import cpu_isa
 cpu_isa.pin()
 import numpy._core._multiarray_umath as umath
 import torch
@@ -111,7 +111,7 @@ def test_a_pin_that_comes_too_late_is_seen() -> None:
     code = """
 import torch
 chosen = torch.backends.cpu.get_cpu_capability().lower()
-from bench import cpu_isa
+from bench.machine import cpu_isa
 cpu_isa.pin()
 expected = "avx2" if chosen == "avx2" else f"native: {chosen}"
 assert cpu_isa.in_force() == expected, (cpu_isa.in_force(), chosen)
@@ -125,7 +125,7 @@ def test_a_command_pins_before_it_loads_anything_numeric(command: list[str], tmp
     """The pin comes first: a library that is loaded earlier has already chosen its kernels."""
     code = f"""
 import sys
-from bench import cpu_isa
+from bench.machine import cpu_isa
 early = []
 def pin(isa=cpu_isa.DEFAULT, pin=cpu_isa.pin):
     early.extend(name for name in ("numpy", "torch", "scipy", "sklearn") if name in sys.modules)

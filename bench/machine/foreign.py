@@ -19,7 +19,7 @@ import torch
 from torch import Tensor, nn
 
 from bench.errors import BenchError
-from bench.exact_sqrt import use_exact_sqrt
+from bench.machine.exact_sqrt import use_exact_sqrt
 from models import create_model, get_spec
 from models.catalog import import_builder
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from bench import provenance
+from bench.machine import provenance
 
 provenance.quiet_threads()
 

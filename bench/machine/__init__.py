@@ -1,0 +1,1 @@
+"""This computer and its processes: provenance, forking, what a fork server imports."""
