@@ -9,7 +9,7 @@ from pathlib import Path
 from statistics import mean, median
 from typing import Literal
 
-from bench.protocol import load_protocol
+from bench.protocols.loading import load_protocol
 from bench.records import DataCard, Run, read_records
 from bench.timing import Setting, TimingRecord, read_timings
 from models.catalog import get_spec

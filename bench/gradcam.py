@@ -42,7 +42,7 @@ from bench.errors import BenchError, DataError
 from bench.machine import provenance
 from bench.machine.foreign import cast, keep_fp32
 from bench.metrics import softmax
-from bench.protocol import InitRules
+from bench.protocols.loading import InitRules
 from bench.records import Record, labels_digest, predictions_path, read_predictions
 from bench.runner import RunRequest, build_model
 from bench.streams import Streams, stream_seed

@@ -15,7 +15,7 @@ from bench.engines import Event, LocalEngine
 from bench.errors import BenchError, DataMissingError, RecordError
 from bench.machine.cpu_isa import DEFAULT, CpuIsa
 from bench.plan import PlannedRun
-from bench.protocol import load_protocol
+from bench.protocols.loading import load_protocol
 from bench.records import DataCard, Failure, Record, Run, lock_path, read_card, real_only, write_card, write_run
 from bench.runner import RunRequest, skipped_record
 from bench.sealed import explain_os_error

@@ -17,7 +17,7 @@ from bench import __version__
 from bench.errors import BenchError, DataError, RecordError
 from bench.machine import cpu_isa, provenance
 from bench.machine.cpu_isa import CpuIsa
-from bench.protocol import Protocol
+from bench.protocols.loading import Protocol
 from bench.records import DataCard, Failure, Record, Run, Scores, frame_bytes, labels_digest, read_predictions
 from bench.scoring import score_predictions, split_scores
 from bench.sealed import canonical

@@ -22,7 +22,7 @@ from bench.checkpoint import Checkpoint
 from bench.errors import BenchError
 from bench.machine.foreign import Pinned, cast, seed_generators
 from bench.metrics import accuracy, auc, softmax
-from bench.protocol import OptimRules, Protocol, ScheduleRules
+from bench.protocols.loading import OptimRules, Protocol, ScheduleRules
 from bench.streams import Streams, stream_seed
 
 EVAL_BATCH = 256

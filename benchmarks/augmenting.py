@@ -26,7 +26,7 @@ from torch import Tensor
 from torchvision.transforms import v2
 
 from bench.augment import augment
-from bench.protocol import Protocol, load_protocol
+from bench.protocols.loading import Protocol, load_protocol
 
 PROTOCOL, SOURCE = "paper-224-scratch", 28
 NUM_CLASSES = 8

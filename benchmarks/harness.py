@@ -32,7 +32,7 @@ from torch import Tensor, nn
 
 from bench.data import load
 from bench.machine.provenance import peak_memory_mib
-from bench.protocol import Protocol, load_protocol
+from bench.protocols.loading import Protocol, load_protocol
 from bench.streams import Streams
 from bench.train import DTYPES, FORMATS, SplitData, Trainer, build_optimizer
 from models import create_model

@@ -18,7 +18,7 @@ import pandas as pd
 from bench import __version__
 from bench.data import load, measure
 from bench.datasets import PAPER_DATASETS
-from bench.protocol import load_protocol
+from bench.protocols.loading import load_protocol
 from bench.records import SYNTHETIC_PREFIX, DataCard, Record, Run, frame_bytes, read_predictions, write_card, write_run
 from bench.scoring import score_predictions
 from models.catalog import fingerprint, get_spec

@@ -30,7 +30,7 @@ from torch.utils.data import DataLoader, Subset
 
 from bench.data import data_root, load
 from bench.metrics import accuracy, auc, softmax
-from bench.protocol import Protocol, load_protocol
+from bench.protocols.loading import Protocol, load_protocol
 from bench.streams import Streams
 from bench.train import SplitData, Trainer, predict
 from models import create_model

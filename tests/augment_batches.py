@@ -9,7 +9,7 @@ from torch import Tensor
 
 import bench.augment as module
 from bench.augment import augment
-from bench.protocol import Protocol
+from bench.protocols.loading import Protocol
 
 EVERYTHING: dict[str, Any] = {
     "horizontal_flip": 0.5,

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from bench.protocol import load_protocol
+from bench.protocols.loading import load_protocol
 from bench.records import DataCard, Record, Run, frame_bytes, read_predictions, write_card, write_run
 from bench.scoring import score_predictions
 from bench.timing import TimingCell, TimingRecord

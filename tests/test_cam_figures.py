@@ -25,7 +25,7 @@ from bench.cams import (
     read_cams,
     write_cam,
 )
-from bench.protocol import load_protocol
+from bench.protocols.loading import load_protocol
 from bench.records import Run, read_record
 from bench.report import figure_cams
 from bench.report.drawing import captions_of, draw_all

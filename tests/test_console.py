@@ -10,7 +10,7 @@ from rich.console import Console
 from bench import console
 from bench.console import LiveProgress, duration
 from bench.engines import Event
-from bench.protocol import load_protocol
+from bench.protocols.loading import load_protocol
 from bench.records import Run
 from bench.runner import RunRequest
 from tests.making import make_card

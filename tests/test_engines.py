@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 
 from bench.data import measure
-from bench.protocol import load_protocol
+from bench.protocols.loading import load_protocol
 from bench.records import Run, read_records, write_run
 from bench.runner import RunRequest, run_one
 from models import catalog

@@ -37,7 +37,7 @@ from bench.cli import app
 from bench.data import load, measure
 from bench.errors import BenchError, RecordError
 from bench.gradcam import NUM_RANDOM, choose_images, explain_run, grad_cam
-from bench.protocol import InitRules, Protocol, load_protocol
+from bench.protocols.loading import InitRules, Protocol, load_protocol
 from bench.records import DataCard, Run, write_card
 from bench.runner import RunRequest, run_one
 from bench.sealed import read_sealed

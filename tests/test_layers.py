@@ -56,7 +56,6 @@ FLAT: dict[str, str] = {
     "metrics": "stats",
     "options": "cli",
     "plan": "plan",
-    "protocol": "protocols",
     "reading": "cli",
     "records": "records",
     "runner": "runs",

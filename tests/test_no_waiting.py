@@ -13,7 +13,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
 from bench import train
-from bench.protocol import Protocol, list_protocols, load_protocol
+from bench.protocols.loading import Protocol, list_protocols, load_protocol
 from bench.streams import Streams
 from bench.train import SplitData, Trainer
 from models import create_model, get_spec, list_models

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from bench.cli import app
-from bench.protocol import list_protocols, list_studies
+from bench.protocols.loading import list_protocols, list_studies
 from models import get_spec
 from models.catalog import read_file
 

@@ -11,7 +11,7 @@ import pytest
 
 from bench import data, runner
 from bench.data import Arrays, labels_digest, load, measure
-from bench.protocol import load_protocol
+from bench.protocols.loading import load_protocol
 from bench.records import Run, read_predictions
 from bench.runner import Hooks, OfficialMismatchError, RunBundle, RunRequest, check_official, run_one
 from bench.scoring import score_predictions

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from bench.checkpoint import Checkpoint
-from bench.protocol import Protocol, ScheduleRules, load_protocol
+from bench.protocols.loading import Protocol, ScheduleRules, load_protocol
 from bench.streams import Streams, stream_seed
 from bench.train import (
     DivergedError,

@@ -13,7 +13,7 @@ from pathlib import Path
 import pandas as pd
 
 from bench.errors import BenchError, RecordError
-from bench.protocol import load_protocol
+from bench.protocols.loading import load_protocol
 
 FOLDER = Path(__file__).parent / "published"
 SCORE_COLUMNS = [

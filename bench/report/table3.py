@@ -8,7 +8,7 @@ import pandas as pd
 
 from bench.datasets import PAPER_DATASETS
 from bench.errors import BenchError
-from bench.protocol import load_protocol
+from bench.protocols.loading import load_protocol
 from bench.report.analysis import Analysis
 from bench.report.analysis_plan import PARTS
 from bench.report.evidence import Evidence

@@ -18,7 +18,7 @@ from bench.contract import check_model
 from bench.data import measure
 from bench.machine import foreign
 from bench.machine.foreign import Pinned, cast, num_threads, restored, seed_generators
-from bench.protocol import load_protocol
+from bench.protocols.loading import load_protocol
 from bench.records import Run, predictions_path
 from bench.runner import RunBundle, RunRequest, run_one
 from bench.timing_blocks import Budget

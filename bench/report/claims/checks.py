@@ -9,7 +9,7 @@ from operator import attrgetter
 from typing import Any
 
 from bench.errors import RecordError
-from bench.protocol import load_protocol
+from bench.protocols.loading import load_protocol
 from bench.report.claims.sources import STATED, Sources
 from bench.report.claims.terms import images, published
 from bench.report.claims.values import ACCURACIES, Quantity, gain, percent, show, stated, unique

@@ -20,8 +20,8 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 
 from bench.errors import ProtocolError
 
-PROTOCOL_DIR = Path(__file__).parent / "protocols"
-STUDY_DIR = Path(__file__).parent / "studies"
+PROTOCOL_DIR = Path(__file__).parent
+STUDY_DIR = Path(__file__).parents[1] / "studies"
 Probability = Field(default=0.0, ge=0.0, le=1.0)
 MAX_SEED = 2**32 - 1  # what NumPy and scikit-learn take
 

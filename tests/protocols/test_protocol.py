@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from bench.errors import ProtocolError
-from bench.protocol import (
+from bench.protocols.loading import (
     PROTOCOL_DIR,
     AugmentRules,
     Protocol,
@@ -21,7 +21,7 @@ from bench.protocol import (
 SMOKE = (PROTOCOL_DIR / "smoke.toml").read_text(encoding="utf-8")
 
 # A protocol's name is frozen: whoever moves one of these digests must make a new file instead. Records name them.
-FROZEN = json.loads((Path(__file__).parent / "goldens" / "protocol_digests.json").read_text(encoding="utf-8"))
+FROZEN = json.loads((Path(__file__).parents[1] / "goldens" / "protocol_digests.json").read_text(encoding="utf-8"))
 
 
 def write(folder: Path, text: str, name: str = "mine") -> str:

@@ -1,0 +1,1 @@
+"""The TOML files and their schema, frozen and digested."""
