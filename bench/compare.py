@@ -23,7 +23,7 @@ from bench.errors import BenchError, RecordError
 from bench.plan import staleness
 from bench.records import DataCard, Record, read_card, read_record, record_files
 from bench.sealed import write_sealed
-from bench.stats import EQUIVALENCE_MARGIN
+from bench.stats.intervals import EQUIVALENCE_MARGIN
 from bench.trust import Rerun, read_reruns, rerun_path, same_scores
 
 COPY = "the same record: a copy, not a re-run"

@@ -9,7 +9,7 @@ from typing import Any, Literal
 
 from bench.compare_runs import Contrast
 from bench.records import Record
-from bench.stats import Difference
+from bench.stats.intervals import Difference
 from bench.verdicts import AGREEING, RerunVerdict
 
 Verdict = RerunVerdict | Literal["not the same run", "damaged", "no scores", "only in A", "only in B"]

@@ -12,10 +12,10 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from bench.metrics import accuracy, auc
 from bench.records import DataCard, Record, predictions_path, read_attached, read_predictions
 from bench.scoring import split_scores
-from bench.stats import (
+from bench.stats.bootstrap import NUM_RESAMPLES, Weights, auc_resamples, image_weights, sum_resamples
+from bench.stats.intervals import (
     IMAGES,
     Difference,
     Spread,
@@ -27,7 +27,7 @@ from bench.stats import (
     paired_difference,
     variance,
 )
-from bench.stats_bootstrap import NUM_RESAMPLES, Weights, auc_resamples, image_weights, sum_resamples
+from bench.stats.metrics import accuracy, auc
 from bench.verdicts import TEST_LEVEL, RerunVerdict, judge
 
 Floats = NDArray[np.float64]
@@ -171,7 +171,7 @@ def _equal_logits(first: pd.DataFrame, second: pd.DataFrame) -> bool:
 
 
 def _predictions(probs: Floats, task: str) -> NDArray[np.int64]:
-    """As `bench.metrics.accuracy` predicts."""
+    """As `bench.stats.metrics.accuracy` predicts."""
     return np.where(probs[:, 1] > 0.5, 1, 0) if task == "binary-class" else np.argmax(probs, axis=1)
 
 

@@ -41,10 +41,10 @@ from bench.data import Arrays, load
 from bench.errors import BenchError, DataError
 from bench.machine import provenance
 from bench.machine.foreign import cast, keep_fp32
-from bench.metrics import softmax
 from bench.protocols.loading import InitRules
 from bench.records import Record, labels_digest, predictions_path, read_predictions
 from bench.runner import RunRequest, build_model
+from bench.stats.metrics import softmax
 from bench.streams import Streams, stream_seed
 from bench.train import DTYPES, FORMATS, SplitData, predict
 from models import fingerprint, get_spec

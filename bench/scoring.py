@@ -9,8 +9,8 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from bench.errors import RecordError
-from bench.metrics import score, softmax
 from bench.records import DataCard, Scores, labels_digest
+from bench.stats.metrics import score, softmax
 
 SCORE_TOLERANCE = 1e-12
 

@@ -21,8 +21,8 @@ from bench.augment import augment, prepare
 from bench.checkpoint import Checkpoint
 from bench.errors import BenchError
 from bench.machine.foreign import Pinned, cast, seed_generators
-from bench.metrics import accuracy, auc, softmax
 from bench.protocols.loading import OptimRules, Protocol, ScheduleRules
+from bench.stats.metrics import accuracy, auc, softmax
 from bench.streams import Streams, stream_seed
 
 EVAL_BATCH = 256

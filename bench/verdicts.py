@@ -13,7 +13,7 @@ from __future__ import annotations
 
 from typing import Literal
 
-from bench.stats import EQUIVALENCE_MARGIN, LEVEL, is_inside
+from bench.stats.intervals import EQUIVALENCE_MARGIN, LEVEL, is_inside
 
 RerunVerdict = Literal["bit-equal", "equivalent", "not told apart", "differs"]
 Ends = tuple[float, float]

@@ -27,8 +27,8 @@ import sklearn
 from numpy.typing import NDArray
 from sklearn.metrics import roc_auc_score
 
-from bench.metrics import softmax
-from bench.stats_bootstrap import auc_resamples, image_weights
+from bench.stats.bootstrap import auc_resamples, image_weights
+from bench.stats.metrics import softmax
 
 # Images, classes, seeds: the largest test set of the paper's six with one seed and three, the smallest with three.
 SETS = ((8827, 11, 1), (8827, 11, 3), (156, 2, 3))

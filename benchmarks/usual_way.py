@@ -29,8 +29,8 @@ from torch import nn
 from torch.utils.data import DataLoader, Subset
 
 from bench.data import data_root, load
-from bench.metrics import accuracy, auc, softmax
 from bench.protocols.loading import Protocol, load_protocol
+from bench.stats.metrics import accuracy, auc, softmax
 from bench.streams import Streams
 from bench.train import SplitData, Trainer, predict
 from models import create_model

@@ -15,7 +15,7 @@ from bench.report.analysis import Analysis, analyse
 from bench.report.analysis_contrasts import CONTRASTS, EFFECTS, INTERACTION, MAIN_CUTMIX, MAIN_MODEL
 from bench.report.analysis_plan import PARTS
 from bench.report.evidence import Evidence, gather
-from bench.stats import PairingError
+from bench.stats.intervals import PairingError
 from models.catalog import get_spec
 from tests.making import make_skilled
 

@@ -19,7 +19,7 @@ from bench.report.analysis_checks import CHECKS, RESOLUTION, TEST_IMAGES, publis
 from bench.report.analysis_contrasts import CONTRASTS
 from bench.report.evidence import Evidence, gather
 from bench.report.published import published_scores
-from bench.stats import PairingError
+from bench.stats.intervals import PairingError
 from tests.making import make_card, make_labels
 from tests.making import make_skilled as train
 

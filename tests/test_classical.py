@@ -18,7 +18,7 @@ import bench.classical as module
 from bench.classical import CLASSICAL, SMALLEST_PROBABILITY, fit_predict, nearest_index
 from bench.data import Arrays, DatasetInfo, load
 from bench.errors import BenchError
-from bench.metrics import accuracy, auc, softmax
+from bench.stats.metrics import accuracy, auc, softmax
 from models import get_spec, list_models
 
 SIZES = {"train": 40, "val": 9, "test": 11}

@@ -23,7 +23,7 @@ from bench.compare_rows import CellRow, Comparison, RunRow, Verdict
 from bench.compare_runs import NO_DIFFERENCE, Contrast, contrast, mean_contrast, read_table, within_seeds
 from bench.errors import RecordError
 from bench.records import Record, Run, frame_bytes, predictions_path, read_card, read_predictions, read_records
-from bench.stats import EQUIVALENCE_MARGIN, Difference, paired_difference
+from bench.stats.intervals import EQUIVALENCE_MARGIN, Difference, paired_difference
 from bench.trust import read_reruns
 from bench.verdicts import AGREEING, RerunVerdict, judge
 from models.catalog import get_spec

@@ -13,7 +13,7 @@ from bench.compare import compare_folders
 from bench.contribution import MAX_FILE_BYTES, MAX_TOTAL_BYTES, NEW_FOLDERS, check_contribution, outside
 from bench.errors import RecordError
 from bench.records import Run, predictions_path
-from bench.stats import EQUIVALENCE_MARGIN
+from bench.stats.intervals import EQUIVALENCE_MARGIN
 from bench.trust import Rerun, SelfReported
 from tests.making import make_rerun, make_run
 from tests.test_trust import ROW

@@ -9,9 +9,9 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 from sklearn.metrics import roc_curve
 
-from bench.metrics import per_class
 from bench.report import figure_points
 from bench.report.figure_points import corners, mean_precision_recall, mean_roc, ranked_counts, thinned
+from bench.stats.metrics import per_class
 
 HITS = np.array([True, False, True, False])
 SCORES = np.array([0.9, 0.9, 0.4, 0.1])  # the first two enter together

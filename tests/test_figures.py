@@ -17,7 +17,6 @@ import pytest
 from matplotlib.figure import Figure
 
 from bench.errors import RecordError
-from bench.metrics import confusion_matrix, per_class
 from bench.records import (
     Run,
     frame_bytes,
@@ -38,6 +37,7 @@ from bench.report.figure_scores import Cell, area_numbers, confusion_numbers, dr
 from bench.report.figure_style import Caption, Plot, class_labels, file_name, files, num_columns, style
 from bench.report.tables import score_rows
 from bench.scoring import split_scores
+from bench.stats.metrics import confusion_matrix, per_class
 from tests.making import make_card, make_predictions, make_record, make_run
 
 NAMES = ["malignant & <worse>", "normal, benign"]

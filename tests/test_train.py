@@ -216,7 +216,7 @@ def test_ties_keep_the_earlier_epoch() -> None:
 
 def test_the_chosen_weights_are_those_of_the_best_epoch() -> None:
     """After training the model scores val exactly as the history says of the chosen epoch."""
-    from bench.metrics import auc, softmax
+    from bench.stats.metrics import auc, softmax
 
     fitted = trainer(rules(optim={"lr": 0.3}))
     result = fitted.fit()

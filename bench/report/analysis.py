@@ -25,7 +25,7 @@ from bench.report.analysis_predictions import Reader
 from bench.report.evidence import Evidence
 from bench.report.published import ABLATION, published_scores
 from bench.report.tables import model_order
-from bench.stats import area_interval, fraction_interval, holm, mean, plain_interval, spread, variance
+from bench.stats.intervals import area_interval, fraction_interval, holm, mean, plain_interval, spread, variance
 
 METRICS = ("auc", "acc", "balanced_acc", "pr_auc", "brier", "ece", "nll", *RATES)
 CEILINGS = {"brier": 2.0, "nll": math.inf}  # measures that are no fraction

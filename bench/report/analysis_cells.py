@@ -15,13 +15,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bench.machine.forked import forked_map
-from bench.metrics import per_class
 from bench.records import DataCard, Record
 from bench.report import analysis_cache
 from bench.report.analysis_cache import Arrays
 from bench.report.analysis_predictions import Floats, Labels, Predictions, Reader, stored_bytes
-from bench.stats import youden_threshold
-from bench.stats_bootstrap import NUM_RESAMPLES, Weights, auc_resamples, image_weights, sum_resamples
+from bench.stats.bootstrap import NUM_RESAMPLES, Weights, auc_resamples, image_weights, sum_resamples
+from bench.stats.intervals import youden_threshold
+from bench.stats.metrics import per_class
 
 Bools = NDArray[np.bool_]
 

@@ -12,8 +12,8 @@ from numpy.typing import NDArray
 
 from bench.records import SYNTHETIC_PREFIX, DataCard
 from bench.report.analysis_plan import INTRACLASS, NUM_TEST_SCANS, REFERENCE
-from bench.stats import critical, wilson
-from bench.stats_power import (
+from bench.stats.intervals import critical, wilson
+from bench.stats.power import (
     accuracy_error,
     accuracy_half_width,
     auc_error,

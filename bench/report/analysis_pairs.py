@@ -14,7 +14,7 @@ from bench.report.analysis_cells import TEST_PARTS, Cell, read_cell
 from bench.report.analysis_plan import MARGIN, OURS, comparison_order, is_fitted, is_primary
 from bench.report.analysis_predictions import Reader
 from bench.report.tables import model_order
-from bench.stats import (
+from bench.stats.intervals import (
     LEVEL,
     Difference,
     PairingError,

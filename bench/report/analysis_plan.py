@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from bench.datasets import PAPER_DATASETS
 from bench.records import SYNTHETIC_PREFIX
-from bench.stats import EQUIVALENCE_MARGIN
+from bench.stats.intervals import EQUIVALENCE_MARGIN
 from models.catalog import ModelError, get_spec
 
 VERSION = 1  # of the analysis code; a new one makes every cached result void

@@ -14,9 +14,9 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from bench.errors import RecordError
-from bench.metrics import softmax
 from bench.records import DataCard, Record, labels_digest, predictions_path, read_attached
-from bench.stats import PairingError
+from bench.stats.intervals import PairingError
+from bench.stats.metrics import softmax
 
 Floats = NDArray[np.float64]
 Labels = NDArray[np.int64]

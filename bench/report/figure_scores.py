@@ -15,7 +15,6 @@ from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
 from bench.errors import RecordError
-from bench.metrics import confusion_matrix, per_class
 from bench.records import DataCard, Record
 from bench.report.analysis_predictions import read_predictions
 from bench.report.figure_points import FINEST, Points, mean_precision_recall, mean_roc
@@ -35,6 +34,7 @@ from bench.report.figure_style import (
     new_figure,
     seeds,
 )
+from bench.stats.metrics import confusion_matrix, per_class
 
 Kind = Literal["roc", "pr"]
 AXES: dict[Kind, tuple[str, str]] = {

@@ -39,7 +39,7 @@ from bench.report.tables import (
     planned,
     why_missing,
 )
-from bench.stats_power import CORRELATION, POWER
+from bench.stats.power import CORRELATION, POWER
 
 STUDIED = ("lite-96", "medmnist-28", "medmnist-224", "paper-224-scratch", "paper-224-imagenet")
 Missing = list[tuple[str, str]]

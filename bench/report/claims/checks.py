@@ -14,7 +14,7 @@ from bench.report.claims.sources import STATED, Sources
 from bench.report.claims.terms import images, published
 from bench.report.claims.values import ACCURACIES, Quantity, gain, percent, show, stated, unique
 from bench.report.claims.verdict import FAILS, HOLDS, NOT_TESTABLE, UNDECIDED, Outcome, every
-from bench.stats_power import MAX_RUNS, reachable_runs
+from bench.stats.power import MAX_RUNS, reachable_runs
 
 
 def rounds(found: Quantity, target: Quantity, digits: int | None = None) -> Outcome:

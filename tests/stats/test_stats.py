@@ -15,10 +15,10 @@ from statsmodels.stats.contingency_tables import mcnemar as statsmodels_mcnemar
 from statsmodels.stats.multitest import multipletests
 from statsmodels.stats.proportion import proportion_confint
 
-from bench import stats, stats_bootstrap, stats_power
 from bench.errors import ShapeError
-from bench.stats import PairingError, Spread, StatsError
-from bench.stats_bootstrap import auc_resamples, image_weights, sum_resamples
+from bench.stats import bootstrap, intervals, power
+from bench.stats.bootstrap import auc_resamples, image_weights, sum_resamples
+from bench.stats.intervals import PairingError, Spread, StatsError
 
 # The six sets of the paper: flag, task, number of classes.
 SIX = [
@@ -81,10 +81,10 @@ def test_every_image_once_gives_medmnists_auc_and_accuracy(flag: str, task: str,
     assert found == pytest.approx(evaluator.getACC(labels[:, None], shown, task), abs=1e-12)
 
 
-@pytest.mark.parametrize("limit", [stats_bootstrap.FLOAT32_WHOLE, 1])
+@pytest.mark.parametrize("limit", [bootstrap.FLOAT32_WHOLE, 1])
 def test_both_ways_give_the_same_bits(limit: int, monkeypatch: pytest.MonkeyPatch) -> None:
     """Sums of whole numbers are exact, in float32 while they fit and in float64 beyond; the way costs time only."""
-    monkeypatch.setattr(stats_bootstrap, "FLOAT32_WHOLE", limit)
+    monkeypatch.setattr(bootstrap, "FLOAT32_WHOLE", limit)
     for num_classes, num_seeds in ((2, 1), (3, 5), (11, 2)):
         labels, scores = draw(num_classes, num_seeds)
         weights = image_weights(labels, "x", stratified=True, num_resamples=150)
@@ -122,25 +122,25 @@ def test_the_order_of_images_does_not_matter(num_classes: int, seed: int) -> Non
 
 def test_images_and_seeds_add_up() -> None:
     """Hand-computed: resamples vary by 1/3, seeds by 1 over 2; Satterthwaite's degrees are those of the seed part."""
-    found = stats.spread(np.array([0.0, 0.0, 0.0, 0.0, 1.0, 1.0, 1.0, 1.0]) * math.sqrt(7 / 6), [0.0, math.sqrt(2)])
+    found = intervals.spread(np.array([0.0, 0.0, 0.0, 0.0, 1.0, 1.0, 1.0, 1.0]) * math.sqrt(7 / 6), [0.0, math.sqrt(2)])
     assert found.variance == pytest.approx(1 / 3 + 1 / 2)
     assert found.degrees == pytest.approx((5 / 6) ** 2 / (1 / 2) ** 2)
     assert found.kind == "images and seeds"
-    alone = stats.spread(np.array([0.0, 1.0]), [0.7])
+    alone = intervals.spread(np.array([0.0, 1.0]), [0.7])
     assert (alone.variance, alone.degrees, alone.kind) == (0.5, math.inf, "images")
     with pytest.raises(StatsError, match="1 value has no sample variance"):
-        stats.variance([0.5])
+        intervals.variance([0.5])
 
 
 def test_wilson_is_statsmodels_and_stays_inside() -> None:
     """Equal to the oracle; nothing of n ends at 0 and reaches z^2 / (n + z^2)."""
     for count, total in ((0, 10), (3, 10), (140, 156), (156, 156)):
         expected = proportion_confint(count, total, method="wilson")
-        assert stats.wilson(count / total, total) == pytest.approx(expected, abs=1e-12)
+        assert intervals.wilson(count / total, total) == pytest.approx(expected, abs=1e-12)
     square = 1.959963984540054**2
-    assert stats.wilson(0.0, 10) == pytest.approx((0.0, square / (10 + square)), abs=1e-12)
+    assert intervals.wilson(0.0, 10) == pytest.approx((0.0, square / (10 + square)), abs=1e-12)
     with pytest.raises(StatsError, match="no interval"):
-        stats.wilson(86.5, 156)  # a percentage
+        intervals.wilson(86.5, 156)  # a percentage
 
 
 @given(st.floats(0, 1), st.floats(0, 0.2), st.floats(1, 100), st.integers(1, 500))
@@ -148,23 +148,23 @@ def test_intervals_of_fractions_hold_their_value_and_stay_in_range(
     value: float, variance: float, degrees: float, fewest: int
 ) -> None:
     """Also at 0 and 1, and where nothing varies."""
-    for interval in (stats.area_interval, stats.fraction_interval):
+    for interval in (intervals.area_interval, intervals.fraction_interval):
         low, high = interval(value, Spread(variance, degrees, "images"), fewest)
         assert 0.0 <= low <= value + 1e-12
         assert value - 1e-12 <= high <= 1.0
-    low, high = stats.plain_interval(value, Spread(variance, degrees, "images"), 0.0, math.inf)
+    low, high = intervals.plain_interval(value, Spread(variance, degrees, "images"), 0.0, math.inf)
     assert 0.0 <= low <= value <= high
 
 
 def test_intervals_at_the_ends() -> None:
     """Perfect on 42 images reaches down as Wilson's for 42 of 42; constant scores have no spread and say so."""
     nothing = Spread(0.0, math.inf, "images")
-    assert stats.area_interval(1.0, nothing, 42) == pytest.approx(
+    assert intervals.area_interval(1.0, nothing, 42) == pytest.approx(
         proportion_confint(42, 42, method="wilson"), abs=1e-12
     )
-    assert stats.area_interval(0.5, nothing, 42) == (0.5, 0.5)
+    assert intervals.area_interval(0.5, nothing, 42) == (0.5, 0.5)
     half = 1.959963984540054 * 0.02 / (0.9 * 0.1)  # on the logit scale
-    low, high = stats.area_interval(0.9, Spread(0.02**2, math.inf, "images"), 42)
+    low, high = intervals.area_interval(0.9, Spread(0.02**2, math.inf, "images"), 42)
     assert math.log(low / (1 - low)) == pytest.approx(math.log(9) - half)
     assert math.log(high / (1 - high)) == pytest.approx(math.log(9) + half)
 
@@ -184,7 +184,7 @@ def test_an_interval_covers_as_often_as_it_says() -> None:
         probs = np.stack([-scores, scores], axis=2)
         areas = auc_resamples(labels, probs, "binary-class", weights)
         values = [float(np.mean(s[labels == 1][:, None] > s[labels == 0])) for s in scores]
-        low, high = stats.area_interval(stats.mean(values), stats.spread(areas, values), 40)
+        low, high = intervals.area_interval(intervals.mean(values), intervals.spread(areas, values), 40)
         covered += low <= truth <= high
         low, high = np.quantile(areas, [0.025, 0.975])
         by_images += low <= truth <= high
@@ -195,11 +195,11 @@ def test_an_interval_covers_as_often_as_it_says() -> None:
 def test_a_difference_of_1_96_errors_has_p_0_05() -> None:
     """Hand-computed normal and Student values; the interval just touches 0."""
     resamples = np.array([-1.0, 1.0]) * 0.01 / math.sqrt(2)  # sample variance 0.01 squared
-    found = stats.paired_difference(resamples, [0.01 * 1.959963984540054])
+    found = intervals.paired_difference(resamples, [0.01 * 1.959963984540054])
     assert found.p == pytest.approx(0.05)
     assert found.low == pytest.approx(0.0, abs=1e-12)
     assert found.high_90 == pytest.approx(0.01 * (1.959963984540054 + 1.6448536269514722))
-    seeds = stats.paired_difference(np.zeros(9), [0.1, 0.3])  # 0.2, error 0.1, one degree of freedom
+    seeds = intervals.paired_difference(np.zeros(9), [0.1, 0.3])  # 0.2, error 0.1, one degree of freedom
     assert seeds.p == pytest.approx(1 - 2 * math.atan(2) / math.pi)
     assert seeds.high == pytest.approx(min(1.0, 0.2 + 12.706204736 * 0.1))
 
@@ -208,27 +208,27 @@ def test_a_difference_of_1_96_errors_has_p_0_05() -> None:
 def test_differences_are_antisymmetric(seed_differences: list[float], seed: int) -> None:
     """Model less baseline is baseline less model, mirrored, with the same p."""
     resamples = np.random.default_rng(seed).normal(size=50)
-    one = stats.paired_difference(resamples, seed_differences)
-    other = stats.paired_difference(-resamples, [-value for value in seed_differences])
+    one = intervals.paired_difference(resamples, seed_differences)
+    other = intervals.paired_difference(-resamples, [-value for value in seed_differences])
     assert (one.value, one.low, one.high, one.p) == (-other.value, -other.high, -other.low, other.p)
-    assert stats.is_equivalent(one, 0.3) == stats.is_equivalent(other, 0.3)
+    assert intervals.is_equivalent(one, 0.3) == intervals.is_equivalent(other, 0.3)
 
 
 def test_equivalence_needs_the_whole_90_percent_interval_inside() -> None:
     """Two one-sided tests: 1.645 errors from the margin, not 1.96; touching it is not inside."""
     resamples = np.array([-1.0, 1.0]) * 0.01 / math.sqrt(2)
-    found = stats.paired_difference(resamples, [0.003])
+    found = intervals.paired_difference(resamples, [0.003])
     edge = 0.003 + 0.016448536269514722
-    assert stats.is_equivalent(found, edge + 1e-9)
-    assert not stats.is_equivalent(found, edge - 1e-9)
+    assert intervals.is_equivalent(found, edge + 1e-9)
+    assert not intervals.is_equivalent(found, edge - 1e-9)
 
 
 def test_a_perfect_pair_is_no_proof_of_equality() -> None:
     """Two AUCs of 1 that no resample moves: p 1, and as wide as the two intervals."""
-    found = stats.end_to_end(0.0, (0.9, 1.0), (0.8, 1.0))
+    found = intervals.end_to_end(0.0, (0.9, 1.0), (0.8, 1.0))
     assert (found.p, found.low, found.high) == (1.0, pytest.approx(-0.1), pytest.approx(0.2))
-    assert not stats.is_equivalent(found, 0.02)
-    assert stats.end_to_end(0.5, (0.92, 1.0), (0.5, 0.5)).p < 1e-9
+    assert not intervals.is_equivalent(found, 0.02)
+    assert intervals.end_to_end(0.5, (0.92, 1.0), (0.5, 0.5)).p < 1e-9
 
 
 @settings(max_examples=10, deadline=None)  # the oracle takes 80 ms a call
@@ -236,16 +236,16 @@ def test_a_perfect_pair_is_no_proof_of_equality() -> None:
 def test_holm_is_statsmodels(p_values: list[float], missing: int) -> None:
     """Equal to the oracle; planned comparisons that were not made count as p = 1."""
     expected = multipletests([*p_values, *[1.0] * missing], method="holm")[1][: len(p_values)]
-    assert stats.holm(p_values, len(p_values) + missing) == pytest.approx(expected.tolist(), abs=1e-15)
+    assert intervals.holm(p_values, len(p_values) + missing) == pytest.approx(expected.tolist(), abs=1e-15)
 
 
 def test_holm_by_hand() -> None:
     """0.01, 0.04, 0.03 of three: 0.03, then twice 0.03, and never below that."""
-    assert stats.holm([0.01, 0.04, 0.03]) == pytest.approx([0.03, 0.06, 0.06])
-    assert stats.holm([0.01], 5) == pytest.approx([0.05])
-    assert stats.holm([]) == []
+    assert intervals.holm([0.01, 0.04, 0.03]) == pytest.approx([0.03, 0.06, 0.06])
+    assert intervals.holm([0.01], 5) == pytest.approx([0.05])
+    assert intervals.holm([]) == []
     with pytest.raises(StatsError, match="2 p-values in a family of 1"):
-        stats.holm([0.1, 0.2], 1)
+        intervals.holm([0.1, 0.2], 1)
 
 
 @given(st.integers(0, 60), st.integers(0, 60))
@@ -254,28 +254,28 @@ def test_mcnemar_is_statsmodels(only_first: int, only_second: int) -> None:
     expected = (
         statsmodels_mcnemar([[5, only_first], [only_second, 5]], exact=True).pvalue if only_first + only_second else 1.0
     )
-    found = stats.mcnemar(np.array([only_first, only_second]), np.array([only_second, only_first]))
+    found = intervals.mcnemar(np.array([only_first, only_second]), np.array([only_second, only_first]))
     assert found.tolist() == pytest.approx([expected, expected], abs=1e-12)
-    assert stats.mcnemar(np.array([6]), np.array([0])).tolist() == [1 / 32]
+    assert intervals.mcnemar(np.array([6]), np.array([0])).tolist() == [1 / 32]
 
 
 def test_a_wrong_pairing_is_refused() -> None:
     """Another order, other images, another length: one clear line each."""
     labels = np.array([0, 1, 1, 0])
-    stats.check_pairing(labels, labels.copy(), ("a", "b"))
+    intervals.check_pairing(labels, labels.copy(), ("a", "b"))
     with pytest.raises(PairingError, match="labels of a and b differ at 2 of 4 test images, first at 0"):
-        stats.check_pairing(labels, np.array([1, 0, 1, 0]), ("a", "b"))
+        intervals.check_pairing(labels, np.array([1, 0, 1, 0]), ("a", "b"))
     with pytest.raises(PairingError, match="a has 4 test images and b has 3"):
-        stats.check_pairing(labels, labels[:3], ("a", "b"))
+        intervals.check_pairing(labels, labels[:3], ("a", "b"))
 
 
 def test_the_threshold_is_youdens_and_the_lower_on_a_tie() -> None:
     """Scores .1 .4 | .4 .8: from .4 both positives and one alarm, from .8 one and none: a tie, so .4."""
     is_positive, scores = np.array([False, False, True, True]), np.array([0.1, 0.4, 0.4, 0.8])
-    assert stats.youden_threshold(is_positive, scores) == 0.4
-    assert stats.youden_threshold(is_positive, np.array([0.1, 0.4, 0.5, 0.8])) == 0.5
-    assert stats.youden_threshold(is_positive, np.full(4, 0.3)) == 0.3  # constant scores call everything positive
-    assert math.isnan(stats.youden_threshold(np.ones(4, dtype=bool), scores))
+    assert intervals.youden_threshold(is_positive, scores) == 0.4
+    assert intervals.youden_threshold(is_positive, np.array([0.1, 0.4, 0.5, 0.8])) == 0.5
+    assert intervals.youden_threshold(is_positive, np.full(4, 0.3)) == 0.3  # constant scores call everything positive
+    assert math.isnan(intervals.youden_threshold(np.ones(4, dtype=bool), scores))
 
 
 @given(st.integers(1, 60), st.integers(1, 5), st.integers(2, 4), st.data())
@@ -285,35 +285,35 @@ def test_reachable_is_what_counting_finds(num_images: int, runs: int, decimals: 
     printed = Fraction(data.draw(st.integers(0, 10**decimals)), 10**decimals)
     means = [Fraction(count, num_images * runs) for count in range(num_images * runs + 1)]
     expected = any(abs(mean - printed) <= unit / 2 for mean in means)
-    assert stats_power.reachable(float(printed), decimals, num_images, runs) == expected
+    assert power.reachable(float(printed), decimals, num_images, runs) == expected
 
 
 def test_reachable_by_hand() -> None:
     """156 images: 86.5 % is 135 of them; 86.3 % needs three runs (404 of 468); 85.4 % as 85.40 needs more digits."""
-    assert stats_power.reachable_runs(0.865, 3, 156) == [1, 2, 3, 4, 5]
-    assert stats_power.reachable_runs(0.863, 3, 156)[0] == 3
-    assert stats_power.reachable(0.9, 3, 10, 1)
+    assert power.reachable_runs(0.865, 3, 156) == [1, 2, 3, 4, 5]
+    assert power.reachable_runs(0.863, 3, 156)[0] == 3
+    assert power.reachable(0.9, 3, 10, 1)
     for value, decimals in ((0.8654, 3), (86.5, 3)):
         with pytest.raises(StatsError, match="no printed accuracy"):
-            stats_power.reachable(value, decimals, 156, 1)
+            power.reachable(value, decimals, 156, 1)
 
 
 def test_what_a_test_set_can_show() -> None:
     """156 images around 0.9 have a half-width of about 4.8 points; the smallest difference is 2.80 standard errors."""
     low, high = proportion_confint(0.9 * 156, 156, method="wilson")
-    assert stats_power.accuracy_half_width(0.9, 156) == pytest.approx((high - low) / 2)
-    assert abs(stats_power.accuracy_half_width(0.9, 156) - 0.048) < 0.001
-    error = stats_power.accuracy_error(0.9, 156)
+    assert power.accuracy_half_width(0.9, 156) == pytest.approx((high - low) / 2)
+    assert abs(power.accuracy_half_width(0.9, 156) - 0.048) < 0.001
+    error = power.accuracy_error(0.9, 156)
     assert error == pytest.approx(0.3 / math.sqrt(156))
-    assert stats_power.smallest_difference(error) == pytest.approx((1.959963984540054 + 0.8416212335729143) * error)
-    assert stats_power.design_effect(8216, 70, 0.0) == 1.0
-    assert stats_power.design_effect(140, 70, 1.0) == 2.0
+    assert power.smallest_difference(error) == pytest.approx((1.959963984540054 + 0.8416212335729143) * error)
+    assert power.design_effect(8216, 70, 0.0) == 1.0
+    assert power.design_effect(140, 70, 1.0) == 2.0
 
 
 def test_hanley_mcneil_by_hand() -> None:
     """Around one half it is Mann and Whitney's variance (m + n + 1) / 12 m n; a mean of K areas errs sqrt(K) less."""
-    assert stats_power.auc_error(0.5, [42, 114], "binary-class") == pytest.approx(math.sqrt(157 / (12 * 42 * 114)))
-    three = stats_power.auc_error(0.5, [10, 10, 10], "multi-class")
+    assert power.auc_error(0.5, [42, 114], "binary-class") == pytest.approx(math.sqrt(157 / (12 * 42 * 114)))
+    three = power.auc_error(0.5, [10, 10, 10], "multi-class")
     assert three == pytest.approx(math.sqrt(31 / (12 * 10 * 20)) / math.sqrt(3))
     with pytest.raises(StatsError, match="have no AUC"):
-        stats_power.auc_error(0.9, [5, 0], "binary-class")
+        power.auc_error(0.9, [5, 0], "binary-class")

@@ -1,4 +1,4 @@
-"""bench.metrics against hand-computed values, medmnist's Evaluator and scikit-learn."""
+"""bench.stats.metrics against hand-computed values, medmnist's Evaluator and scikit-learn."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from sklearn import metrics as oracle
 
 from bench.errors import BenchError, ShapeError
-from bench.metrics import ScoreError, accuracy, auc, per_class, score, softmax
+from bench.stats.metrics import ScoreError, accuracy, auc, per_class, score, softmax
 
 SIX_TASKS = [
     ("bloodmnist", "multi-class", 8),

@@ -59,7 +59,7 @@ def _draw(generator: np.random.Generator, num_rows: int, num_images: int) -> NDA
 
 
 def auc_resamples(labels: NDArray[Any], probs: Floats, task: str, weights: Weights, way: str = "") -> Floats:
-    """The AUC of `bench.metrics.auc`, mean over seeds, in every resample.
+    """The AUC of `bench.stats.metrics.auc`, mean over seeds, in every resample.
 
     Args:
         labels: (N,) class indices in [0, K).

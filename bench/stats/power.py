@@ -8,7 +8,7 @@ from fractions import Fraction
 
 from scipy import special
 
-from bench.stats import LEVEL, StatsError, critical, wilson
+from bench.stats.intervals import LEVEL, StatsError, critical, wilson
 
 POWER = 0.8
 CORRELATION = 0.5  # assumed between two models on the same images; uncorrelated ones differ sqrt(2) times as much

@@ -1,0 +1,1 @@
+"""Arrays -> floats: metrics, intervals, comparisons, bootstrap, power. No torch, no files."""
