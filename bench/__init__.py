@@ -24,7 +24,7 @@ def load_results(results: str | Path = "results") -> pd.DataFrame:
     Raises:
         RecordError: If a record is damaged; nothing is left out silently.
     """
-    from bench.records import read_records, to_frame
+    from bench.records.run_record import read_records, to_frame
 
     records, problems = read_records(Path(results))
     if problems:

@@ -13,8 +13,8 @@ from typing import Literal
 from pydantic import Field, ValidationError, model_validator
 
 from bench.errors import RecordError
-from bench.records import Record
-from bench.sealed import Strict, explain_validation
+from bench.records.run_record import Record
+from bench.records.sealed import Strict, explain_validation
 
 BANDS_FILE = "bands.toml"
 METRICS = ("auc", "acc")

@@ -12,7 +12,7 @@ from typing import Any
 
 import torch
 
-from bench.sealed import write_atomic
+from bench.records.sealed import write_atomic
 
 DIGEST_BYTES = 32
 DEFAULT_INTERVAL_SECONDS = 60.0

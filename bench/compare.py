@@ -21,8 +21,8 @@ from bench.compare_rows import CellRow, Comparison, RunRow, Verdict
 from bench.compare_runs import Contrast, contrast, in_words, mean_contrast, other_run, read_table, within_seeds
 from bench.errors import BenchError, RecordError
 from bench.plan import staleness
-from bench.records import DataCard, Record, read_card, read_record, record_files
-from bench.sealed import write_sealed
+from bench.records.run_record import DataCard, Record, read_card, read_record, record_files
+from bench.records.sealed import write_sealed
 from bench.stats.intervals import EQUIVALENCE_MARGIN
 from bench.trust import Rerun, read_reruns, rerun_path, same_scores
 

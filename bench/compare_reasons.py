@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from bench.records import Record
+from bench.records.run_record import Record
 
 COMPUTED_BY = {  # field -> what it says of how a run was computed
     "cpu_isa": "instruction set",

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from bench.compare_runs import Contrast
-from bench.records import Record
+from bench.records.run_record import Record
 from bench.stats.intervals import Difference
 from bench.verdicts import AGREEING, RerunVerdict
 

@@ -12,8 +12,8 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from bench.records import DataCard, Record, predictions_path, read_attached, read_predictions
-from bench.scoring import split_scores
+from bench.records.run_record import DataCard, Record, predictions_path, read_attached, read_predictions
+from bench.records.scoring import split_scores
 from bench.stats.bootstrap import NUM_RESAMPLES, Weights, auc_resamples, image_weights, sum_resamples
 from bench.stats.intervals import (
     IMAGES,

@@ -17,7 +17,7 @@ from rich.text import Text
 
 if TYPE_CHECKING:
     from bench.engines import Event
-    from bench.records import Record
+    from bench.records.run_record import Record
 
 GAP = 3  # columns between two columns of a table
 LONG_WORD = 16  # letters of a word that may break where room is short

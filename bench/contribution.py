@@ -11,8 +11,8 @@ from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 
 from bench.errors import RecordError
-from bench.records import MEASURED_FOLDERS, read_record
-from bench.sealed import read_sealed
+from bench.records.run_record import MEASURED_FOLDERS, read_record
+from bench.records.sealed import read_sealed
 from bench.trust import Rerun, read_row
 
 ALLOWED_ROOTS = ("results", "reports")

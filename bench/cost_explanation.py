@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 from collections.abc import Sequence
 
-from bench.cost_record import Count, Counter
+from bench.records.cost_record import Count, Counter
 
 DISAGREEMENT = 0.02  # counts that differ by more get an explanation
 

@@ -14,9 +14,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from bench.cost_record import COUNTERS, CostCell, CostRecord, recorded
 from bench.errors import BenchError
-from bench.sealed import write_sealed
+from bench.records.cost_record import COUNTERS, CostCell, CostRecord, recorded
+from bench.records.sealed import write_sealed
 from models.catalog import ModelError, get_spec
 
 

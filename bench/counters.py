@@ -26,11 +26,11 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from bench import __version__
 from bench.cost_explanation import explained
-from bench.cost_record import IN_CHANS, CostCell, CostRecord, Count, Counter, OperatorUse
 from bench.errors import BenchError
 from bench.ledger import SCAN, Kind, Ledger, Scope, scan_flops
 from bench.machine import provenance
 from bench.machine.foreign import create, restored
+from bench.records.cost_record import IN_CHANS, CostCell, CostRecord, Count, Counter, OperatorUse
 from models import fingerprint, get_spec
 
 with warnings.catch_warnings():  # thop asks distutils for its version check

@@ -24,7 +24,7 @@ from bench import synthetic
 from bench.datasets import flag_of
 from bench.download import DownloadError, download_file, md5_of
 from bench.errors import DataError, DataMissingError
-from bench.records import DataCard, labels_digest
+from bench.records.run_record import DataCard, labels_digest
 from bench.twins import TWIN_THRESHOLD, compare
 
 SPLITS = ("train", "val", "test")

@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from bench.errors import Interrupted, RecordError
-from bench.records import Failure, Record, write_run
+from bench.records.run_record import Failure, Record, write_run
 from bench.runner import RunBundle, RunRequest, failed_record
 from bench.worker import GRACE_SECONDS, ending, overdue, process_context, signals_noted, work
 

@@ -24,9 +24,9 @@ from typing import Any
 from bench.engines import Event
 from bench.errors import BenchError, DataMissingError, Interrupted
 from bench.machine import cpu_isa
-from bench.records import Failure, Record, finished_digest, lock_path, sweep_run, write_run
+from bench.records.run_record import Failure, Record, finished_digest, lock_path, sweep_run, write_run
+from bench.records.sealed import write_atomic
 from bench.runner import RunBundle, RunRequest, failed_record
-from bench.sealed import write_atomic
 from bench.worker import GRACE_SECONDS, forget_checkpoints, isolate, signals_noted
 from models import get_spec
 

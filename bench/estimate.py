@@ -10,8 +10,8 @@ from statistics import mean, median
 from typing import Literal
 
 from bench.protocols.loading import load_protocol
-from bench.records import DataCard, Run, read_records
-from bench.timing import Setting, TimingRecord, read_timings
+from bench.records.run_record import DataCard, Run, read_records
+from bench.records.timing_record import Setting, TimingRecord, read_timings
 from models.catalog import get_spec
 
 Source = Literal["runs", "timings", "fixed"]

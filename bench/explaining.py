@@ -11,7 +11,7 @@ from bench.machine.cpu_isa import CpuIsa
 from bench.options import Isa, Json, Plugins, Results, pin_cpu
 
 if TYPE_CHECKING:
-    from bench.cams import CamRecord
+    from bench.records.cam_record import CamRecord
 
 
 def gradcam(
@@ -63,7 +63,7 @@ def gradcam(
 
 def similarity_rows(results: Path, record: CamRecord) -> list[dict[str, Any]]:
     """Per layer: how alike the trained model's maps are to a randomised model's, and to each other."""
-    from bench.cams import median, read_maps, similarity_across_images, similarity_to_random
+    from bench.records.cam_record import median, read_maps, similarity_across_images, similarity_to_random
 
     maps = read_maps(results, record)
     rows = []

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from typing import Any
 
-from bench.timing import MachineState
+from bench.records.timing_record import MachineState
 
 
 def load_average() -> float | None:

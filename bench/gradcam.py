@@ -23,7 +23,12 @@ from bench import __version__
 from bench.augment import prepare
 from bench.cam_layers import Target, find_targets, tapped
 from bench.cam_weights import Weights, chosen_weights, recorded_run
-from bench.cams import (
+from bench.data import Arrays, load
+from bench.errors import BenchError, DataError
+from bench.machine import provenance
+from bench.machine.foreign import cast, keep_fp32
+from bench.protocols.loading import InitRules
+from bench.records.cam_record import (
     RANDOM,
     TRAINED,
     CamCell,
@@ -37,12 +42,7 @@ from bench.cams import (
     may_store_images,
     write_cam,
 )
-from bench.data import Arrays, load
-from bench.errors import BenchError, DataError
-from bench.machine import provenance
-from bench.machine.foreign import cast, keep_fp32
-from bench.protocols.loading import InitRules
-from bench.records import Record, labels_digest, predictions_path, read_predictions
+from bench.records.run_record import Record, labels_digest, predictions_path, read_predictions
 from bench.runner import RunRequest, build_model
 from bench.stats.metrics import softmax
 from bench.streams import Streams, stream_seed

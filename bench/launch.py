@@ -16,9 +16,19 @@ from bench.errors import BenchError, DataMissingError, RecordError
 from bench.machine.cpu_isa import DEFAULT, CpuIsa
 from bench.plan import PlannedRun
 from bench.protocols.loading import load_protocol
-from bench.records import DataCard, Failure, Record, Run, lock_path, read_card, real_only, write_card, write_run
+from bench.records.run_record import (
+    DataCard,
+    Failure,
+    Record,
+    Run,
+    lock_path,
+    read_card,
+    real_only,
+    write_card,
+    write_run,
+)
+from bench.records.sealed import explain_os_error
 from bench.runner import RunRequest, skipped_record
-from bench.sealed import explain_os_error
 from models import fingerprint, get_spec
 
 if TYPE_CHECKING:

@@ -34,7 +34,7 @@ def measure_data(
     from bench.data import measure
     from bench.datasets import flag_of
     from bench.errors import DataMissingError
-    from bench.records import write_card
+    from bench.records.run_record import write_card
 
     missing = 0
     names = chosen_names(datasets, "--datasets")
@@ -104,7 +104,7 @@ def measure_timing(
     """Time inference and a training step into results/timings/; goes on where an earlier call ended."""
     from bench.console import err, out
     from bench.launch import choose_device
-    from bench.timing import choose_settings
+    from bench.records.timing_record import choose_settings
     from bench.timing_launch import announcement, make_plan, run_timings
     from bench.worker import signals_noted
     from models import load_plugin

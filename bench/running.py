@@ -27,7 +27,7 @@ from bench.options import (
 
 if TYPE_CHECKING:
     from bench.plan import PlannedRun
-    from bench.records import Run
+    from bench.records.run_record import Run
 
 Shard = Annotated[str, typer.Option(help="i/n: only every n-th run of the selection, from the i-th.")]
 
@@ -224,6 +224,6 @@ def merge(
 ) -> None:
     """Bring the results of several folders into one; a damaged or contradicting record is refused by name."""
     from bench.console import out
-    from bench.merge import merge as bring_together
+    from bench.records.merge import merge as bring_together
 
     out.print(bring_together(folders, results).summary())

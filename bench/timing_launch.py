@@ -15,8 +15,8 @@ from statistics import median
 from bench import __version__
 from bench.errors import RecordError
 from bench.machine import provenance
-from bench.sealed import read_sealed, write_sealed
-from bench.timing import Round, Scan, Setting, TimingCell, TimingRecord
+from bench.records.sealed import read_sealed, write_sealed
+from bench.records.timing_record import Round, Scan, Setting, TimingCell, TimingRecord
 from bench.timing_blocks import Budget
 from bench.timing_process import TimingPlan, answers
 from models.catalog import ModelSpec, fingerprint, get_spec

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import IO, Any
 
 from bench.machine import cpu_isa, provenance
-from bench.timing import Round, Scan, Setting, device_label, timing_path
+from bench.records.timing_record import Round, Scan, Setting, device_label, timing_path
 from bench.timing_blocks import Budget
 
 HANG_FACTOR = 10  # a cell that takes this many budgets hangs

@@ -18,7 +18,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from bench.machine import provenance
-from bench.timing import NUM_CLASSES, Setting
+from bench.records.timing_record import NUM_CLASSES, Setting
 
 CGROUP = Path("/sys/fs/cgroup")
 MEMORY_SHARE = 0.9

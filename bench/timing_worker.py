@@ -19,7 +19,7 @@ from torch import Tensor, nn
 
 from bench.gpu_meter import Meter
 from bench.machine.foreign import Pinned, create
-from bench.timing import IN_CHANS, NUM_CLASSES, Agreement, Round, RoundStatus, Setting
+from bench.records.timing_record import IN_CHANS, NUM_CLASSES, Agreement, Round, RoundStatus, Setting
 from bench.timing_blocks import Budget, measure_blocks
 from bench.timing_steps import (
     AUTOCAST,

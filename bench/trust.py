@@ -18,7 +18,7 @@ from pydantic import Field, ValidationError, field_validator, model_validator
 
 from bench.datasets import flag_of
 from bench.errors import BenchError, RecordError
-from bench.records import (
+from bench.records.run_record import (
     SYNTHETIC_PREFIX,
     DataCard,
     Record,
@@ -27,8 +27,8 @@ from bench.records import (
     read_predictions,
     read_record,
 )
-from bench.scoring import same_score, score_predictions, wrong_labels
-from bench.sealed import Sealed, Strict, explain_validation, read_all
+from bench.records.scoring import same_score, score_predictions, wrong_labels
+from bench.records.sealed import Sealed, Strict, explain_validation, read_all
 from bench.verdicts import AGREEING, Ends, RerunVerdict, judge
 
 Level = Literal["published", "self-reported", "re-scored", "re-run"]

@@ -9,10 +9,10 @@ from pathlib import Path
 from typing import Any
 
 from bench.bands import standings
-from bench.cams import read_cams
 from bench.errors import BenchError, RecordError
 from bench.plan import staleness
-from bench.records import (
+from bench.records.cam_record import read_cams
+from bench.records.run_record import (
     MEASURED_FOLDERS,
     DataCard,
     Record,
@@ -26,7 +26,7 @@ from bench.records import (
     real_only,
     record_files,
 )
-from bench.scoring import same_score, score_predictions, wrong_labels
+from bench.records.scoring import same_score, score_predictions, wrong_labels
 from bench.trust import read_reruns
 
 UNSCORED = "cannot be scored"

@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from bench.errors import RecordError
-from bench.records import Failure, finished_digest, lock_path, sweep_run
+from bench.records.run_record import Failure, finished_digest, lock_path, sweep_run
 from bench.runner import Hooks, RunBundle, RunRequest, failed_record, run_one
 
 GRACE_SECONDS = 60.0

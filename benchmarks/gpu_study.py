@@ -30,7 +30,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from bench.records import read_records
+from bench.records.run_record import read_records
 from bench.report.analysis_plan import LIGHT, OURS, TABLE_3
 
 ROOT = Path(__file__).resolve().parent.parent

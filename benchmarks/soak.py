@@ -25,7 +25,7 @@ from typing import Any
 
 import psutil
 
-from bench.records import read_records
+from bench.records.run_record import read_records
 
 ROOT = Path(__file__).resolve().parent.parent
 PROTOCOL = """

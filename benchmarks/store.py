@@ -19,8 +19,17 @@ from bench import __version__
 from bench.data import load, measure
 from bench.datasets import PAPER_DATASETS
 from bench.protocols.loading import load_protocol
-from bench.records import SYNTHETIC_PREFIX, DataCard, Record, Run, frame_bytes, read_predictions, write_card, write_run
-from bench.scoring import score_predictions
+from bench.records.run_record import (
+    SYNTHETIC_PREFIX,
+    DataCard,
+    Record,
+    Run,
+    frame_bytes,
+    read_predictions,
+    write_card,
+    write_run,
+)
+from bench.records.scoring import score_predictions
 from models.catalog import fingerprint, get_spec
 
 PROTOCOL = "demo"

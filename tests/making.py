@@ -11,9 +11,9 @@ import numpy as np
 import pandas as pd
 
 from bench.protocols.loading import load_protocol
-from bench.records import DataCard, Record, Run, frame_bytes, read_predictions, write_card, write_run
-from bench.scoring import score_predictions
-from bench.timing import TimingCell, TimingRecord
+from bench.records.run_record import DataCard, Record, Run, frame_bytes, read_predictions, write_card, write_run
+from bench.records.scoring import score_predictions
+from bench.records.timing_record import TimingCell, TimingRecord
 from models.catalog import fingerprint, get_spec
 
 RUN = Run("smoke", "timm/resnet26", "breastmnist", 3)

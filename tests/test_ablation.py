@@ -9,7 +9,7 @@ import pandas as pd
 import pytest
 
 from bench.errors import RecordError
-from bench.records import Record, Run
+from bench.records.run_record import Record, Run
 from bench.report import ablation, table2, table3
 from bench.report.analysis import Analysis, analyse
 from bench.report.analysis_contrasts import CONTRASTS, EFFECTS, INTERACTION, MAIN_CUTMIX, MAIN_MODEL

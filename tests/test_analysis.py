@@ -12,7 +12,7 @@ import pytest
 
 from bench.datasets import PAPER_DATASETS
 from bench.errors import RecordError
-from bench.records import Run, predictions_path
+from bench.records.run_record import Run, predictions_path
 from bench.report import analysis_cells, analysis_plan
 from bench.report.analysis import CELLS, CLASSES, MCNEMAR, PAIRS, Analysis, analyse
 from bench.report.analysis_checks import CHECKS, RESOLUTION, TEST_IMAGES, published_checks, resolution_rows

@@ -10,7 +10,7 @@ import pytest
 
 from bench.bands import METRICS, Bands, read_bands, standings
 from bench.errors import RecordError
-from bench.records import Run, read_card, read_record
+from bench.records.run_record import Run, read_card, read_record
 from bench.stats.power import accuracy_error, auc_error
 from bench.verify import verify
 from tests.making import make_run

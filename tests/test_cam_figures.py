@@ -12,7 +12,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from bench.cams import (
+from bench.protocols.loading import load_protocol
+from bench.records.cam_record import (
     TRAINED,
     CamCell,
     CamImage,
@@ -25,8 +26,7 @@ from bench.cams import (
     read_cams,
     write_cam,
 )
-from bench.protocols.loading import load_protocol
-from bench.records import Run, read_record
+from bench.records.run_record import Run, read_record
 from bench.report import figure_cams
 from bench.report.drawing import captions_of, draw_all
 from bench.report.evidence import MODELS, gather

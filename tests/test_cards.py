@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from bench.records import Run, model_slug
+from bench.records.run_record import Run, model_slug
 from bench.report import cards
 from bench.report.analysis import analyse
 from bench.report.evidence import gather

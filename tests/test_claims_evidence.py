@@ -9,7 +9,7 @@ from typing import Any
 import pandas as pd
 import pytest
 
-from bench.records import Run, write_card
+from bench.records.run_record import Run, write_card
 from bench.report.analysis_checks import TEST_IMAGES
 from bench.report.claims.sources import STATED, Sources, collect
 from bench.report.cost_tables import TIMING_COLUMNS

@@ -12,7 +12,7 @@ import pytest
 from typer.testing import CliRunner
 
 from bench import cli
-from bench.records import Run, read_records
+from bench.records.run_record import Run, read_records
 from tests.making import make_run
 
 SMOKE = ["--protocol", "smoke", "--models", "floor/prior", "--device", "cpu"]

@@ -22,7 +22,15 @@ from bench.compare_reasons import SAME, origins
 from bench.compare_rows import CellRow, Comparison, RunRow, Verdict
 from bench.compare_runs import NO_DIFFERENCE, Contrast, contrast, mean_contrast, read_table, within_seeds
 from bench.errors import RecordError
-from bench.records import Record, Run, frame_bytes, predictions_path, read_card, read_predictions, read_records
+from bench.records.run_record import (
+    Record,
+    Run,
+    frame_bytes,
+    predictions_path,
+    read_card,
+    read_predictions,
+    read_records,
+)
 from bench.stats.intervals import EQUIVALENCE_MARGIN, Difference, paired_difference
 from bench.trust import read_reruns
 from bench.verdicts import AGREEING, RerunVerdict, judge

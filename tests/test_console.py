@@ -11,7 +11,7 @@ from bench import console
 from bench.console import LiveProgress, duration
 from bench.engines import Event
 from bench.protocols.loading import load_protocol
-from bench.records import Run
+from bench.records.run_record import Run
 from bench.runner import RunRequest
 from tests.making import make_card
 

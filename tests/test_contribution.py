@@ -12,7 +12,7 @@ import pytest
 from bench.compare import compare_folders
 from bench.contribution import MAX_FILE_BYTES, MAX_TOTAL_BYTES, NEW_FOLDERS, check_contribution, outside
 from bench.errors import RecordError
-from bench.records import Run, predictions_path
+from bench.records.run_record import Run, predictions_path
 from bench.stats.intervals import EQUIVALENCE_MARGIN
 from bench.trust import Rerun, SelfReported
 from tests.making import make_rerun, make_run

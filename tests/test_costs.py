@@ -16,13 +16,14 @@ from hypothesis import strategies as st
 from timm.models.vision_transformer import Attention
 from torch import Tensor, nn
 
-from bench import cost_explanation, cost_record, costs
-from bench.cost_record import CostCell, CostRecord, Count
+from bench import cost_explanation, costs
 from bench.counters import count_network, count_thop
 from bench.errors import RecordError
 from bench.ledger import scan_flops
+from bench.records import cost_record
+from bench.records.cost_record import CostCell, CostRecord, Count
+from bench.records.sealed import read_sealed, write_sealed
 from bench.report.cost_tables import COST_COLUMNS, cost_rows
-from bench.sealed import read_sealed, write_sealed
 from models import catalog, create_model, load_plugin
 
 ROOT = Path(__file__).parent.parent

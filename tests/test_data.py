@@ -25,7 +25,7 @@ import pytest
 from bench import data, download, synthetic
 from bench.datasets import DATASETS
 from bench.errors import DataError, DataMissingError
-from bench.records import card_path, pretty, read_card
+from bench.records.run_record import card_path, pretty, read_card
 
 REPOSITORY = Path(__file__).parents[1]
 REAL_ROOT = data.data_root()  # before a test hides it

@@ -16,7 +16,7 @@ import pytest
 
 from bench.data import measure
 from bench.protocols.loading import load_protocol
-from bench.records import Run, read_records, write_run
+from bench.records.run_record import Run, read_records, write_run
 from bench.runner import RunRequest, run_one
 from models import catalog
 

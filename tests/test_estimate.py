@@ -9,9 +9,9 @@ from typing import Any
 import pytest
 
 from bench.estimate import CostEstimate, Estimate
-from bench.records import Run, read_card
-from bench.sealed import write_sealed
-from bench.timing import Round, Setting, TimingCell, timing_path
+from bench.records.run_record import Run, read_card
+from bench.records.sealed import write_sealed
+from bench.records.timing_record import Round, Setting, TimingCell, timing_path
 from models import get_spec
 from models.catalog import fingerprint
 from tests.making import make_run, make_timing

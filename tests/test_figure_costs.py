@@ -10,9 +10,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bench.cost_record import CostRecord, Count
 from bench.errors import RecordError
-from bench.records import Record, Run
+from bench.records.cost_record import CostRecord, Count
+from bench.records.run_record import Record, Run
+from bench.records.timing_record import Round, Setting, TimingCell, TimingRecord
 from bench.report.cost_tables import best_modes, timing_rows
 from bench.report.figure_costs import (
     macs_axis,
@@ -25,7 +26,6 @@ from bench.report.figure_costs import (
 )
 from bench.report.figure_parameters import parameter_numbers, parameters_plot
 from bench.report.figure_style import files, style
-from bench.timing import Round, Setting, TimingCell, TimingRecord
 from tests.making import make_record, make_timing
 
 CPU, GPU = "cpu: some processor, 1 thread", "cuda: some card"

@@ -17,7 +17,7 @@ import pytest
 from matplotlib.figure import Figure
 
 from bench.errors import RecordError
-from bench.records import (
+from bench.records.run_record import (
     Run,
     frame_bytes,
     history_path,
@@ -27,6 +27,7 @@ from bench.records import (
     write_card,
     write_run,
 )
+from bench.records.scoring import split_scores
 from bench.report import figures
 from bench.report.analysis import analyse
 from bench.report.drawing import captions_of, draw_all
@@ -36,7 +37,6 @@ from bench.report.figure_forest import VERDICTS, forest_numbers, forest_plot
 from bench.report.figure_scores import Cell, area_numbers, confusion_numbers, draw_confusion
 from bench.report.figure_style import Caption, Plot, class_labels, file_name, files, num_columns, style
 from bench.report.tables import score_rows
-from bench.scoring import split_scores
 from bench.stats.metrics import confusion_matrix, per_class
 from tests.making import make_card, make_predictions, make_record, make_run
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from bench.records import Run
+from bench.records.run_record import Run
 from bench.report import build, first_screen
 from bench.report.analysis import analyse
 from bench.report.evidence import gather
@@ -94,7 +94,7 @@ def test_records_of_a_protocol_that_is_not_at_hand_are_reported(tmp_path: Path) 
     target.parent.mkdir(parents=True)
     shutil.copytree(path.parent, target.parent, dirs_exist_ok=True)
     changed = record.model_copy(update={"protocol": "my-recipe", "run_id": own.run_id})
-    from bench.sealed import write_sealed
+    from bench.records.sealed import write_sealed
 
     write_sealed(target, changed)
     build(tmp_path / "results", tmp_path / "reports")

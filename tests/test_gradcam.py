@@ -20,7 +20,12 @@ from bench import cam_weights, gradcam, train
 from bench.augment import prepare
 from bench.cam_layers import Form, Target, find_layer, find_targets, form_of, target_layers
 from bench.cam_weights import chosen_weights, read_weights, recorded_run, run_key, weights_path
-from bench.cams import (
+from bench.cli import app
+from bench.data import load, measure
+from bench.errors import BenchError, RecordError
+from bench.gradcam import NUM_RANDOM, choose_images, explain_run, grad_cam
+from bench.protocols.loading import InitRules, Protocol, load_protocol
+from bench.records.cam_record import (
     cam_path,
     images_path,
     maps_path,
@@ -33,14 +38,9 @@ from bench.cams import (
     similarity_to_random,
     write_cam,
 )
-from bench.cli import app
-from bench.data import load, measure
-from bench.errors import BenchError, RecordError
-from bench.gradcam import NUM_RANDOM, choose_images, explain_run, grad_cam
-from bench.protocols.loading import InitRules, Protocol, load_protocol
-from bench.records import DataCard, Run, write_card
+from bench.records.run_record import DataCard, Run, write_card
+from bench.records.sealed import read_sealed
 from bench.runner import RunRequest, run_one
-from bench.sealed import read_sealed
 from models import catalog
 
 torch.set_num_threads(1)

@@ -15,9 +15,9 @@ from bench import synthetic
 from bench.checkpoint import Checkpoint
 from bench.data import read_npz
 from bench.errors import DataError, RecordError
-from bench.records import Run, predictions_path, read_record, read_records, real_only
+from bench.records.run_record import Run, predictions_path, read_record, read_records, real_only
+from bench.records.sealed import pretty
 from bench.report import build
-from bench.sealed import pretty
 from bench.verify import verify
 from tests.making import make_record, make_run
 

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from bench.records import Run
+from bench.records.run_record import Run
 from bench.report import ablation, table2, table3, table4
 from bench.report.analysis import analyse
 from bench.report.evidence import gather

@@ -18,7 +18,7 @@ from bench.errors import BenchError
 from bench.launch import device_slots
 from bench.plan import PlannedRun, State
 from bench.protocols.loading import load_protocol
-from bench.records import Failure, Run, lock_path, read_card, read_record, write_run
+from bench.records.run_record import Failure, Run, lock_path, read_card, read_record, write_run
 from bench.runner import RunRequest, failed_record
 from models import fingerprint, get_spec
 from tests.making import make_card, make_run

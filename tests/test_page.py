@@ -16,7 +16,7 @@ from typing import Any
 import pytest
 
 from bench.compare import compare_folders
-from bench.records import Run, card_path
+from bench.records.run_record import Run, card_path
 from bench.report.analysis import analyse
 from bench.report.evidence import gather
 from bench.report.figure_style import Caption

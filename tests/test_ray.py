@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from bench.records import read_records
+from bench.records.run_record import read_records
 from tests.test_engines import PROTOCOL, SET, environment, leftovers, scores
 
 if importlib.util.find_spec("ray") is None:

@@ -13,7 +13,7 @@ import pytest
 
 from bench import report
 from bench.errors import RecordError
-from bench.records import Run
+from bench.records.run_record import Run
 from bench.report import build, compare
 from bench.report.contents import render
 from bench.report.stamp import locked_versions

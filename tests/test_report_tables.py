@@ -14,7 +14,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bench.records import Run
+from bench.records.run_record import Run
 from bench.report import ablation, cards, formats, page, table2, table3
 from bench.report.analysis import Analysis, analyse
 from bench.report.analysis_plan import PARTS

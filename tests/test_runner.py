@@ -12,9 +12,9 @@ import pytest
 from bench import data, runner
 from bench.data import Arrays, labels_digest, load, measure
 from bench.protocols.loading import load_protocol
-from bench.records import Run, read_predictions
+from bench.records.run_record import Run, read_predictions
+from bench.records.scoring import score_predictions
 from bench.runner import Hooks, OfficialMismatchError, RunBundle, RunRequest, check_official, run_one
-from bench.scoring import score_predictions
 from bench.train import InterruptedTraining
 from models import fingerprint, get_spec, load_plugin
 

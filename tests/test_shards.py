@@ -11,8 +11,17 @@ from hypothesis import strategies as st
 
 from bench.cli import app
 from bench.errors import BenchError, RecordError
-from bench.merge import merge
-from bench.records import Failure, Run, predictions_path, read_card, read_record, read_records, write_card, write_run
+from bench.records.merge import merge
+from bench.records.run_record import (
+    Failure,
+    Run,
+    predictions_path,
+    read_card,
+    read_record,
+    read_records,
+    write_card,
+    write_run,
+)
 from bench.shards import take_shard
 from tests.making import make_record, make_run
 

@@ -9,15 +9,15 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from bench.cost_record import CostCell, read_costs
 from bench.errors import RecordError
+from bench.records.cost_record import CostCell, read_costs
+from bench.records.sealed import write_sealed
+from bench.records.timing_record import Round, Setting, TimingCell, TimingRecord, timing_path
 from bench.report import table4
 from bench.report.analysis import analyse
 from bench.report.cost_tables import timing_rows
 from bench.report.evidence import gather
 from bench.report.timing_tables import _table, timing_blocks
-from bench.sealed import write_sealed
-from bench.timing import Round, Setting, TimingCell, TimingRecord, timing_path
 from models import get_spec
 from models.catalog import fingerprint
 from tests.making import make_timing

@@ -26,10 +26,8 @@ from torch.utils import benchmark
 from bench import timing_launch, timing_process, timing_worker
 from bench.errors import BenchError, RecordError
 from bench.gpu_meter import Meter
-from bench.report.cost_tables import TIMING_COLUMNS, best_modes, one_device, rank, throughput_table, timing_rows
-from bench.report.timing_tables import timing_blocks
-from bench.sealed import read_sealed
-from bench.timing import (
+from bench.records.sealed import read_sealed
+from bench.records.timing_record import (
     Agreement,
     Round,
     Setting,
@@ -41,9 +39,11 @@ from bench.timing import (
     read_timings,
     timing_path,
 )
+from bench.records.timing_summary import bootstrap_median, summarise
+from bench.report.cost_tables import TIMING_COLUMNS, best_modes, one_device, rank, throughput_table, timing_rows
+from bench.report.timing_tables import timing_blocks
 from bench.timing_blocks import Budget, measure_blocks
 from bench.timing_steps import Clock
-from bench.timing_summary import bootstrap_median, summarise
 from bench.timing_worker import Bench, compare
 from models import catalog, load_plugin
 from tests.making import make_timing

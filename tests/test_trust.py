@@ -10,8 +10,8 @@ from typing import Any
 import pytest
 
 from bench.compare import compare_folders
-from bench.records import Run, card_path, predictions_path, read_card, read_record
-from bench.sealed import canonical, pretty, write_atomic
+from bench.records.run_record import Run, card_path, predictions_path, read_card, read_record
+from bench.records.sealed import canonical, pretty, write_atomic
 from bench.trust import (
     MEANING,
     MEASURED,

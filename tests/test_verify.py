@@ -12,7 +12,7 @@ import pandas as pd
 import pytest
 
 from bench.errors import RecordError
-from bench.records import (
+from bench.records.run_record import (
     Record,
     Run,
     card_path,
@@ -23,7 +23,7 @@ from bench.records import (
     read_card,
     read_predictions,
 )
-from bench.scoring import score_predictions
+from bench.records.scoring import score_predictions
 from bench.verify import verify
 from tests.making import make_run
 

@@ -16,7 +16,7 @@ from typing import Any
 import pytest
 
 from bench.errors import RecordError
-from bench.records import Record, Run
+from bench.records.run_record import Record, Run
 from tests.making import make_record, make_run
 
 GITHUB = Path(__file__).parent.parent / ".github"

@@ -13,9 +13,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from bench.errors import RecordError
+from bench.records.sealed import write_atomic
 from bench.report.evidence import MODELS, STATISTICS
 from bench.report.stamp import draws_as_locked, inputs_digest, remember, unchanged
-from bench.sealed import write_atomic
 
 __all__ = ["Built", "build", "compare"]
 

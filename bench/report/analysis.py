@@ -15,7 +15,7 @@ import numpy as np
 import pandas as pd
 
 from bench.errors import RecordError
-from bench.records import DataCard, Record
+from bench.records.run_record import DataCard, Record
 from bench.report.analysis_cells import CLASS_MEASURES, RATES, RESAMPLED, TEST_PARTS, Cell, kept_images, read_cells
 from bench.report.analysis_checks import CHECKS, RESOLUTION, published_checks, resolution_rows
 from bench.report.analysis_contrasts import CONTRASTS, contrast_rows

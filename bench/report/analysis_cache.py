@@ -18,9 +18,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bench.errors import RecordError
-from bench.records import DataCard, Record
+from bench.records.run_record import DataCard, Record
+from bench.records.sealed import canonical, write_atomic
 from bench.report.analysis_plan import VERSION
-from bench.sealed import canonical, write_atomic
 
 Arrays = dict[str, NDArray[Any]]
 

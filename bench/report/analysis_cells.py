@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bench.machine.forked import forked_map
-from bench.records import DataCard, Record
+from bench.records.run_record import DataCard, Record
 from bench.report import analysis_cache
 from bench.report.analysis_cache import Arrays
 from bench.report.analysis_predictions import Floats, Labels, Predictions, Reader, stored_bytes

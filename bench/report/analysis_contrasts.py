@@ -13,7 +13,7 @@ from functools import reduce
 
 import numpy as np
 
-from bench.records import DataCard
+from bench.records.run_record import DataCard
 from bench.report.analysis_cells import TEST_PARTS, Cell
 from bench.report.analysis_pairs import PAIRED, check_sources, restricted
 from bench.report.analysis_plan import OURS

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from bench.records import DataCard, Record
+from bench.records.run_record import DataCard, Record
 from bench.report.analysis_cells import TEST_PARTS, Cell, read_cell
 from bench.report.analysis_plan import MARGIN, OURS, comparison_order, is_fitted, is_primary
 from bench.report.analysis_predictions import Reader

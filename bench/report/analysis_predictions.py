@@ -1,6 +1,7 @@
 """Stored predictions of a run, checked against its record and its data set's card, each file read once.
 
-`bench.scoring` reads the same files by pandas, which takes milliseconds a file; a report may have thousands to read.
+`bench.records.scoring` reads the same files by pandas, which takes milliseconds a file; a report may have thousands to
+read.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from bench.errors import RecordError
-from bench.records import DataCard, Record, labels_digest, predictions_path, read_attached
+from bench.records.run_record import DataCard, Record, labels_digest, predictions_path, read_attached
 from bench.stats.intervals import PairingError
 from bench.stats.metrics import softmax
 

@@ -6,8 +6,8 @@ from collections.abc import Mapping, Sequence
 
 import pandas as pd
 
-from bench.cost_record import COUNTERS, CostCell, CostRecord
-from bench.records import Record, model_slug
+from bench.records.cost_record import COUNTERS, CostCell, CostRecord
+from bench.records.run_record import Record, model_slug
 from bench.report.analysis import Analysis
 from bench.report.analysis_plan import PARTS
 from bench.report.evidence import Evidence, first_line

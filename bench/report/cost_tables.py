@@ -6,10 +6,10 @@ from collections.abc import Sequence
 
 import pandas as pd
 
-from bench.cost_record import CostRecord
 from bench.errors import RecordError
-from bench.timing import TimingRecord
-from bench.timing_summary import summarise
+from bench.records.cost_record import CostRecord
+from bench.records.timing_record import TimingRecord
+from bench.records.timing_summary import summarise
 
 COST_COLUMNS = ["model", "img_size", "in_chans", "num_classes", "counter", "gmacs", "num_params", "coverage"]
 TIMING_COLUMNS = [

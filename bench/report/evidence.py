@@ -9,11 +9,11 @@ from functools import cached_property
 from pathlib import Path
 
 from bench import __version__
-from bench.cost_record import CostRecord, read_costs
 from bench.plan import staleness, unchecked
-from bench.records import DataCard, Record, read_card, read_records
-from bench.sealed import Sealed
-from bench.timing import TimingRecord, read_timings
+from bench.records.cost_record import CostRecord, read_costs
+from bench.records.run_record import DataCard, Record, read_card, read_records
+from bench.records.sealed import Sealed
+from bench.records.timing_record import TimingRecord, read_timings
 
 STATISTICS = ("cells", "pairs", "mcnemar", "classes", "contrasts", "resolution", "published_checks")  # an `Analysis`
 MODELS = ("medspectralnet",)  # whose curves, confusion matrices and areas are drawn where nobody asks for others

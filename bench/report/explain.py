@@ -13,7 +13,7 @@ import pandas as pd
 from bench.datasets import flag_of
 from bench.errors import RecordError
 from bench.protocols.loading import list_protocols, load_protocol
-from bench.records import SYNTHETIC_PREFIX, Record, Run
+from bench.records.run_record import SYNTHETIC_PREFIX, Record, Run
 from bench.report.analysis import Analysis, analyse
 from bench.report.evidence import Evidence, gather
 from bench.report.explain_costs import COST_METRICS, explain_cost

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from pathlib import Path
 
-from bench.cost_record import COUNTERS, CostCell, CostRecord, Counter, read_costs
+from bench.records.cost_record import COUNTERS, CostCell, CostRecord, Counter, read_costs
 from bench.report.formats import signed
 from bench.report.published import quoted_cost
 from bench.report.table4 import NUM_CLASSES, SIZE, notes_of, percent_difference, row_ids

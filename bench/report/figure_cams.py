@@ -17,7 +17,7 @@ from matplotlib.cm import ScalarMappable
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
-from bench.cams import (
+from bench.records.cam_record import (
     RANDOM,
     TRAINED,
     CamImage,
@@ -32,7 +32,7 @@ from bench.cams import (
     similarity_across_images,
     similarity_to_random,
 )
-from bench.records import model_slug
+from bench.records.run_record import model_slug
 from bench.report.evidence import Evidence
 from bench.report.figure_style import WIDE, Caption, Plot, beginnings, new_figure
 

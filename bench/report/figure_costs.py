@@ -17,8 +17,10 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from numpy.typing import NDArray
 
-from bench.cost_record import CostRecord, Counter
-from bench.records import Record
+from bench.records.cost_record import CostRecord, Counter
+from bench.records.run_record import Record
+from bench.records.sealed import Sealed
+from bench.records.timing_record import TimingRecord
 from bench.report.cost_tables import best_modes, one_device, timing_rows
 from bench.report.figure_style import (
     Caption,
@@ -30,8 +32,6 @@ from bench.report.figure_style import (
     new_figure,
 )
 from bench.report.tables import KIND_ORDER, model_order
-from bench.sealed import Sealed
-from bench.timing import TimingRecord
 
 COUNTER: Counter = "aten"  # the most complete one
 POINT_COLUMNS = ["model", "cost", "cost_low", "cost_high", "way", "acc", "ci_low", "ci_high", "n_seeds", "on_front"]

@@ -12,7 +12,7 @@ from matplotlib.lines import Line2D
 from matplotlib.ticker import MaxNLocator
 
 from bench.errors import RecordError
-from bench.records import DataCard, Record, history_path
+from bench.records.run_record import DataCard, Record, history_path
 from bench.report.figure_style import (
     Caption,
     Plot,

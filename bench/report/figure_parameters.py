@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import pandas as pd
 from matplotlib.figure import Figure
 
-from bench.cost_record import CostRecord
+from bench.records.cost_record import CostRecord
 from bench.report.figure_style import ROW, Caption, Plot, colour, legend_below, legend_height, new_figure
 
 IMG_SIZE, NUM_CLASSES = 224, 8  # of the registry's claims

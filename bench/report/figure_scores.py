@@ -15,7 +15,7 @@ from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
 from bench.errors import RecordError
-from bench.records import DataCard, Record
+from bench.records.run_record import DataCard, Record
 from bench.report.analysis_predictions import read_predictions
 from bench.report.figure_points import FINEST, Points, mean_precision_recall, mean_roc
 from bench.report.figure_style import (

@@ -28,10 +28,10 @@ from matplotlib.figure import Figure
 from matplotlib.layout_engine import ConstrainedLayoutEngine
 from matplotlib.ticker import LogLocator, MaxNLocator, NullLocator, StrMethodFormatter
 
-from bench.records import DataCard, Record
+from bench.records.run_record import DataCard, Record
+from bench.records.sealed import Sealed
 from bench.report.evidence import first_line
 from bench.report.tables import STAMP, csv_bytes
-from bench.sealed import Sealed
 
 WIDTH, WIDE = 3.4, 7.0  # inches: one column of a journal, and two
 ROW = 0.135  # inches of a legend's or a list's row

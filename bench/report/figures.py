@@ -11,8 +11,9 @@ from typing import TYPE_CHECKING
 
 import pandas as pd
 
-from bench.cost_record import CostRecord
-from bench.records import SYNTHETIC_PREFIX, Record, model_slug
+from bench.records.cost_record import CostRecord
+from bench.records.run_record import SYNTHETIC_PREFIX, Record, model_slug
+from bench.records.timing_record import TimingRecord
 from bench.report.evidence import MODELS, Evidence
 from bench.report.figure_costs import (
     macs_axis,
@@ -26,7 +27,6 @@ from bench.report.figure_forest import forest_plot
 from bench.report.figure_parameters import parameters_plot
 from bench.report.figure_scores import Cell, areas_plot, confusion_plot
 from bench.report.figure_style import Plot, data_words
-from bench.timing import TimingRecord
 
 if TYPE_CHECKING:
     from bench.report.analysis import Analysis

@@ -13,7 +13,7 @@ import pandas as pd
 
 from bench.datasets import PAPER_DATASETS
 from bench.plan import expand_study
-from bench.records import Record
+from bench.records.run_record import Record
 from bench.report.analysis import Analysis
 from bench.report.analysis_plan import PARTS
 from bench.report.claims.verdict import VERDICTS

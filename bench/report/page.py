@@ -15,7 +15,7 @@ from pathlib import Path
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup, escape
 
-from bench.records import SYNTHETIC_PREFIX, DataCard
+from bench.records.run_record import SYNTHETIC_PREFIX, DataCard
 from bench.report.analysis import Analysis
 from bench.report.analysis_plan import NUM_TEST_SCANS
 from bench.report.evidence import Evidence, first_line

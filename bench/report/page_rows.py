@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 
 import pandas as pd
 
-from bench.records import DataCard, Record
+from bench.records.run_record import DataCard, Record
 from bench.report.analysis import Analysis
 from bench.report.evidence import Evidence
 from bench.report.score_cells import METRICS, TEST_PARTS, interval_text, record_link, score_cells, value_text

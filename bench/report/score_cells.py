@@ -10,7 +10,7 @@ from collections.abc import Iterable, Sequence
 
 import pandas as pd
 
-from bench.records import Record, model_slug
+from bench.records.run_record import Record, model_slug
 from bench.report.analysis_plan import PARTS
 from bench.report.evidence import first_line
 from bench.report.formats import (

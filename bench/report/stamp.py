@@ -17,7 +17,7 @@ from pathlib import Path
 from packaging.requirements import Requirement
 
 from bench.errors import RecordError
-from bench.sealed import canonical, write_atomic
+from bench.records.sealed import canonical, write_atomic
 
 ROOT = Path(__file__).resolve().parents[2]
 CODE = ("bench", "models")

@@ -7,10 +7,10 @@ from typing import Any
 
 import pandas as pd
 
+from bench.records.timing_record import TimingRecord
 from bench.report.cost_tables import one_device, timing_rows
 from bench.report.formats import NOTHING, Block, Bullets, Heading, Row, Table, quoted
 from bench.report.tables import model_order
-from bench.timing import TimingRecord
 from bench.timing_blocks import Budget
 
 SETTING = ["mode", "precision", "memory_format", "compiled", "batch_size", "img_size"]

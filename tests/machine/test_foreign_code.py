@@ -19,7 +19,7 @@ from bench.data import measure
 from bench.machine import foreign
 from bench.machine.foreign import Pinned, cast, num_threads, restored, seed_generators
 from bench.protocols.loading import load_protocol
-from bench.records import Run, predictions_path
+from bench.records.run_record import Run, predictions_path
 from bench.runner import RunBundle, RunRequest, run_one
 from bench.timing_blocks import Budget
 from bench.timing_worker import Bench

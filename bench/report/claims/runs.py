@@ -15,7 +15,7 @@ import pandas as pd
 
 from bench.datasets import PAPER_DATASETS
 from bench.errors import RecordError
-from bench.records import Record, history_path
+from bench.records.run_record import Record, history_path
 from bench.report.analysis_plan import MARGIN
 from bench.report.claims.sources import OURS, STATED, Sources
 from bench.report.claims.values import Quantity, absent, leaf, show

@@ -9,10 +9,10 @@ from typing import Any
 
 import pandas as pd
 
-from bench.cost_record import CostRecord
 from bench.datasets import PAPER_DATASETS
 from bench.errors import RecordError
-from bench.records import DataCard, Record, read_card
+from bench.records.cost_record import CostRecord
+from bench.records.run_record import DataCard, Record, read_card
 from bench.report.analysis import Analysis
 from bench.report.cost_tables import timing_rows
 from bench.report.evidence import Evidence

@@ -7,8 +7,8 @@ from decimal import Decimal
 from fractions import Fraction
 from pathlib import Path
 
-from bench.cost_record import CostCell, CostRecord, Count
 from bench.errors import RecordError
+from bench.records.cost_record import CostCell, CostRecord, Count
 from bench.report.claims.sources import OURS, OURS_PUBLISHED, Sources
 from bench.report.claims.values import ACCURACIES, Quantity, absent, fewer, gain, leaf, printed, stated
 from bench.report.published import quoted_cost

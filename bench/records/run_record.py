@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 from pydantic import Field, ValidationError, field_validator
 
 from bench.errors import RecordError
-from bench.sealed import (
+from bench.records.sealed import (
     Sealed,
     Strict,
     explain_os_error,

@@ -2,7 +2,7 @@
 
 `results/timings/<device>/<model>.json`, one record a device and model; the device's name holds the number of CPU
 threads. A record holds cells (a setting each) of rounds (a process each) of blocks; medians and intervals are
-worked out from the blocks (`bench.timing_summary`), never stored. `bench.timing_launch` fills records.
+worked out from the blocks (`bench.records.timing_summary`), never stored. `bench.timing_launch` fills records.
 """
 
 from __future__ import annotations
@@ -18,8 +18,8 @@ from numpy.typing import NDArray
 from pydantic import Field
 
 from bench.errors import BenchError
-from bench.records import model_slug
-from bench.sealed import Sealed, Strict, read_all
+from bench.records.run_record import model_slug
+from bench.records.sealed import Sealed, Strict, read_all
 from models.catalog import outdated
 
 Mode = Literal["inference", "training"]

@@ -21,8 +21,8 @@ from pydantic import Field
 
 from bench.errors import ProtocolError, RecordError
 from bench.protocols.loading import load_protocol
-from bench.records import SYNTHETIC_PREFIX, Run, frame_bytes, model_slug, real_only
-from bench.sealed import Sealed, Strict, explain_os_error, read_all, write_atomic, write_sealed
+from bench.records.run_record import SYNTHETIC_PREFIX, Run, frame_bytes, model_slug, real_only
+from bench.records.sealed import Sealed, Strict, explain_os_error, read_all, write_atomic, write_sealed
 from models.catalog import ModelError, is_current
 
 TRAINED = "trained"

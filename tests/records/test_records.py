@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 import bench
 from bench.errors import RecordError
-from bench.records import (
+from bench.records.run_record import (
     Record,
     Run,
     history_path,
@@ -142,11 +142,11 @@ def test_synthetic_never_enters_a_store_of_real_records(tmp_path: Path) -> None:
 
 def test_the_published_schema_is_the_codes() -> None:
     """`results/record.schema.json` is what `Record` checks."""
-    path = Path(__file__).parent.parent / "results" / "record.schema.json"
+    path = Path(__file__).parents[2] / "results" / "record.schema.json"
     assert json.loads(path.read_text(encoding="utf-8")) == Record.model_json_schema()
 
 
 def test_the_recorded_store_takes_real_records_only() -> None:
     """The repository's own results refuse synthetic ones."""
-    store = Path(__file__).parent.parent / "results" / "store.json"
+    store = Path(__file__).parents[2] / "results" / "store.json"
     assert json.loads(store.read_text(encoding="utf-8")) == {"real_only": True}

@@ -9,7 +9,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from bench.errors import RecordError
-from bench.records import DataCard, Scores, labels_digest
+from bench.records.run_record import DataCard, Scores, labels_digest
 from bench.stats.metrics import score, softmax
 
 SCORE_TOLERANCE = 1e-12

@@ -9,7 +9,7 @@ from pathlib import Path
 from filelock import FileLock
 
 from bench.errors import RecordError
-from bench.records import (
+from bench.records.run_record import (
     MEASURED_FOLDERS,
     Record,
     card_path,
@@ -24,7 +24,7 @@ from bench.records import (
     write_card,
     write_run,
 )
-from bench.sealed import explain_os_error, write_atomic
+from bench.records.sealed import explain_os_error, write_atomic
 
 
 @dataclass

@@ -12,8 +12,8 @@ from typing import Literal
 from pydantic import Field
 
 from bench.errors import RecordError
-from bench.records import model_slug
-from bench.sealed import Sealed, Strict, read_all, read_sealed
+from bench.records.run_record import model_slug
+from bench.records.sealed import Sealed, Strict, read_all, read_sealed
 from models.catalog import outdated
 
 Counter = Literal["thop", "ptflops", "aten"]

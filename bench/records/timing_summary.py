@@ -9,7 +9,7 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from bench.timing import RoundStatus, TimingCell, WarmUp
+from bench.records.timing_record import RoundStatus, TimingCell, WarmUp
 
 CellStatus = Literal["done", "disagrees", "oom", "timeout", "failed"]
 FAILURES: tuple[RoundStatus, ...] = ("oom", "timeout", "failed")

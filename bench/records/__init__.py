@@ -1,0 +1,1 @@
+"""What stands in `results/`: schemas, paths, atomic write, read, stale or not."""
