@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING
 
 from packaging.requirements import Requirement
 
-from bench.data import data_root, file_name
-from bench.datasets import PAPER_DATASETS
+from bench.data.loading import data_root, file_name
+from bench.data.names import PAPER_DATASETS
 from bench.machine import cpu_isa, provenance
 
 if TYPE_CHECKING:

@@ -65,7 +65,7 @@ def _scratch(content: bytes, name: str) -> Path:
 
 def _at_hand(parcel: Parcel) -> RunRequest:
     """The request with plugins and data where this node can read them."""
-    from bench.data import find_file
+    from bench.data.loading import find_file
 
     request = parcel.request
     plugins = tuple(str(_scratch(text.encode(), name)) for name, text in parcel.plugins)
@@ -190,7 +190,7 @@ class RayEngine:
         return True
 
     def _pack(self, ray: Any, request: RunRequest) -> Parcel:
-        from bench.data import find_file
+        from bench.data.loading import find_file
 
         data_file = ""
         data: tuple[Any, ...] = ()

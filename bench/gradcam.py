@@ -23,7 +23,7 @@ from bench import __version__
 from bench.augment import prepare
 from bench.cam_layers import Target, find_targets, tapped
 from bench.cam_weights import Weights, chosen_weights, recorded_run
-from bench.data import Arrays, load
+from bench.data.loading import Arrays, load
 from bench.errors import BenchError, DataError
 from bench.machine import provenance
 from bench.machine.foreign import cast, keep_fp32

@@ -5,7 +5,7 @@ from __future__ import annotations
 import fnmatch
 from typing import Any
 
-from bench.datasets import DATASETS, PAPER_DATASETS
+from bench.data.names import DATASETS, PAPER_DATASETS
 from bench.plan import expand_study
 from bench.protocols.loading import list_protocols, list_studies, load_protocol, load_study
 from bench.records.run_record import SYNTHETIC_PREFIX

@@ -31,8 +31,8 @@ def measure_data(
 ) -> None:
     """Measure counts, digests and duplicates of data sets into results/data/."""
     from bench.console import err, out
-    from bench.data import measure
-    from bench.datasets import flag_of
+    from bench.data.loading import measure
+    from bench.data.names import flag_of
     from bench.errors import DataMissingError
     from bench.records.run_record import write_card
 

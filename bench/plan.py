@@ -10,7 +10,7 @@ from functools import cache, partial
 from pathlib import Path
 from typing import Literal
 
-from bench.datasets import flag_of
+from bench.data.names import flag_of
 from bench.errors import BenchError, ProtocolError, RecordError
 from bench.estimate import CostEstimate, Estimate
 from bench.machine.cpu_isa import DEFAULT, CpuIsa

@@ -33,7 +33,7 @@ from bench.records.sealed import canonical
 from models import ModelError, fingerprint, get_spec, load_plugin
 
 if TYPE_CHECKING:
-    from bench.data import Arrays
+    from bench.data.loading import Arrays
 
 OFFICIAL_TOLERANCE = 1e-9
 OTHER_CODE = (
@@ -187,7 +187,7 @@ def _classify(error: Exception) -> Failure:
 
 
 def _execute(request: RunRequest, hooks: Hooks, known: dict[str, Any]) -> RunBundle:
-    from bench.data import load
+    from bench.data.loading import load
     from bench.machine import foreign
 
     run, protocol, card = request.run, request.protocol, request.card

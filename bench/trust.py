@@ -16,7 +16,7 @@ from typing import Literal, Self
 
 from pydantic import Field, ValidationError, field_validator, model_validator
 
-from bench.datasets import flag_of
+from bench.data.names import flag_of
 from bench.errors import BenchError, RecordError
 from bench.records.run_record import (
     SYNTHETIC_PREFIX,

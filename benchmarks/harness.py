@@ -30,7 +30,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from bench.data import load
+from bench.data.loading import load
 from bench.machine.provenance import peak_memory_mib
 from bench.protocols.loading import Protocol, load_protocol
 from bench.streams import Streams

@@ -16,8 +16,8 @@ import numpy as np
 import pandas as pd
 
 from bench import __version__
-from bench.data import load, measure
-from bench.datasets import PAPER_DATASETS
+from bench.data.loading import load, measure
+from bench.data.names import PAPER_DATASETS
 from bench.protocols.loading import load_protocol
 from bench.records.run_record import (
     SYNTHETIC_PREFIX,

@@ -28,7 +28,7 @@ import torch
 from torch import nn
 from torch.utils.data import DataLoader, Subset
 
-from bench.data import data_root, load
+from bench.data.loading import data_root, load
 from bench.protocols.loading import Protocol, load_protocol
 from bench.stats.metrics import accuracy, auc, softmax
 from bench.streams import Streams

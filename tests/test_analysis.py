@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from bench.datasets import PAPER_DATASETS
+from bench.data.names import PAPER_DATASETS
 from bench.errors import RecordError
 from bench.records.run_record import Run, predictions_path
 from bench.report import analysis_cells, analysis_plan

@@ -16,7 +16,7 @@ from scipy.spatial.distance import cdist
 
 import bench.classical as module
 from bench.classical import CLASSICAL, SMALLEST_PROBABILITY, fit_predict, nearest_index
-from bench.data import Arrays, DatasetInfo, load
+from bench.data.loading import Arrays, DatasetInfo, load
 from bench.errors import BenchError
 from bench.stats.metrics import accuracy, auc, softmax
 from models import get_spec, list_models

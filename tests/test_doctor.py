@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from bench import doctor
-from bench.datasets import PAPER_DATASETS
+from bench.data.names import PAPER_DATASETS
 
 
 def row(what: str) -> dict[str, str]:

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from bench.data import measure
+from bench.data.loading import measure
 from bench.protocols.loading import load_protocol
 from bench.records.run_record import Run, read_records, write_run
 from bench.runner import RunRequest, run_one

@@ -11,9 +11,9 @@ import torch
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from bench import synthetic
 from bench.checkpoint import Checkpoint
-from bench.data import read_npz
+from bench.data import synthetic
+from bench.data.loading import read_npz
 from bench.errors import DataError, RecordError
 from bench.records.run_record import Run, predictions_path, read_record, read_records, real_only
 from bench.records.sealed import pretty

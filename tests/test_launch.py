@@ -9,9 +9,10 @@ from typing import Any
 import pytest
 from filelock import FileLock
 
-from bench import data, engines_ray, launch
+from bench import engines_ray, launch
 from bench.checkpoint import Checkpoint
-from bench.data import data_root, file_name, find_file, measure
+from bench.data import loading
+from bench.data.loading import data_root, file_name, find_file, measure
 from bench.engines import BUSY_SECONDS, Event, LocalEngine
 from bench.engines_ray import Parcel
 from bench.errors import BenchError
@@ -73,7 +74,7 @@ def test_a_node_without_data_or_plugins_gets_them(tmp_path: Path, monkeypatch: p
     arrived = engines_ray._at_hand(parcel)
     assert find_file("breastmnist", 28, arrived.data_root, download=False).read_bytes() == file.read_bytes()
     assert [Path(path).read_text(encoding="utf-8") for path in arrived.plugins] == ["# a plugin"]
-    assert data.load("breastmnist", 28, root=arrived.data_root).md5 == card.md5
+    assert loading.load("breastmnist", 28, root=arrived.data_root).md5 == card.md5
 
 
 def test_a_node_with_another_version_of_the_model_refuses() -> None:

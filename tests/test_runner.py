@@ -9,8 +9,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from bench import data, runner
-from bench.data import Arrays, labels_digest, load, measure
+from bench import runner
+from bench.data import loading
+from bench.data.loading import Arrays, labels_digest, load, measure
 from bench.protocols.loading import load_protocol
 from bench.records.run_record import Run, read_predictions
 from bench.records.scoring import score_predictions
@@ -48,7 +49,7 @@ def with_arrays(monkeypatch: pytest.MonkeyPatch, change: Callable[[Arrays], Arra
     def changed(*arguments: object, **options: object) -> Arrays:
         return change(original(*arguments, **options))  # type: ignore[arg-type]
 
-    monkeypatch.setattr(data, "load", changed)
+    monkeypatch.setattr(loading, "load", changed)
 
 
 def test_a_record_holds_what_its_predictions_give(tiny: str) -> None:

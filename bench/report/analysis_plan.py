@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from bench.datasets import PAPER_DATASETS
+from bench.data.names import PAPER_DATASETS
 from bench.records.run_record import SYNTHETIC_PREFIX
 from bench.stats.intervals import EQUIVALENCE_MARGIN
 from models.catalog import ModelError, get_spec

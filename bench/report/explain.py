@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from bench.datasets import flag_of
+from bench.data.names import flag_of
 from bench.errors import RecordError
 from bench.protocols.loading import list_protocols, load_protocol
 from bench.records.run_record import SYNTHETIC_PREFIX, Record, Run

@@ -12,7 +12,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 
-from bench.datasets import PAPER_DATASETS
+from bench.data.names import PAPER_DATASETS
 from bench.records.run_record import SYNTHETIC_PREFIX, Record
 from bench.report.analysis_plan import NUM_TEST_SCANS
 from bench.report.figure_style import (

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from bench.datasets import PAPER_DATASETS
+from bench.data.names import PAPER_DATASETS
 from bench.plan import expand_study
 from bench.records.run_record import Record
 from bench.report.analysis import Analysis

@@ -7,7 +7,7 @@ from functools import cache
 
 import pandas as pd
 
-from bench.datasets import PAPER_DATASETS
+from bench.data.names import PAPER_DATASETS
 from bench.report.formats import NOTHING, Block, Bullets, Heading, Row, Table
 from bench.report.published import NAMESAKES, published_scores, score_name
 

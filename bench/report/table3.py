@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import pandas as pd
 
-from bench.datasets import PAPER_DATASETS
+from bench.data.names import PAPER_DATASETS
 from bench.errors import BenchError
 from bench.protocols.loading import load_protocol
 from bench.report.analysis import Analysis

@@ -7,7 +7,7 @@ from functools import cache
 
 import pandas as pd
 
-from bench.datasets import PAPER_DATASETS
+from bench.data.names import PAPER_DATASETS
 from bench.errors import BenchError
 from bench.machine.cpu_isa import DEFAULT
 from bench.plan import obstacle

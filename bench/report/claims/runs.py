@@ -13,7 +13,7 @@ from typing import Any
 
 import pandas as pd
 
-from bench.datasets import PAPER_DATASETS
+from bench.data.names import PAPER_DATASETS
 from bench.errors import RecordError
 from bench.records.run_record import Record, history_path
 from bench.report.analysis_plan import MARGIN

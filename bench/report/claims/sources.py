@@ -9,7 +9,7 @@ from typing import Any
 
 import pandas as pd
 
-from bench.datasets import PAPER_DATASETS
+from bench.data.names import PAPER_DATASETS
 from bench.errors import RecordError
 from bench.records.cost_record import CostRecord
 from bench.records.run_record import DataCard, Record, read_card

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from bench.datasets import PAPER_DATASETS
+from bench.data.names import PAPER_DATASETS
 from bench.report.claims.checks import above, at_least, class_named, equals, rounds
 from bench.report.claims.registry import claim
 from bench.report.claims.sources import Sources

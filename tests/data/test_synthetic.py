@@ -10,9 +10,8 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from bench import data
-from bench.errors import DataError
-from bench.synthetic import (
+from bench.data import loading as data
+from bench.data.synthetic import (
     MIN_PER_CLASS,
     SPLIT_SIZES,
     STAND_INS,
@@ -22,7 +21,8 @@ from bench.synthetic import (
     stand_in,
     write_npz,
 )
-from bench.twins import find_twins
+from bench.data.twins import find_twins
+from bench.errors import DataError
 
 every_stand_in = pytest.mark.parametrize("flag", STAND_INS)
 GOLDEN_MD5 = {

@@ -22,12 +22,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from bench import data, download, synthetic
-from bench.datasets import DATASETS
+from bench.data import download, synthetic
+from bench.data import loading as data
+from bench.data.names import DATASETS
 from bench.errors import DataError, DataMissingError
 from bench.records.run_record import card_path, pretty, read_card
 
-REPOSITORY = Path(__file__).parents[1]
+REPOSITORY = Path(__file__).parents[2]
 REAL_ROOT = data.data_root()  # before a test hides it
 needs_medmnist = pytest.mark.skipif(importlib.util.find_spec("medmnist") is None, reason="medmnist is not installed")
 CARDS = ("breastmnist", "pneumoniamnist")
@@ -179,7 +180,8 @@ def test_synthetic_sets_need_no_medmnist(monkeypatch):
 
 def test_import_is_light():
     """Planning may import the module: neither torch nor medmnist comes with it."""
-    code = "import sys, bench.data; print([name for name in ('torch', 'medmnist', 'timm') if name in sys.modules])"
+    heavy = ("torch", "medmnist", "timm")
+    code = f"import sys, bench.data.loading; print([name for name in {heavy} if name in sys.modules])"
     done = subprocess.run([sys.executable, "-c", code], cwd=REPOSITORY, capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
 

@@ -8,8 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
-from bench import twins
-from bench.twins import compare, find_exact, find_twins
+from bench.data import twins
+from bench.data.twins import compare, find_exact, find_twins
 
 
 def gray(*images):

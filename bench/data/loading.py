@@ -20,12 +20,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from bench import synthetic
-from bench.datasets import flag_of
-from bench.download import DownloadError, download_file, md5_of
+from bench.data import synthetic
+from bench.data.download import DownloadError, download_file, md5_of
+from bench.data.names import flag_of
+from bench.data.twins import TWIN_THRESHOLD, compare
 from bench.errors import DataError, DataMissingError
 from bench.records.run_record import DataCard, labels_digest
-from bench.twins import TWIN_THRESHOLD, compare
 
 SPLITS = ("train", "val", "test")
 MEASURED_SIZE = 28
