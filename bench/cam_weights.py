@@ -18,13 +18,13 @@ import torch
 from filelock import FileLock, Timeout
 from torch import Tensor
 
-from bench.checkpoint import DIGEST_BYTES, Checkpoint
 from bench.errors import BenchError, Interrupted, RecordError
 from bench.plan import staleness
 from bench.records.run_record import Record, lock_path, read_record, write_run
 from bench.records.sealed import write_atomic
 from bench.runner import Hooks, RunBundle, RunRequest, run_key, run_one
-from bench.train import InterruptedTraining
+from bench.training.checkpoint import DIGEST_BYTES, Checkpoint
+from bench.training.trainer import InterruptedTraining
 from bench.worker import forget_checkpoints, signals_noted
 
 

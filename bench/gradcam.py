@@ -20,7 +20,6 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from bench import __version__
-from bench.augment import prepare
 from bench.cam_layers import Target, find_targets, tapped
 from bench.cam_weights import Weights, chosen_weights, recorded_run
 from bench.data.loading import Arrays, load
@@ -46,7 +45,8 @@ from bench.records.run_record import Record, labels_digest, predictions_path, re
 from bench.runner import RunRequest, build_model
 from bench.stats.metrics import softmax
 from bench.streams import Streams, stream_seed
-from bench.train import DTYPES, FORMATS, SplitData, predict
+from bench.training.augment import prepare
+from bench.training.trainer import DTYPES, FORMATS, SplitData, predict
 from models import fingerprint, get_spec
 
 NUM_RANDOM = 5  # randomised models; one could be odd by chance

@@ -146,7 +146,7 @@ def sweep_checkpoints(planned: Sequence[PlannedRun], results: Path, checkpoint_d
         for parent in parents:
             if not any((parent / run.run_id).glob("turn*.ckpt")):
                 continue
-            from bench.checkpoint import Checkpoint
+            from bench.training.checkpoint import Checkpoint
 
             with contextlib.suppress(Timeout, OSError), FileLock(lock_path(results, run), timeout=0):
                 Checkpoint(parent / run.run_id, "").remove()

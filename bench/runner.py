@@ -150,7 +150,7 @@ def run_one(request: RunRequest, hooks: Hooks | None = None) -> RunBundle:
         InterruptedTraining: If the hooks asked to stop; the checkpoint has been written.
         RecordError: If a checkpoint cannot be written.
     """
-    from bench.train import DivergedError, InterruptedTraining
+    from bench.training.trainer import DivergedError, InterruptedTraining
 
     hooks = hooks or Hooks()
     # Before the first step: a record names the code that ran, not what the files became meanwhile.
@@ -259,7 +259,7 @@ def _cut(arrays: Arrays, max_train: int | None) -> Arrays:
 def _to_split(images: NDArray[np.uint8], labels: NDArray[np.int64], device: str) -> Any:
     import torch
 
-    from bench.train import SplitData
+    from bench.training.trainer import SplitData
 
     tensor = torch.from_numpy(images)
     tensor = tensor.unsqueeze(1) if tensor.ndim == 3 else tensor.permute(0, 3, 1, 2)
@@ -270,10 +270,10 @@ def _train_and_predict(
     request: RunRequest, hooks: Hooks, images: dict[str, NDArray[np.uint8]], labels: dict[str, NDArray[np.int64]]
 ) -> tuple[dict[str, NDArray[np.float32]], dict[str, Any], bytes]:
     """Train on train, choose on val, then open test: logits of val and test, record fields, history."""
-    from bench.checkpoint import Checkpoint
     from bench.machine import foreign
     from bench.streams import Streams
-    from bench.train import Trainer, predict
+    from bench.training.checkpoint import Checkpoint
+    from bench.training.trainer import Trainer, predict
 
     run, protocol, device = request.run, request.protocol, request.device
     foreign.limit_pools()

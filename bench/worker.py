@@ -66,7 +66,7 @@ def work(request: RunRequest, results: str, pipe: Connection) -> None:
     """A worker's life: lock, look again whether the run is done, run, hand over, wait for the writing."""
     from filelock import FileLock, Timeout
 
-    from bench.train import InterruptedTraining
+    from bench.training.trainer import InterruptedTraining
 
     link = Link(pipe)
     signal.signal(signal.SIGTERM, link.stop)
@@ -102,7 +102,7 @@ def work(request: RunRequest, results: str, pipe: Connection) -> None:
 def forget_checkpoints(request: RunRequest) -> None:
     """Remove the checkpoints of a finished run."""
     if request.checkpoint_dir is not None:
-        from bench.checkpoint import Checkpoint
+        from bench.training.checkpoint import Checkpoint
 
         Checkpoint(Path(request.checkpoint_dir), "").remove()
 
@@ -130,7 +130,7 @@ def overdue(timeout: float) -> Failure:
 
 def _work_alone(request: RunRequest, pipe: Connection) -> None:
     """The life of an isolated run: no lock and no results folder, the driver far away has them."""
-    from bench.train import InterruptedTraining
+    from bench.training.trainer import InterruptedTraining
 
     link = Link(pipe)
     signal.signal(signal.SIGTERM, link.stop)

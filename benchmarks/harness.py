@@ -34,7 +34,7 @@ from bench.data.loading import load
 from bench.machine.provenance import peak_memory_mib
 from bench.protocols.loading import Protocol, load_protocol
 from bench.streams import Streams
-from bench.train import DTYPES, FORMATS, SplitData, Trainer, build_optimizer
+from bench.training.trainer import DTYPES, FORMATS, SplitData, Trainer, build_optimizer
 from models import create_model
 
 DATASET, TASK, NUM_CLASSES = "synthetic-bloodmnist", "multi-class", 8

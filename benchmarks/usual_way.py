@@ -32,7 +32,7 @@ from bench.data.loading import data_root, load
 from bench.protocols.loading import Protocol, load_protocol
 from bench.stats.metrics import accuracy, auc, softmax
 from bench.streams import Streams
-from bench.train import SplitData, Trainer, predict
+from bench.training.trainer import SplitData, Trainer, predict
 from models import create_model
 
 MODEL = "resnet18_28"

@@ -16,8 +16,7 @@ from torch import Tensor, nn
 from typer.testing import CliRunner
 
 import models
-from bench import cam_weights, gradcam, train
-from bench.augment import prepare
+from bench import cam_weights, gradcam
 from bench.cam_layers import Form, Target, find_layer, find_targets, form_of, target_layers
 from bench.cam_weights import chosen_weights, read_weights, recorded_run, run_key, weights_path
 from bench.cli import app
@@ -41,6 +40,8 @@ from bench.records.cam_record import (
 from bench.records.run_record import DataCard, Run, write_card
 from bench.records.sealed import read_sealed
 from bench.runner import RunRequest, run_one
+from bench.training import trainer
+from bench.training.augment import prepare
 from models import catalog
 
 torch.set_num_threads(1)
@@ -284,7 +285,7 @@ def test_the_training_is_medbench_runs(asked: RunRequest, explained: Path) -> No
 def test_the_weights_are_the_chosen_epochs(asked: RunRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Where val was best before the last epoch, the explained model is the one that the record scored."""
     values = iter([0.9, 0.8])
-    monkeypatch.setattr(train, "auc", lambda *_: next(values))
+    monkeypatch.setattr(trainer, "auc", lambda *_: next(values))
     results = tmp_path / "results"
     cam, _ = explain_run(asked, results)
     record = recorded_run(asked, results)

@@ -11,13 +11,13 @@ import torch
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from bench.checkpoint import Checkpoint
 from bench.data import synthetic
 from bench.data.loading import read_npz
 from bench.errors import DataError, RecordError
 from bench.records.run_record import Run, predictions_path, read_record, read_records, real_only
 from bench.records.sealed import pretty
 from bench.report import build
+from bench.training.checkpoint import Checkpoint
 from bench.verify import verify
 from tests.making import make_record, make_run
 

@@ -10,7 +10,6 @@ import pytest
 from filelock import FileLock
 
 from bench import engines_ray, launch
-from bench.checkpoint import Checkpoint
 from bench.data import loading
 from bench.data.loading import data_root, file_name, find_file, measure
 from bench.engines import BUSY_SECONDS, Event, LocalEngine
@@ -21,6 +20,7 @@ from bench.plan import PlannedRun, State
 from bench.protocols.loading import load_protocol
 from bench.records.run_record import Failure, Run, lock_path, read_card, read_record, write_run
 from bench.runner import RunRequest, failed_record
+from bench.training.checkpoint import Checkpoint
 from models import fingerprint, get_spec
 from tests.making import make_card, make_run
 

@@ -18,11 +18,9 @@ HEAVY = {"torch", "torchvision", "timm", "medmnist", "kornia", "thop", "ptflops"
 
 # on the way: modules of the flat layout that have not moved yet, and their rooms
 FLAT: dict[str, str] = {
-    "augment": "training",
     "bands": "check",
     "cam_layers": "measure",
     "cam_weights": "measure",
-    "checkpoint": "training",
     "cli": "cli",
     "compare": "check",
     "compare_reasons": "check",
@@ -58,7 +56,6 @@ FLAT: dict[str, str] = {
     "timing_process": "measure",
     "timing_steps": "measure",
     "timing_worker": "measure",
-    "train": "training",
     "trust": "check",
     "verdicts": "check",
     "verify": "check",

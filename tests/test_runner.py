@@ -16,7 +16,7 @@ from bench.protocols.loading import load_protocol
 from bench.records.run_record import Run, read_predictions
 from bench.records.scoring import score_predictions
 from bench.runner import Hooks, OfficialMismatchError, RunBundle, RunRequest, check_official, run_one
-from bench.train import InterruptedTraining
+from bench.training.trainer import InterruptedTraining
 from models import fingerprint, get_spec, load_plugin
 
 SET = "synthetic-bloodmnist"
@@ -99,23 +99,23 @@ def test_test_is_opened_once_after_the_choice(tiny: str, monkeypatch: pytest.Mon
     """The order in which splits reach the device: train and val, then, after the last epoch, test."""
     import torch
 
-    from bench import train
+    from bench.training import trainer
 
     opened: list[str] = []
-    to_split, fit = runner._to_split, train.Trainer.fit
+    to_split, fit = runner._to_split, trainer.Trainer.fit
     sizes = {128: "train", 44: "val", 88: "test"}
 
     def watched(images: np.ndarray, labels: np.ndarray, device: str) -> object:
         opened.append(sizes[len(labels)])
         return to_split(images, labels, device)
 
-    def watched_fit(self: train.Trainer) -> train.TrainResult:
+    def watched_fit(self: trainer.Trainer) -> trainer.TrainResult:
         result = fit(self)
         opened.append("chosen")
         return result
 
     monkeypatch.setattr(runner, "_to_split", watched)
-    monkeypatch.setattr(train.Trainer, "fit", watched_fit)
+    monkeypatch.setattr(trainer.Trainer, "fit", watched_fit)
     assert run_one(request(tiny)).record.status == "done"
     assert opened == ["train", "val", "chosen", "test"]
     assert torch.get_num_threads() == 1

@@ -1,4 +1,4 @@
-"""bench.augment: the evaluation path, seeds, what off means, ranges, errors and devices."""
+"""bench.training.augment: the evaluation path, seeds, what off means, ranges, errors and devices."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ from PIL import Image
 from torch import Tensor
 from torchvision.transforms import functional as TF
 
-from bench.augment import augment, prepare
 from bench.errors import ProtocolError, ShapeError
-from tests.augment_batches import EVERYTHING, augment_seeded, make_images, make_protocol, make_smooth, to_unit
+from bench.training.augment import augment, prepare
+from tests.training.augment_batches import EVERYTHING, augment_seeded, make_images, make_protocol, make_smooth, to_unit
 
 ALONE = [
     {"horizontal_flip": 0.5},

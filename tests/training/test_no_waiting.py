@@ -12,10 +12,10 @@ from torch.overrides import TorchFunctionMode
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
-from bench import train
 from bench.protocols.loading import Protocol, list_protocols, load_protocol
 from bench.streams import Streams
-from bench.train import SplitData, Trainer
+from bench.training import trainer as train
+from bench.training.trainer import SplitData, Trainer
 from models import create_model, get_spec, list_models
 
 META = torch.device("meta")

@@ -1,4 +1,4 @@
-"""Batches and protocols for the tests of bench.augment."""
+"""Batches and protocols for the tests of bench.training.augment."""
 
 from __future__ import annotations
 
@@ -7,9 +7,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
-import bench.augment as module
-from bench.augment import augment
+import bench.training.augment as module
 from bench.protocols.loading import Protocol
+from bench.training.augment import augment
 
 EVERYTHING: dict[str, Any] = {
     "horizontal_flip": 0.5,

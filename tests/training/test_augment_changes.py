@@ -1,4 +1,4 @@
-"""bench.augment: flip, warp, colour and blur against torchvision, one image at a time."""
+"""bench.training.augment: flip, warp, colour and blur against torchvision, one image at a time."""
 
 from __future__ import annotations
 
@@ -9,9 +9,9 @@ import torch
 from torch import Tensor
 from torchvision.transforms import functional as TF
 
-import bench.augment as module
-from bench.augment import prepare
-from tests.augment_batches import augment_seeded, draws_of, make_images, make_protocol, make_smooth, to_unit
+import bench.training.augment as module
+from bench.training.augment import prepare
+from tests.training.augment_batches import augment_seeded, draws_of, make_images, make_protocol, make_smooth, to_unit
 
 
 @pytest.mark.parametrize("interpolation", ["nearest", "bilinear"])

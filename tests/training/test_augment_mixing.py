@@ -1,4 +1,4 @@
-"""bench.augment: erasing and CutMix against statistics and counted pixels."""
+"""bench.training.augment: erasing and CutMix against statistics and counted pixels."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ import torch.nn.functional as F
 from torch import Tensor
 from torchvision.transforms import RandomErasing
 
-from bench.augment import augment, prepare
-from tests.augment_batches import augment_seeded, make_protocol
+from bench.training.augment import augment, prepare
+from tests.training.augment_batches import augment_seeded, make_protocol
 
 
 def _boxes(changed: Tensor) -> list[tuple[int, int]]:

@@ -17,13 +17,13 @@ import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from bench.augment import augment, prepare
-from bench.checkpoint import Checkpoint
 from bench.errors import BenchError
 from bench.machine.foreign import Pinned, cast, seed_generators
 from bench.protocols.loading import OptimRules, Protocol, ScheduleRules
 from bench.stats.metrics import accuracy, auc, softmax
 from bench.streams import Streams, stream_seed
+from bench.training.augment import augment, prepare
+from bench.training.checkpoint import Checkpoint
 
 EVAL_BATCH = 256
 EVAL_SEED = stream_seed("eval")  # a model that draws while it is scored draws the same each time

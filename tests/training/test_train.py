@@ -13,10 +13,10 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from bench.checkpoint import Checkpoint
 from bench.protocols.loading import Protocol, ScheduleRules, load_protocol
 from bench.streams import Streams, stream_seed
-from bench.train import (
+from bench.training.checkpoint import Checkpoint
+from bench.training.trainer import (
     DivergedError,
     InterruptedTraining,
     SplitData,
@@ -27,7 +27,7 @@ from bench.train import (
     predict,
 )
 
-GOLDEN = Path(__file__).parent / "goldens" / "training.json"
+GOLDEN = Path(__file__).parents[1] / "goldens" / "training.json"
 
 
 class Tiny(nn.Module):
@@ -123,7 +123,7 @@ def test_the_optimiser_is_torchs(name: str) -> None:
 def test_the_numbers_of_a_tiny_training_are_pinned() -> None:
     """Who changes the numerics of training must see this fail, and bump the protocols (new file, new name).
 
-    Regenerate with `MEDBENCH_REGENERATE=1 pytest tests/test_train.py`.
+    Regenerate with `MEDBENCH_REGENERATE=1 pytest tests/training/test_train.py`.
     """
     import os
 

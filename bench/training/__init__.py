@@ -1,0 +1,1 @@
+"""Train and val arrays and one protocol -> weights; never handed test data."""
