@@ -19,7 +19,7 @@ from filelock import FileLock, Timeout
 from torch import Tensor
 
 from bench.errors import BenchError, Interrupted, RecordError
-from bench.plan import staleness
+from bench.plan.selection import staleness
 from bench.records.run_record import Record, lock_path, read_record, write_run
 from bench.records.sealed import write_atomic
 from bench.runner import Hooks, RunBundle, RunRequest, run_key, run_one

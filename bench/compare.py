@@ -20,7 +20,7 @@ from bench.compare_reasons import origins
 from bench.compare_rows import CellRow, Comparison, RunRow, Verdict
 from bench.compare_runs import Contrast, contrast, in_words, mean_contrast, other_run, read_table, within_seeds
 from bench.errors import BenchError, RecordError
-from bench.plan import staleness
+from bench.plan.selection import staleness
 from bench.records.run_record import DataCard, Record, read_card, read_record, record_files
 from bench.records.sealed import write_sealed
 from bench.stats.intervals import EQUIVALENCE_MARGIN

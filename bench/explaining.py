@@ -33,7 +33,7 @@ def gradcam(
     from bench.errors import BenchError
     from bench.gradcam import explain_run
     from bench.launch import check_store, choose_device, ready_card
-    from bench.plan import expand, obstacle
+    from bench.plan.selection import expand, obstacle
     from bench.protocols.loading import load_protocol
     from bench.runner import RunRequest
     from models import get_spec, load_plugin

@@ -14,7 +14,7 @@ from filelock import FileLock, Timeout
 from bench.engines import Event, LocalEngine
 from bench.errors import BenchError, DataMissingError, RecordError
 from bench.machine.cpu_isa import DEFAULT, CpuIsa
-from bench.plan import PlannedRun
+from bench.plan.selection import PlannedRun
 from bench.protocols.loading import load_protocol
 from bench.records.run_record import (
     DataCard,

@@ -26,7 +26,7 @@ from bench.options import (
 )
 
 if TYPE_CHECKING:
-    from bench.plan import PlannedRun
+    from bench.plan.selection import PlannedRun
     from bench.records.run_record import Run
 
 Shard = Annotated[str, typer.Option(help="i/n: only every n-th run of the selection, from the i-th.")]
@@ -40,7 +40,7 @@ class EngineChoice(StrEnum):
 
 
 class OverwriteChoice(StrEnum):
-    """Which recorded runs are done again; the values are `bench.plan.Overwrite`'s."""
+    """Which recorded runs are done again; the values are `bench.plan.selection.Overwrite`'s."""
 
     never = "never"
     stale = "stale"
@@ -53,8 +53,8 @@ def _select(
     study: str, protocol: str, models: str, datasets: str, seeds: str, plugins: list[Path], shard: str
 ) -> list[Run]:
     from bench.errors import BenchError
-    from bench.plan import expand, expand_study, parse_seeds
-    from bench.shards import take_shard
+    from bench.plan.selection import expand, expand_study, parse_seeds
+    from bench.plan.shards import take_shard
     from models import load_plugin
 
     for plugin in plugins:
@@ -118,7 +118,7 @@ def plan(
 ) -> None:
     """Show which runs a selection means: done, missing, stale, failed, and what they should cost."""
     from bench.console import out, print_json, print_table
-    from bench.plan import make_plan
+    from bench.plan.selection import make_plan
 
     planned = make_plan(_select(study, protocol, models, datasets, seeds, plugin, shard), results)
     if as_json:
@@ -163,7 +163,7 @@ def run(
     from bench import launch as launching
     from bench.console import err, out, progress_for
     from bench.errors import BenchError
-    from bench.plan import choose, make_plan, optional_runs
+    from bench.plan.selection import choose, make_plan, optional_runs
     from models.catalog import check_timm_names
 
     check_seconds(timeout, "--timeout")

@@ -10,7 +10,7 @@ from typing import Any
 
 from bench.bands import standings
 from bench.errors import BenchError, RecordError
-from bench.plan import staleness
+from bench.plan.selection import staleness
 from bench.records.cam_record import read_cams
 from bench.records.run_record import (
     MEASURED_FOLDERS,

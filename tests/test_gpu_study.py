@@ -11,7 +11,7 @@ import psutil
 import pytest
 
 from bench.options import match_models
-from bench.plan import expand
+from bench.plan.selection import expand
 from bench.records.run_record import Run, read_records
 from benchmarks import gpu_study
 from benchmarks.gpu_study import DONE, FAILED, TIME_IS_UP, Step, do, for_one_architecture, pack, rest, untimed

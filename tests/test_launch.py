@@ -16,7 +16,7 @@ from bench.engines import BUSY_SECONDS, Event, LocalEngine
 from bench.engines_ray import Parcel
 from bench.errors import BenchError
 from bench.launch import device_slots
-from bench.plan import PlannedRun, State
+from bench.plan.selection import PlannedRun, State
 from bench.protocols.loading import load_protocol
 from bench.records.run_record import Failure, Run, lock_path, read_card, read_record, write_run
 from bench.runner import RunRequest, failed_record

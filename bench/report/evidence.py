@@ -9,7 +9,7 @@ from functools import cached_property
 from pathlib import Path
 
 from bench import __version__
-from bench.plan import staleness, unchecked
+from bench.plan.selection import staleness, unchecked
 from bench.records.cost_record import CostRecord, read_costs
 from bench.records.run_record import DataCard, Record, read_card, read_records
 from bench.records.sealed import Sealed

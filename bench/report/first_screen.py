@@ -12,7 +12,7 @@ from pathlib import Path
 import pandas as pd
 
 from bench.data.names import PAPER_DATASETS
-from bench.plan import expand_study
+from bench.plan.selection import expand_study
 from bench.records.run_record import Record
 from bench.report.analysis import Analysis
 from bench.report.analysis_plan import PARTS

@@ -10,7 +10,7 @@ import pandas as pd
 from bench.data.names import PAPER_DATASETS
 from bench.errors import BenchError
 from bench.machine.cpu_isa import DEFAULT
-from bench.plan import obstacle
+from bench.plan.selection import obstacle
 from bench.protocols.loading import list_studies, load_protocol, load_study
 from bench.records.run_record import SYNTHETIC_PREFIX, Record
 from bench.report.evidence import Evidence

@@ -46,7 +46,7 @@ def test_a_name_is_frozen() -> None:
 @pytest.mark.parametrize("name", list_studies())
 def test_every_study_names_known_protocols_and_models(name: str) -> None:
     """A study can be planned."""
-    from bench.plan import expand_study
+    from bench.plan.selection import expand_study
 
     assert load_study(name).question
     assert len(expand_study(name)) == len(set(expand_study(name))) > 0

@@ -12,8 +12,8 @@ from typing import Literal
 
 from bench.data.names import flag_of
 from bench.errors import BenchError, ProtocolError, RecordError
-from bench.estimate import CostEstimate, Estimate
 from bench.machine.cpu_isa import DEFAULT, CpuIsa
+from bench.plan.estimate import CostEstimate, Estimate
 from bench.protocols.loading import MAX_SEED, Protocol, load_protocol, load_study
 from bench.records.run_record import DataCard, Record, Run, read_card, read_record
 from models.catalog import ModelError, ModelSpec, get_spec, is_current

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from bench.estimate import CostEstimate, Estimate
+from bench.plan.estimate import CostEstimate, Estimate
 from bench.records.run_record import Run, read_card
 from bench.records.sealed import write_sealed
 from bench.records.timing_record import Round, Setting, TimingCell, timing_path

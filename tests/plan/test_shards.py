@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from bench.cli import app
 from bench.errors import BenchError, RecordError
+from bench.plan.shards import take_shard
 from bench.records.merge import merge
 from bench.records.run_record import (
     Failure,
@@ -22,7 +23,6 @@ from bench.records.run_record import (
     write_card,
     write_run,
 )
-from bench.shards import take_shard
 from tests.making import make_record, make_run
 
 RUNS = [Run("smoke", "resnet18", "breastmnist", seed) for seed in range(4)]

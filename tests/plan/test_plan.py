@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from bench.errors import BenchError
-from bench.plan import choose, expand, expand_study, make_plan, obstacle, parse_seeds
+from bench.plan.selection import choose, expand, expand_study, make_plan, obstacle, parse_seeds
 from bench.protocols.loading import load_protocol
 from bench.records.run_record import Run, predictions_path
 from models import ModelError, get_spec

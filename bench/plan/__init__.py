@@ -1,0 +1,1 @@
+"""Which runs a selection means, how they stand, what they should cost."""
