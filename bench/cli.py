@@ -68,8 +68,8 @@ def check(
     as_json: Json = False,
 ) -> None:
     """Run the contract suite on a model or on all models of a file; exit code 1 if it does not hold."""
+    from bench.check.contract import check_model
     from bench.console import print_json, print_table
-    from bench.contract import check_model
     from bench.errors import BenchError
     from models import load_plugin
 
@@ -91,8 +91,8 @@ def check(
 @app.command()
 def doctor(as_json: Json = False) -> None:
     """Tell what this machine has: packages, device, data sets, and what to do about what is missing."""
+    from bench.check.doctor import examine
     from bench.console import print_json, print_table
-    from bench.doctor import examine
 
     rows = examine()
     if as_json:

@@ -48,10 +48,10 @@ def verify(
     as_json: Json = False,
 ) -> None:
     """Check schema, digests, names and files of every record; exit code 1 if something is wrong."""
+    from bench.check.contribution import check_contribution, outside
+    from bench.check.verify import verify as check
     from bench.console import err, out, print_json
-    from bench.contribution import check_contribution, outside
     from bench.errors import BenchError
-    from bench.verify import verify as check
 
     findings = check(results, scores=scores)
     contribution = check_contribution(results, against) if against is not None else None
@@ -88,7 +88,7 @@ def compare(
     as_json: Json = False,
 ) -> None:
     """Compare two results folders run by run: bit-equal, equivalent, not told apart, or differs (exit code 1)."""
-    from bench.compare import compare_folders
+    from bench.check.compare.folders import compare_folders
     from bench.console import err, out, print_json, print_table
 
     found = compare_folders(a, b, record=record)

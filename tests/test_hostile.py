@@ -11,6 +11,7 @@ import torch
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from bench.check.verify import verify
 from bench.data import synthetic
 from bench.data.loading import read_npz
 from bench.errors import DataError, RecordError
@@ -18,7 +19,6 @@ from bench.records.run_record import Run, predictions_path, read_record, read_re
 from bench.records.sealed import pretty
 from bench.report import build
 from bench.training.checkpoint import Checkpoint
-from bench.verify import verify
 from tests.making import make_record, make_run
 
 RUN = Run("smoke", "resnet18", "breastmnist", 0)

@@ -15,16 +15,16 @@ from typing import Any
 
 import pytest
 
-from bench.compare import compare_folders
+from bench.check.compare.folders import compare_folders
 from bench.records.run_record import Run, card_path
 from bench.report.analysis import analyse
 from bench.report.evidence import gather
 from bench.report.figure_style import Caption
 from bench.report.page import render
 from bench.report.page_figures import inline, page_figures
+from tests.check.test_trust import ROW
 from tests.making import make_rerun, make_run
 from tests.test_layers import HEAVY
-from tests.test_trust import ROW
 
 ROOT = Path(__file__).parent.parent
 CHROMIUM = Path("/usr/bin/chromium")

@@ -27,7 +27,7 @@ def net(tmp_path: Path) -> Path:
 
 def test_the_readmes_baseline_passes_the_contract(net: Path) -> None:
     """Under 25 lines, and the claimed count is the counted one."""
-    from bench.contract import check_model
+    from bench.check.contract import check_model
     from models import load_plugin
 
     assert len(NET.splitlines()) < 25

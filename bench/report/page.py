@@ -15,6 +15,7 @@ from pathlib import Path
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup, escape
 
+from bench.check.trust import MEANING, MEASURED, read_reruns, read_self_reported
 from bench.records.run_record import SYNTHETIC_PREFIX, DataCard
 from bench.report.analysis import Analysis
 from bench.report.analysis_plan import NUM_TEST_SCANS
@@ -25,7 +26,6 @@ from bench.report.page_rows import Entry, comparison_rows, entries, resolution_l
 from bench.report.score_cells import METRICS, TEST_PARTS
 from bench.report.table3 import missing_cells
 from bench.report.tables import STAMP, lost_lines, missing_lines, paper_datasets, unpinned_lines
-from bench.trust import MEANING, MEASURED, read_reruns, read_self_reported
 
 TITLES = {
     "bloodmnist": "BloodMNIST",

@@ -8,11 +8,11 @@ from dataclasses import dataclass, field
 
 import pandas as pd
 
+from bench.check.trust import MEASURED, CellTrust, Rerun, trust_of_cell
 from bench.records.run_record import DataCard, Record
 from bench.report.analysis import Analysis
 from bench.report.evidence import Evidence
 from bench.report.score_cells import METRICS, TEST_PARTS, interval_text, record_link, score_cells, value_text
-from bench.trust import MEASURED, CellTrust, Rerun, trust_of_cell
 
 ROUNDING = 1e-9  # statistics are rounded to ten digits
 
@@ -71,7 +71,7 @@ def entries(evidence: Evidence, analysis: Analysis, reruns: Mapping[str, Rerun],
     Args:
         evidence: The records.
         analysis: Their statistics.
-        reruns: From `bench.trust.read_reruns`.
+        reruns: From `bench.check.trust.read_reruns`.
         synthetic: Which of the records.
     """
     cells = score_cells(analysis.cells)

@@ -14,7 +14,7 @@ import pytest
 import torch
 from torch import nn
 
-from bench.contract import check_model
+from bench.check.contract import check_model
 from bench.data.loading import measure
 from bench.machine import foreign
 from bench.machine.foreign import Pinned, cast, num_threads, restored, seed_generators

@@ -45,7 +45,7 @@ def test_a_mistyped_shard_is_refused(shard: str) -> None:
 
 def test_merging_shards_gives_the_whole(tmp_path: Path) -> None:
     """Two shards with their data cards become one folder that verifies; again changes nothing."""
-    from bench.verify import verify
+    from bench.check.verify import verify
 
     for index, run in enumerate(RUNS):
         make_run(tmp_path / f"shard{index % 2}", run)

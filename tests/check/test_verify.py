@@ -11,6 +11,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from bench.check.verify import verify
 from bench.errors import RecordError
 from bench.records.run_record import (
     Record,
@@ -24,7 +25,6 @@ from bench.records.run_record import (
     read_predictions,
 )
 from bench.records.scoring import score_predictions
-from bench.verify import verify
 from tests.making import make_run
 
 RUNS = [Run("smoke", "resnet18_28", "breastmnist", seed) for seed in range(3)]

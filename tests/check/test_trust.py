@@ -9,10 +9,8 @@ from typing import Any
 
 import pytest
 
-from bench.compare import compare_folders
-from bench.records.run_record import Run, card_path, predictions_path, read_card, read_record
-from bench.records.sealed import canonical, pretty, write_atomic
-from bench.trust import (
+from bench.check.compare.folders import compare_folders
+from bench.check.trust import (
     MEANING,
     MEASURED,
     Rerun,
@@ -22,7 +20,9 @@ from bench.trust import (
     trust_of,
     trust_of_cell,
 )
-from bench.verify import verify
+from bench.check.verify import verify
+from bench.records.run_record import Run, card_path, predictions_path, read_card, read_record
+from bench.records.sealed import canonical, pretty, write_atomic
 from tests.making import make_record, make_rerun, make_run
 
 RUN = Run("smoke", "resnet18_28", "breastmnist", 0)

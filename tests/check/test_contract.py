@@ -8,9 +8,9 @@ from pathlib import Path
 import pytest
 import torch
 
-from bench import contract
-from bench.contract import CHECKS, check_model
-from bench.contract_subject import Subject
+from bench.check import contract
+from bench.check.contract import CHECKS, check_model
+from bench.check.contract_subject import Subject
 from bench.machine import foreign
 from models import catalog, get_spec, list_models, load_plugin
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from bench import doctor
+from bench.check import doctor
 from bench.data.names import PAPER_DATASETS
 
 

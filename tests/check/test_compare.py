@@ -16,11 +16,13 @@ from hypothesis import strategies as st
 from scipy import stats as scipy_stats
 from typer.testing import CliRunner
 
+from bench.check.compare.contrast import NO_DIFFERENCE, Contrast, contrast, mean_contrast, read_table, within_seeds
+from bench.check.compare.folders import COPY, compare_folders
+from bench.check.compare.reasons import SAME, origins
+from bench.check.compare.rows import CellRow, Comparison, RunRow, Verdict
+from bench.check.trust import read_reruns
+from bench.check.verdicts import AGREEING, RerunVerdict, judge
 from bench.cli import app
-from bench.compare import COPY, compare_folders
-from bench.compare_reasons import SAME, origins
-from bench.compare_rows import CellRow, Comparison, RunRow, Verdict
-from bench.compare_runs import NO_DIFFERENCE, Contrast, contrast, mean_contrast, read_table, within_seeds
 from bench.errors import RecordError
 from bench.records.run_record import (
     Record,
@@ -32,15 +34,13 @@ from bench.records.run_record import (
     read_records,
 )
 from bench.stats.intervals import EQUIVALENCE_MARGIN, Difference, paired_difference
-from bench.trust import read_reruns
-from bench.verdicts import AGREEING, RerunVerdict, judge
 from models.catalog import get_spec
 from tests import making
 from tests.making import make_card, make_predictions, make_record, make_rerun, make_run
 
 RUN = Run("smoke", "resnet18_28", "breastmnist", 0)
 OTHER = Run("smoke", "resnet18_28", "breastmnist", 1)
-RESULTS = Path(__file__).parent.parent / "results"
+RESULTS = Path(__file__).parents[2] / "results"
 Z_90 = 1.6448536269514722
 
 

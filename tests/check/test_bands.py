@@ -8,14 +8,14 @@ from pathlib import Path
 
 import pytest
 
-from bench.bands import METRICS, Bands, read_bands, standings
+from bench.check.bands import METRICS, Bands, read_bands, standings
+from bench.check.verify import verify
 from bench.errors import RecordError
 from bench.records.run_record import Run, read_card, read_record
 from bench.stats.power import accuracy_error, auc_error
-from bench.verify import verify
 from tests.making import make_run
 
-RESULTS = Path(__file__).parent.parent / "results"
+RESULTS = Path(__file__).parents[2] / "results"
 BANDS = read_bands(RESULTS) or Bands(rule="", seed_sd=1, band=[])
 
 

@@ -16,8 +16,8 @@ from fnmatch import fnmatchcase
 import torch
 from torch import Tensor, nn
 
-from bench.contract_seeds import check_initialisation, check_seeds, check_training_step
-from bench.contract_subject import BATCH, CLASSES, SEED, Broken, Skipped, Subject, checked, error_line, logits
+from bench.check.contract_seeds import check_initialisation, check_seeds, check_training_step
+from bench.check.contract_subject import BATCH, CLASSES, SEED, Broken, Skipped, Subject, checked, error_line, logits
 from bench.machine.foreign import Pinned, cast, restored, seed_generators
 from models import ModelError, get_spec
 

@@ -12,6 +12,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from bench.check.verdicts import TEST_LEVEL, RerunVerdict, judge
 from bench.records.run_record import DataCard, Record, predictions_path, read_attached, read_predictions
 from bench.records.scoring import split_scores
 from bench.stats.bootstrap import NUM_RESAMPLES, Weights, auc_resamples, image_weights, sum_resamples
@@ -28,7 +29,6 @@ from bench.stats.intervals import (
     variance,
 )
 from bench.stats.metrics import accuracy, auc
-from bench.verdicts import TEST_LEVEL, RerunVerdict, judge
 
 Floats = NDArray[np.float64]
 
@@ -70,7 +70,7 @@ class Contrast:
 
     @property
     def verdict(self) -> RerunVerdict:
-        """By the rule of `bench.verdicts`."""
+        """By the rule of `bench.check.verdicts`."""
         auc_ends = None if self.auc is None else (self.auc.low_90, self.auc.high_90)
         return (
             "bit-equal"

@@ -7,10 +7,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
-from bench.compare_runs import Contrast
+from bench.check.compare.contrast import Contrast
+from bench.check.verdicts import AGREEING, RerunVerdict
 from bench.records.run_record import Record
 from bench.stats.intervals import Difference
-from bench.verdicts import AGREEING, RerunVerdict
 
 Verdict = RerunVerdict | Literal["not the same run", "damaged", "no scores", "only in A", "only in B"]
 COMPARED: tuple[RerunVerdict, ...] = ("bit-equal", "equivalent", "not told apart", "differs")

@@ -3,8 +3,8 @@
 `published` is printed by a paper. `self-reported` came as numbers with a source and without predictions
 (`results/self_reported/*.json`). `re-scored` was computed again from the stored predictions, whose labels are those of
 the stored digests. `re-run` was trained again, and the re-run agrees (`results/reruns/<run_id>.json`, written by
-`medbench compare --record`): bit-equal or equivalent by the rule of `bench.verdicts`. Only the last two are measured:
-the first two are never ranked with them.
+`medbench compare --record`): bit-equal or equivalent by the rule of `bench.check.verdicts`. Only the last two are
+measured: the first two are never ranked with them.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ from typing import Literal, Self
 
 from pydantic import Field, ValidationError, field_validator, model_validator
 
+from bench.check.verdicts import AGREEING, Ends, RerunVerdict, judge
 from bench.data.names import flag_of
 from bench.errors import BenchError, RecordError
 from bench.records.run_record import (
@@ -29,7 +30,6 @@ from bench.records.run_record import (
 )
 from bench.records.scoring import same_score, score_predictions, wrong_labels
 from bench.records.sealed import Sealed, Strict, explain_validation, read_all
-from bench.verdicts import AGREEING, Ends, RerunVerdict, judge
 
 Level = Literal["published", "self-reported", "re-scored", "re-run"]
 
@@ -90,11 +90,10 @@ class Rerun(Sealed):
     Attributes:
         run_id: The run.
         reference_digest, rerun_digest: `record_digest` of the record and of the re-run's.
-        verdict, reason: What `bench.compare` says of the two; the verdict follows from the numbers, or it is refused.
-        auc_difference, acc_difference: On the official test, fractions; None where undefined.
-        auc_interval_90, acc_interval_90: Their 90 % intervals.
-        auc_p, mcnemar_p: Paired bootstrap and exact McNemar; None for bit-equal runs.
-        rerun_*: The re-run's own origin; the re-run itself is not kept.
+        verdict, reason: What `bench.check.compare.folders` says of the two; the verdict follows from the numbers, or it
+        is refused. auc_difference, acc_difference: On the official test, fractions; None where undefined.
+        auc_interval_90, acc_interval_90: Their 90 % intervals. auc_p, mcnemar_p: Paired bootstrap and exact McNemar;
+        None for bit-equal runs. rerun_*: The re-run's own origin; the re-run itself is not kept.
     """
 
     suite_version: str

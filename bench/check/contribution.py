@@ -1,7 +1,7 @@
 """May a contributed results folder replace the one that stands? Files as data, nothing of them is executed. No torch.
 
 New evidence is welcome; what stands stays. A run that has no scores yet (failed, skipped) may be filled in. Whether the
-new evidence is sound is `bench.verify`'s question.
+new evidence is sound is `bench.check.verify`'s question.
 """
 
 from __future__ import annotations
@@ -10,10 +10,10 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 
+from bench.check.trust import Rerun, read_row
 from bench.errors import RecordError
 from bench.records.run_record import MEASURED_FOLDERS, read_record
 from bench.records.sealed import read_sealed
-from bench.trust import Rerun, read_row
 
 ALLOWED_ROOTS = ("results", "reports")
 EVIDENCE_SUFFIXES = (".json", ".parquet", ".md")

@@ -7,7 +7,7 @@ from fnmatch import fnmatchcase
 import torch
 from torch import Tensor
 
-from bench.contract_subject import SEED, Broken, Subject, step_digest
+from bench.check.contract_subject import SEED, Broken, Subject, step_digest
 
 # Parameters that start from a formula and not from the seed: model, parameter (shell patterns), why.
 FORMULAS = (("medmamba_*", "*.A_logs", "A starts as in S4D-real: every row is log(1), log(2), ..."),)

@@ -9,14 +9,14 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from bench.compare import compare_folders
-from bench.contribution import MAX_FILE_BYTES, MAX_TOTAL_BYTES, NEW_FOLDERS, check_contribution, outside
+from bench.check.compare.folders import compare_folders
+from bench.check.contribution import MAX_FILE_BYTES, MAX_TOTAL_BYTES, NEW_FOLDERS, check_contribution, outside
+from bench.check.trust import Rerun, SelfReported
 from bench.errors import RecordError
 from bench.records.run_record import Run, predictions_path
 from bench.stats.intervals import EQUIVALENCE_MARGIN
-from bench.trust import Rerun, SelfReported
+from tests.check.test_trust import ROW
 from tests.making import make_rerun, make_run
-from tests.test_trust import ROW
 
 RUN = Run("smoke", "resnet18_28", "breastmnist", 0)
 NEW = Run("smoke", "resnet18_28", "breastmnist", 1)
@@ -177,7 +177,7 @@ def test_paths_outside_the_results_fail() -> None:
 
 def test_the_documents_say_what_the_code_does() -> None:
     """CONTRIBUTING states the limits, the folders and the margin, results/README every field."""
-    root = Path(__file__).parent.parent
+    root = Path(__file__).parents[2]
     text = (root / "CONTRIBUTING.md").read_text(encoding="utf-8")
     assert f"at most {MAX_FILE_BYTES // 2**20} MiB each and {MAX_TOTAL_BYTES // 2**20} MiB together" in text
     assert f"inside the analysis plan's margin, {EQUIVALENCE_MARGIN:g} |" in text

@@ -1,10 +1,10 @@
 """`medbench compare A B`: is what B measured what A says? Runs are paired by id. No torch.
 
-`bench.verdicts` states the rule: *bit-equal*, *equivalent*, *not told apart*, *differs*. Each verdict but the first
-comes with the difference, its 90 % interval, and what the two records show that can have made it
-(`bench.compare_reasons`). A difference no larger than two seeds of A's own cell would have (95 %, Student, at least
-three finished seeds) is called that and stays a difference: a re-run of a seed should come out as that seed, not as
-another one. A cell of several common seeds is judged by its mean difference, images crossed with seeds. Two records
+`bench.check.verdicts` states the rule: *bit-equal*, *equivalent*, *not told apart*, *differs*. Each verdict but the
+first comes with the difference, its 90 % interval, and what the two records show that can have made it
+(`bench.check.compare.reasons`). A difference no larger than two seeds of A's own cell would have (95 %, Student, at
+least three finished seeds) is called that and stays a difference: a re-run of a seed should come out as that seed, not
+as another one. A cell of several common seeds is judged by its mean difference, images crossed with seeds. Two records
 under another protocol, on other data or of another model are *not the same run*: refused, and no statistic is made of
 them.
 """
@@ -16,15 +16,23 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from bench import __version__
-from bench.compare_reasons import origins
-from bench.compare_rows import CellRow, Comparison, RunRow, Verdict
-from bench.compare_runs import Contrast, contrast, in_words, mean_contrast, other_run, read_table, within_seeds
+from bench.check.compare.contrast import (
+    Contrast,
+    contrast,
+    in_words,
+    mean_contrast,
+    other_run,
+    read_table,
+    within_seeds,
+)
+from bench.check.compare.reasons import origins
+from bench.check.compare.rows import CellRow, Comparison, RunRow, Verdict
+from bench.check.trust import Rerun, read_reruns, rerun_path, same_scores
 from bench.errors import BenchError, RecordError
 from bench.plan.selection import staleness
 from bench.records.run_record import DataCard, Record, read_card, read_record, record_files
 from bench.records.sealed import write_sealed
 from bench.stats.intervals import EQUIVALENCE_MARGIN
-from bench.trust import Rerun, read_reruns, rerun_path, same_scores
 
 COPY = "the same record: a copy, not a re-run"
 

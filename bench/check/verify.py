@@ -8,7 +8,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from bench.bands import standings
+from bench.check.bands import standings
+from bench.check.trust import read_reruns
 from bench.errors import BenchError, RecordError
 from bench.plan.selection import staleness
 from bench.records.cam_record import read_cams
@@ -27,7 +28,6 @@ from bench.records.run_record import (
     record_files,
 )
 from bench.records.scoring import same_score, score_predictions, wrong_labels
-from bench.trust import read_reruns
 
 UNSCORED = "cannot be scored"
 

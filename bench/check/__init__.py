@@ -1,0 +1,1 @@
+"""Is it what it says: a model, a machine, a store, a contribution, a re-run."""
