@@ -1,7 +1,7 @@
 """The weights that a Grad-CAM explains: the chosen epoch's of a training that is `medbench run`'s, kept in a file.
 
-The training is `bench.runner.run_one` itself, so its record is the run's record. When it ends, the checkpoint that it
-resumes from also holds the chosen weights; they are copied to `results/checkpoints/<run_id>/best.pt` before the
+The training is `bench.runs.runner.run_one` itself, so its record is the run's record. When it ends, the checkpoint that
+it resumes from also holds the chosen weights; they are copied to `results/checkpoints/<run_id>/best.pt` before the
 checkpoint is removed.
 """
 
@@ -22,10 +22,10 @@ from bench.errors import BenchError, Interrupted, RecordError
 from bench.plan.selection import staleness
 from bench.records.run_record import Record, lock_path, read_record, write_run
 from bench.records.sealed import write_atomic
-from bench.runner import Hooks, RunBundle, RunRequest, run_key, run_one
+from bench.runs.runner import Hooks, RunBundle, RunRequest, run_key, run_one
+from bench.runs.worker import forget_checkpoints, signals_noted
 from bench.training.checkpoint import DIGEST_BYTES, Checkpoint
 from bench.training.trainer import InterruptedTraining
-from bench.worker import forget_checkpoints, signals_noted
 
 
 @dataclass(frozen=True)

@@ -16,8 +16,8 @@ from rich.table import Table
 from rich.text import Text
 
 if TYPE_CHECKING:
-    from bench.engines import Event
     from bench.records.run_record import Record
+    from bench.runs.engine_local import Event
 
 GAP = 3  # columns between two columns of a table
 LONG_WORD = 16  # letters of a word that may break where room is short

@@ -29,13 +29,13 @@ def gradcam(
     """Store a run's Grad-CAM maps in results/cams/, and those of randomised models; trains it where it must."""
     isa = pin_cpu(cpu_isa)
     from bench.console import out, print_json, print_table, progress_for
-    from bench.engines import Event
     from bench.errors import BenchError
     from bench.gradcam import explain_run
-    from bench.launch import check_store, choose_device, ready_card
     from bench.plan.selection import expand, obstacle
     from bench.protocols.loading import load_protocol
-    from bench.runner import RunRequest
+    from bench.runs.engine_local import Event
+    from bench.runs.launch import check_store, choose_device, ready_card
+    from bench.runs.runner import RunRequest
     from models import get_spec, load_plugin
 
     for path in plugin:

@@ -42,7 +42,7 @@ from bench.records.cam_record import (
     write_cam,
 )
 from bench.records.run_record import Record, labels_digest, predictions_path, read_predictions
-from bench.runner import RunRequest, build_model
+from bench.runs.runner import RunRequest, build_model
 from bench.stats.metrics import softmax
 from bench.streams import Streams, stream_seed
 from bench.training.augment import prepare

@@ -103,10 +103,10 @@ def measure_timing(
 ) -> None:
     """Time inference and a training step into results/timings/; goes on where an earlier call ended."""
     from bench.console import err, out
-    from bench.launch import choose_device
     from bench.records.timing_record import choose_settings
+    from bench.runs.launch import choose_device
+    from bench.runs.worker import signals_noted
     from bench.timing_launch import announcement, make_plan, run_timings
-    from bench.worker import signals_noted
     from models import load_plugin
 
     for path in plugin:

@@ -160,10 +160,10 @@ def run(
 ) -> None:
     """Run what is missing in a selection; exit code 1 if a run failed or was skipped."""
     isa = pin_cpu(cpu_isa)
-    from bench import launch as launching
     from bench.console import err, out, progress_for
     from bench.errors import BenchError
     from bench.plan.selection import choose, make_plan, optional_runs
+    from bench.runs import launch as launching
     from models.catalog import check_timm_names
 
     check_seconds(timeout, "--timeout")

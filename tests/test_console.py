@@ -9,10 +9,10 @@ from rich.console import Console
 
 from bench import console
 from bench.console import LiveProgress, duration
-from bench.engines import Event
 from bench.protocols.loading import load_protocol
 from bench.records.run_record import Run
-from bench.runner import RunRequest
+from bench.runs.engine_local import Event
+from bench.runs.runner import RunRequest
 from tests.making import make_card
 
 

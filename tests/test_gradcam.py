@@ -39,7 +39,7 @@ from bench.records.cam_record import (
 )
 from bench.records.run_record import DataCard, Run, write_card
 from bench.records.sealed import read_sealed
-from bench.runner import RunRequest, run_one
+from bench.runs.runner import RunRequest, run_one
 from bench.training import trainer
 from bench.training.augment import prepare
 from models import catalog

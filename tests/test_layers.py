@@ -25,25 +25,20 @@ FLAT: dict[str, str] = {
     "cost_explanation": "measure",
     "costs": "measure",
     "counters": "measure",
-    "engines": "runs",
-    "engines_ray": "runs",
     "explaining": "cli",
     "gpu_meter": "measure",
     "gradcam": "measure",
-    "launch": "runs",
     "ledger": "measure",
     "listing": "cli",
     "measure": "cli",
     "options": "cli",
     "reading": "cli",
-    "runner": "runs",
     "running": "cli",
     "timing_blocks": "measure",
     "timing_launch": "measure",
     "timing_process": "measure",
     "timing_steps": "measure",
     "timing_worker": "measure",
-    "worker": "runs",
 }
 # end of on the way
 
@@ -217,9 +212,9 @@ def test_only_the_runner_scores_test() -> None:
         text = path.read_text(encoding="utf-8")
         if re.search(r"\bimages\[[\"']test[\"']\]", text):
             readers.add(_name(path))
-    assert "runner.py" in readers
+    assert "runs/runner.py" in readers
     # the maps: after the run, to explain its scores
-    assert readers <= {"runner.py", "classical.py", "gradcam.py"}
+    assert readers <= {"runs/runner.py", "classical.py", "gradcam.py"}
     for path in _files("bench"):
         if _room(path) == "training":
             constants = [

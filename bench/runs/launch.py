@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING, Literal
 
 from filelock import FileLock, Timeout
 
-from bench.engines import Event, LocalEngine
 from bench.errors import BenchError, DataMissingError, RecordError
 from bench.machine.cpu_isa import DEFAULT, CpuIsa
 from bench.plan.selection import PlannedRun
@@ -28,11 +27,12 @@ from bench.records.run_record import (
     write_run,
 )
 from bench.records.sealed import explain_os_error
-from bench.runner import RunRequest, skipped_record
+from bench.runs.engine_local import Event, LocalEngine
+from bench.runs.runner import RunRequest, skipped_record
 from models import fingerprint, get_spec
 
 if TYPE_CHECKING:
-    from bench.engines_ray import RayEngine
+    from bench.runs.engine_ray import RayEngine
 
 
 @dataclass(frozen=True)
@@ -203,7 +203,7 @@ def _engine(launch: Launch, on_event: Callable[[Event], None]) -> LocalEngine | 
             timeout=launch.timeout,
             on_event=on_event,
         )
-    from bench.engines_ray import RayEngine
+    from bench.runs.engine_ray import RayEngine
 
     return RayEngine(
         launch.results,

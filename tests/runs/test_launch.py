@@ -9,22 +9,22 @@ from typing import Any
 import pytest
 from filelock import FileLock
 
-from bench import engines_ray, launch
 from bench.data import loading
 from bench.data.loading import data_root, file_name, find_file, measure
-from bench.engines import BUSY_SECONDS, Event, LocalEngine
-from bench.engines_ray import Parcel
 from bench.errors import BenchError
-from bench.launch import device_slots
 from bench.plan.selection import PlannedRun, State
 from bench.protocols.loading import load_protocol
 from bench.records.run_record import Failure, Run, lock_path, read_card, read_record, write_run
-from bench.runner import RunRequest, failed_record
+from bench.runs import engine_ray, launch
+from bench.runs.engine_local import BUSY_SECONDS, Event, LocalEngine
+from bench.runs.engine_ray import Parcel
+from bench.runs.launch import device_slots
+from bench.runs.runner import RunRequest, failed_record
 from bench.training.checkpoint import Checkpoint
 from models import fingerprint, get_spec
 from tests.making import make_card, make_run
 
-RESULTS = Path(__file__).parent.parent / "results"
+RESULTS = Path(__file__).parents[2] / "results"
 SET = "synthetic-bloodmnist"
 
 
@@ -63,7 +63,7 @@ def test_a_node_without_data_or_plugins_gets_them(tmp_path: Path, monkeypatch: p
     if not file.exists():
         pytest.skip(f"{file.name} is not in {file.parent}")
     monkeypatch.setattr("ray.get", lambda content: content)
-    monkeypatch.setattr(engines_ray.tempfile, "gettempdir", lambda: str(tmp_path / "scratch"))
+    monkeypatch.setattr(engine_ray.tempfile, "gettempdir", lambda: str(tmp_path / "scratch"))
     card = read_card(RESULTS, "breastmnist")
     assert card is not None
     run = Run("smoke", "resnet18_28", "breastmnist", 0)
@@ -71,7 +71,7 @@ def test_a_node_without_data_or_plugins_gets_them(tmp_path: Path, monkeypatch: p
     request = RunRequest(run, load_protocol("smoke"), card, **nowhere)
     plugins = (("net.py", "# a plugin"),)
     parcel = Parcel(request, plugins, file.name, (file.read_bytes(),), None)
-    arrived = engines_ray._at_hand(parcel)
+    arrived = engine_ray._at_hand(parcel)
     assert find_file("breastmnist", 28, arrived.data_root, download=False).read_bytes() == file.read_bytes()
     assert [Path(path).read_text(encoding="utf-8") for path in arrived.plugins] == ["# a plugin"]
     assert loading.load("breastmnist", 28, root=arrived.data_root).md5 == card.md5
@@ -83,7 +83,7 @@ def test_a_node_with_another_version_of_the_model_refuses() -> None:
     assert card is not None
     run = Run("smoke", "resnet18_28", "breastmnist", 0)
     request = RunRequest(run, load_protocol("smoke"), card, model_fingerprint="0" * 64)
-    record = engines_ray.do_parcel(Parcel(request, (), "", (), None)).record
+    record = engine_ray.do_parcel(Parcel(request, (), "", (), None)).record
     assert (record.status, record.failure and record.failure.kind) == ("failed", "infra")
     assert "resnet18_28's code here is not the one" in str(record.failure)
 

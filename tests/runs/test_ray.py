@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from bench.records.run_record import read_records
-from tests.test_engines import PROTOCOL, SET, environment, leftovers, scores
+from tests.runs.test_engines import PROTOCOL, SET, environment, leftovers, scores
 
 if importlib.util.find_spec("ray") is None:
     pytest.skip("the extra [ray] is not installed", allow_module_level=True)

@@ -17,7 +17,7 @@ import pytest
 from bench.data.loading import measure
 from bench.protocols.loading import load_protocol
 from bench.records.run_record import Run, read_records, write_run
-from bench.runner import RunRequest, run_one
+from bench.runs.runner import RunRequest, run_one
 from models import catalog
 
 PROTOCOL = """
@@ -84,7 +84,7 @@ def command(workshop: Path, results: str, *more: str, seeds: str = "0", models: 
 
 def environment() -> dict[str, str]:
     """Checkpoint at every step, so that a kill at any moment finds one."""
-    root = str(Path(__file__).parent.parent)
+    root = str(Path(__file__).parents[2])
     return {**os.environ, "PYTHONPATH": root, "MEDBENCH_CHECKPOINT_SECONDS": "0"}
 
 

@@ -19,7 +19,7 @@ from typing import Any, Literal
 
 from bench.errors import RecordError
 from bench.records.run_record import Failure, finished_digest, lock_path, sweep_run
-from bench.runner import Hooks, RunBundle, RunRequest, failed_record, run_one
+from bench.runs.runner import Hooks, RunBundle, RunRequest, failed_record, run_one
 
 GRACE_SECONDS = 60.0
 PROGRESS_SECONDS = 0.5
@@ -110,7 +110,7 @@ def forget_checkpoints(request: RunRequest) -> None:
 def process_context() -> Any:
     """A fork server that has imported torch once: every run starts in a clean process, at once."""
     context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["bench.runner", "bench.machine.preload"])
+    context.set_forkserver_preload(["bench.runs.runner", "bench.machine.preload"])
     return context
 
 

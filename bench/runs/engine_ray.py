@@ -21,13 +21,13 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from bench.engines import Event
 from bench.errors import BenchError, DataMissingError, Interrupted
 from bench.machine import cpu_isa
 from bench.records.run_record import Failure, Record, finished_digest, lock_path, sweep_run, write_run
 from bench.records.sealed import write_atomic
-from bench.runner import RunBundle, RunRequest, failed_record
-from bench.worker import GRACE_SECONDS, forget_checkpoints, isolate, signals_noted
+from bench.runs.engine_local import Event
+from bench.runs.runner import RunBundle, RunRequest, failed_record
+from bench.runs.worker import GRACE_SECONDS, forget_checkpoints, isolate, signals_noted
 from models import get_spec
 
 NODE_LOSSES = 5  # how often Ray starts a run again whose node was lost

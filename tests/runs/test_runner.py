@@ -9,13 +9,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from bench import runner
 from bench.data import loading
 from bench.data.loading import Arrays, labels_digest, load, measure
 from bench.protocols.loading import load_protocol
 from bench.records.run_record import Run, read_predictions
 from bench.records.scoring import score_predictions
-from bench.runner import Hooks, OfficialMismatchError, RunBundle, RunRequest, check_official, run_one
+from bench.runs import runner
+from bench.runs.runner import Hooks, OfficialMismatchError, RunBundle, RunRequest, check_official, run_one
 from bench.training.trainer import InterruptedTraining
 from models import fingerprint, get_spec, load_plugin
 

@@ -19,8 +19,8 @@ from typing import Any
 
 from bench.errors import Interrupted, RecordError
 from bench.records.run_record import Failure, Record, write_run
-from bench.runner import RunBundle, RunRequest, failed_record
-from bench.worker import GRACE_SECONDS, ending, overdue, process_context, signals_noted, work
+from bench.runs.runner import RunBundle, RunRequest, failed_record
+from bench.runs.worker import GRACE_SECONDS, ending, overdue, process_context, signals_noted, work
 
 BUSY_SECONDS = 1.0
 TOLD_TO_STOP = Failure(
