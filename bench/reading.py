@@ -119,7 +119,7 @@ def explain(
 ) -> None:
     """Print the records, seeds, digests, commit and hardware that a table's cell comes from."""
     from bench.errors import BenchError
-    from bench.report.explain import explain as lines_of
+    from bench.report.explain.scores import explain as lines_of
     from models import load_plugin
 
     for path in plugin:

@@ -23,7 +23,7 @@ from bench.ledger import scan_flops
 from bench.records import cost_record
 from bench.records.cost_record import CostCell, CostRecord, Count
 from bench.records.sealed import read_sealed, write_sealed
-from bench.report.cost_tables import COST_COLUMNS, cost_rows
+from bench.report.tidy_costs import COST_COLUMNS, cost_rows
 from models import catalog, create_model, load_plugin
 
 ROOT = Path(__file__).parent.parent

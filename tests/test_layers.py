@@ -66,7 +66,7 @@ EXCEPTIONS = {
     ("check/compare/folders.py", "plan"): "staleness belongs to records",
     ("check/verify.py", "plan"): "staleness belongs to records",
     ("cam_weights.py", "plan"): "staleness belongs to records",
-    ("report/timing_tables.py", "measure"): "how many blocks a summary needs belongs to records",
+    ("report/tables/timings.py", "measure"): "how many blocks a summary needs belongs to records",
 }
 # Rooms that load without torch, timm and medmnist; the files that do not are named.
 LIGHT = {

@@ -40,8 +40,8 @@ from bench.records.timing_record import (
     timing_path,
 )
 from bench.records.timing_summary import bootstrap_median, summarise
-from bench.report.cost_tables import TIMING_COLUMNS, best_modes, one_device, rank, throughput_table, timing_rows
-from bench.report.timing_tables import timing_blocks
+from bench.report.tables.timings import timing_blocks
+from bench.report.tidy_costs import TIMING_COLUMNS, best_modes, one_device, rank, throughput_table, timing_rows
 from bench.timing_blocks import Budget, measure_blocks
 from bench.timing_steps import Clock
 from bench.timing_worker import Bench, compare

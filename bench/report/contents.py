@@ -8,15 +8,17 @@ from pathlib import Path
 import pandas as pd
 
 from bench.errors import RecordError
-from bench.report import ablation, cards, figure_cams, figures, first_screen, page, table2, table3, table4
-from bench.report.analysis import Analysis, analyse
+from bench.report.analysis.analyse import Analysis, analyse
 from bench.report.claims.judge import counts, judge
 from bench.report.claims.pages import pages
 from bench.report.claims.sources import collect
-from bench.report.cost_tables import cost_rows, timing_rows
-from bench.report.drawing import captions_of, draw_all
 from bench.report.evidence import MODELS, STATISTICS, Evidence, gather
-from bench.report.tables import STAMP, csv_bytes, run_rows, score_rows
+from bench.report.figures import choice, gradcam
+from bench.report.figures.drawing import captions_of, draw_all
+from bench.report.leaderboard import page
+from bench.report.tables import ablation, model_cards, readme_summary, table2, table3, table4
+from bench.report.tidy import STAMP, csv_bytes, run_rows, score_rows
+from bench.report.tidy_costs import cost_rows, timing_rows
 
 Files = dict[str, bytes]
 TABLES: tuple[Callable[..., Files], ...] = (
@@ -24,7 +26,7 @@ TABLES: tuple[Callable[..., Files], ...] = (
     table2.render,
     table3.render,
     table4.render,
-    cards.render,
+    model_cards.render,
 )
 
 
@@ -49,8 +51,8 @@ def render(results: Path, models: Sequence[str] = MODELS) -> tuple[Files, Files,
         analysis = analyse(evidence, synthetic=synthetic)
         tidy |= _tidy(evidence, analysis, synthetic=synthetic)
         reports |= _pages(evidence, analysis, synthetic=synthetic, models=models)
-    evidence.notes.extend(figures.absent(evidence, models=models))
-    evidence.notes.extend(figure_cams.notes(evidence, models=models))
+    evidence.notes.extend(choice.absent(evidence, models=models))
+    evidence.notes.extend(gradcam.notes(evidence, models=models))
     return tidy, reports, evidence.notes
 
 
@@ -59,14 +61,14 @@ def _pages(evidence: Evidence, analysis: Analysis, *, synthetic: bool, models: S
     files: Files = {}
     for part in TABLES:
         files |= part(evidence, analysis, synthetic=synthetic)
-    plots = list(figures.plots(evidence, analysis, synthetic=synthetic, models=models))
-    plots += figure_cams.plots(evidence, synthetic=synthetic, models=models)
+    plots = list(choice.plots(evidence, analysis, synthetic=synthetic, models=models))
+    plots += gradcam.plots(evidence, synthetic=synthetic, models=models)
     drawn = draw_all(plots, synthetic=synthetic)
     files |= drawn
     if not synthetic:
         judged = judge(collect(evidence, analysis))
         files |= pages(judged, evidence)
-        files |= first_screen.render(evidence, analysis, counts(judged))
+        files |= readme_summary.render(evidence, analysis, counts(judged))
     captions = captions_of(plots, synthetic=synthetic)
     return files | page.render(evidence, analysis, synthetic=synthetic, figures=drawn, captions=captions)
 

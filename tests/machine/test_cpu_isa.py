@@ -18,7 +18,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from bench.machine import cpu_isa
 from bench.machine.cpu_isa import CpuIsa
 from bench.machine.exact_sqrt import use_exact_sqrt
-from bench.report.tables import unpinned_lines
+from bench.report.tidy import unpinned_lines
 from tests.making import make_record
 
 needs_avx2 = pytest.mark.skipif(not cpu_isa.available(CpuIsa.avx2), reason="this CPU has no AVX2")

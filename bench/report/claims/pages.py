@@ -15,7 +15,7 @@ from bench.report.claims.values import unique
 from bench.report.claims.verdict import NOT_TESTABLE, UNDECIDED, VERDICTS, Judged
 from bench.report.evidence import Evidence, first_line
 from bench.report.formats import NOTHING, Block, Bullets, Heading, Row, Table, Text, markdown, quoted
-from bench.report.tables import csv_bytes
+from bench.report.tidy import csv_bytes
 
 COLUMNS = ["id", "verdict", "kind", "expected", "found", "evidence"]
 TITLE = "The claims of the MedSpectralNet paper, checked"
@@ -197,7 +197,7 @@ def _code(text: str) -> list[tuple[bool, str]]:
 @cache
 def _templates() -> Environment:
     return Environment(
-        loader=PackageLoader("bench.report", "templates"),
+        loader=PackageLoader("bench.report.leaderboard", "templates"),
         autoescape=True,
         undefined=StrictUndefined,
         trim_blocks=True,

@@ -20,8 +20,8 @@ from bench.report.analysis_plan import MARGIN
 from bench.report.claims.sources import OURS, STATED, Sources
 from bench.report.claims.values import Quantity, absent, leaf, show
 from bench.report.claims.verdict import FAILS, HOLDS, UNDECIDED, Outcome, every
-from bench.report.published import ABLATION
-from bench.report.tables import fill_command
+from bench.report.published.numbers import ABLATION
+from bench.report.tidy import fill_command
 
 SEEDS = (0, 1, 2)
 

@@ -13,10 +13,10 @@ from bench.data.names import PAPER_DATASETS
 from bench.errors import RecordError
 from bench.records.cost_record import CostRecord
 from bench.records.run_record import DataCard, Record, read_card
-from bench.report.analysis import Analysis
-from bench.report.cost_tables import timing_rows
+from bench.report.analysis.analyse import Analysis
 from bench.report.evidence import Evidence
-from bench.report.published import published_costs, published_scores, score_name
+from bench.report.published.numbers import published_costs, published_scores, score_name
+from bench.report.tidy_costs import timing_rows
 
 FOLDER = Path(__file__).parent
 OURS, STATED = "medspectralnet", "paper-224-imagenet"  # the model and the protocol that the claims are about

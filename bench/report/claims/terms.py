@@ -11,7 +11,7 @@ from bench.errors import RecordError
 from bench.records.cost_record import CostCell, CostRecord, Count
 from bench.report.claims.sources import OURS, OURS_PUBLISHED, Sources
 from bench.report.claims.values import ACCURACIES, Quantity, absent, fewer, gain, leaf, printed, stated
-from bench.report.published import quoted_cost
+from bench.report.published.numbers import quoted_cost
 
 SIZE = 224  # px: what the printed costs fit; the paper's own resolution was lost in extraction
 CLASSES = 8  # BloodMNIST's; no printed digit depends on it

@@ -1,0 +1,1 @@
+"""Records -> intervals and comparisons, cell by cell."""

@@ -1,0 +1,229 @@
+"""From the predictions of a cell's seeds to what statistics need of them: read once, computed once, cached.
+
+A cell is one model on one data set under one protocol. Every cell on the same images has the same resamples of them,
+which is what pairs the cells.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from bench.machine.forked import forked_map
+from bench.records.run_record import DataCard, Record
+from bench.report.analysis import cache
+from bench.report.analysis.cache import Arrays
+from bench.report.analysis.predictions import Floats, Labels, Predictions, Reader, stored_bytes
+from bench.stats.bootstrap import NUM_RESAMPLES, Weights, auc_resamples, image_weights, sum_resamples
+from bench.stats.intervals import youden_threshold
+from bench.stats.metrics import per_class
+
+Bools = NDArray[np.bool_]
+
+TEST_PARTS = ("test", "test_twin_free")
+CLASS_MEASURES = ("auc", "ap", "precision", "recall", "f1")
+RATES = ("sensitivity", "specificity")
+RESAMPLED = ("auc", "acc", "balanced_acc", "brier", "nll", *RATES)
+KINDS = ("classes", "rates", "resamples")
+SHARE = 4  # cells that repay the start of a process
+Job = tuple[Sequence[Record], DataCard]
+
+
+@dataclass(frozen=True)
+class Cell:
+    """What the predictions of some seeds say.
+
+    Attributes:
+        records: One a seed, in the order of seeds.
+        labels: (N,) of the official test images.
+        correct: (S, N) whether each seed is right.
+        classes: Part -> (S, K, 5) `CLASS_MEASURES`, NaN where undefined.
+        rates: Part -> (S, 2) `RATES`, NaN without a clinical positive.
+        resamples: Part -> (7, B) seed means of `RESAMPLED`, on the same resampled images in every cell.
+    """
+
+    records: list[Record]
+    labels: Labels
+    correct: Bools
+    classes: dict[str, Floats]
+    rates: dict[str, Floats]
+    resamples: dict[str, Floats]
+
+    @property
+    def seeds(self) -> list[int]:
+        """The seeds, rising."""
+        return [record.seed for record in self.records]
+
+    @property
+    def name(self) -> str:
+        """What messages call it: the first run's id."""
+        return self.records[0].run_id
+
+    def resampled(self, part: str, metric: str) -> Floats:
+        """(B,) resamples of one measure."""
+        found: Floats = self.resamples[part][RESAMPLED.index(metric)]
+        return found
+
+    def values(self, part: str, metric: str) -> list[float | None]:
+        """The measure of each seed: from the record, sensitivity and specificity from the predictions."""
+        if metric in RATES:
+            return [None if np.isnan(x) else float(x) for x in self.rates[part][:, RATES.index(metric)]]
+        return [(getattr(record, part) or {}).get(metric) for record in self.records]
+
+
+def read_cell(reader: Reader, records: Sequence[Record], card: DataCard) -> Cell:
+    """A cell from its records, from the cache where that can be trusted.
+
+    Raises:
+        RecordError, PairingError: As `Reader.read`.
+    """
+    ordered = _by_seed(records)
+    arrays = _cached(reader.results, ordered, card)
+    return _cell(ordered, _arrays(reader, ordered, card) if arrays is None else arrays)
+
+
+def read_cells(results: Path, jobs: Sequence[Job]) -> list[Cell]:
+    """As `read_cell`, many at once: what the cache does not hold is measured on all cores.
+
+    Args:
+        results: The results folder.
+        jobs: Of each cell its records and its data set's card.
+    """
+    ordered = [(_by_seed(records), card) for records, card in jobs]
+    found = [_cached(results, *job) for job in ordered]
+    missing = [place for place, arrays in enumerate(found) if arrays is None]
+    measured = forked_map(lambda place: _arrays(Reader(results), *ordered[place]), missing, share=SHARE)
+    known = dict(zip(missing, measured, strict=True))
+    return [
+        _cell(records, known[place] if arrays is None else arrays)
+        for place, ((records, _), arrays) in enumerate(zip(ordered, found, strict=True))
+    ]
+
+
+def _cached(results: Path, records: Sequence[Record], card: DataCard) -> Arrays | None:
+    """What is kept of a cell, as long as the files that it was measured from are still there and the same."""
+    arrays = cache.load(results, cache.cache_key(records, card))
+    for record in records if arrays is not None else ():
+        stored_bytes(results, record)
+    return arrays
+
+
+def _by_seed(records: Sequence[Record]) -> list[Record]:
+    return sorted(records, key=lambda record: record.seed)
+
+
+def _arrays(reader: Reader, records: Sequence[Record], card: DataCard) -> Arrays:
+    """Measured from the predictions, and kept in the cache."""
+    arrays = _measure([reader.read(record, card) for record in records], card)
+    cache.store(reader.results, cache.cache_key(records, card), arrays)
+    return arrays
+
+
+def _cell(records: list[Record], arrays: Arrays) -> Cell:
+    labels = arrays["labels"].astype(np.int64)
+    correct = np.unpackbits(arrays["correct"], axis=1, count=len(labels)).astype(np.bool_)
+    found = {kind: {part: arrays[f"{kind}/{part}"] for part in TEST_PARTS} for kind in KINDS}
+    return Cell(records, labels, correct, found["classes"], found["rates"], found["resamples"])
+
+
+def kept_images(card: DataCard, part: str) -> Labels:
+    """Indices of the test images that a part holds."""
+    every = np.arange(card.num_images["test"])
+    return every if part == "test" else np.setdiff1d(every, np.array(card.twin_test_indices, dtype=np.int64))
+
+
+def _measure(runs: Sequence[Predictions], card: DataCard) -> Arrays:
+    """Everything of a cell that predictions say, as arrays for the cache."""
+    labels = runs[0].labels["test"]
+    probs = np.stack([run.probs["test"] for run in runs])
+    correct = (probs[:, :, 1] > 0.5 if card.task == "binary-class" else probs.argmax(axis=2)) == labels
+    positive, flagged = _flagged(runs, card)
+    arrays: Arrays = {"labels": labels.astype(np.int16), "correct": np.packbits(correct, axis=1)}
+    for part in TEST_PARTS:
+        kept = kept_images(card, part)
+        if part != "test" and len(kept) == len(labels):
+            arrays |= {f"{kind}/{part}": arrays[f"{kind}/test"] for kind in KINDS}
+            continue
+        truth, shown = labels[kept], probs[:, kept]
+        arrays[f"classes/{part}"] = np.stack([_classes(truth, scores, card.task) for scores in shown])
+        parts = _positive_parts(truth, flagged[:, kept], positive)
+        arrays[f"rates/{part}"] = np.stack([counts.mean(axis=1) for counts in parts], axis=1)
+        arrays[f"resamples/{part}"] = _resample(truth, shown, correct[:, kept], flagged[:, kept], positive, card, part)
+    return arrays
+
+
+def _classes(labels: Labels, probs: Floats, task: str) -> Floats:
+    """(K, 5) measures of each class, NaN where undefined."""
+    found = per_class(labels, probs, task)
+    return np.array([found[measure] for measure in CLASS_MEASURES], dtype=np.float64).T
+
+
+def _flagged(runs: Sequence[Predictions], card: DataCard) -> tuple[int, Bools]:
+    """The clinical positive and (S, N) whether each seed calls a test image positive, by the threshold of its val.
+
+    The positive is -1, which no image has, where the card names none or val cannot give a threshold.
+    """
+    positive = card.clinical_positive
+    nothing = np.zeros((len(runs), card.num_images["test"]), dtype=np.bool_)
+    if positive is None:
+        return -1, nothing
+    thresholds = [youden_threshold(run.labels["val"] == positive, run.probs["val"][:, positive]) for run in runs]
+    if np.isnan(thresholds).any():
+        return -1, nothing
+    flags = [run.probs["test"][:, positive] >= bar for run, bar in zip(runs, thresholds, strict=True)]
+    return positive, np.stack(flags)
+
+
+def _positive_parts(labels: Labels, flagged: Bools, positive: int) -> tuple[Floats, Floats]:
+    """Flags of the positive images and missing flags of the others, (S, n) each; a column of NaN where undefined."""
+    nothing = np.full((len(flagged), 1), np.nan)
+    is_positive = labels == positive
+    if not is_positive.any() or is_positive.all():
+        return nothing, nothing
+    return flagged[:, is_positive].astype(np.float64), (~flagged[:, ~is_positive]).astype(np.float64)
+
+
+@lru_cache(maxsize=8)
+def _weights(labels: bytes, name: str, stratified: bool) -> Weights:
+    """Shared by all cells on the same images."""
+    return image_weights(np.frombuffer(labels, dtype=np.int64), name, stratified=stratified)
+
+
+def _resample(
+    labels: Labels, probs: Floats, correct: Bools, flagged: Bools, positive: int, card: DataCard, part: str
+) -> NDArray[np.float64]:
+    """(7, B) seed means of `RESAMPLED`.
+
+    AUC, recalls, sensitivity and specificity are of classes and their images are drawn within classes; accuracy, Brier
+    score and likelihood are of all images and their images are drawn from all.
+    """
+    within = _weights(labels.tobytes(), f"{card.dataset}/{part}", True)
+    overall = _weights(labels.tobytes(), f"{card.dataset}/{part}", False)
+    num_seeds, num_images = correct.shape
+    counts = np.bincount(labels, minlength=probs.shape[2])
+    recalls = correct.sum(axis=0) / (num_seeds * counts[labels] * probs.shape[2])
+    likelihood = np.maximum(probs[:, np.arange(num_images), labels], np.finfo(np.float64).tiny)
+    distances = probs.copy()
+    distances[:, np.arange(num_images), labels] -= 1.0
+    losses = np.stack([(distances**2).sum(axis=(0, 2)), -np.log(likelihood).sum(axis=0)]) / num_seeds
+    is_positive = labels == positive
+    found = np.where(is_positive, flagged, ~flagged).sum(axis=0) / num_seeds
+    sides = np.stack([found * is_positive, found * ~is_positive])
+    sizes = np.array([[is_positive.sum()], [(~is_positive).sum()]], dtype=np.float64)
+    if not sizes.all():
+        sizes[:] = np.nan
+    rows = [
+        auc_resamples(labels, probs, card.task, within)[None],
+        sum_resamples(correct.sum(axis=0)[None], overall) / (num_seeds * num_images),
+        sum_resamples(recalls[None], within),
+        sum_resamples(losses, overall) / num_images,
+        sum_resamples(sides, within) / sizes,
+    ]
+    resamples = np.concatenate(rows)
+    assert resamples.shape == (len(RESAMPLED), NUM_RESAMPLES)
+    return resamples

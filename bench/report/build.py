@@ -1,0 +1,166 @@
+"""`medbench report`: every file is a pure function of a results folder; same records, same bytes.
+
+`results/tables/` and `reports/` are written and compared here. Records on data made here give files of their own,
+named and stamped SYNTHETIC.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from bench.errors import RecordError
+from bench.records.sealed import write_atomic
+from bench.report.evidence import MODELS, STATISTICS
+from bench.report.stamp import draws_as_locked, inputs_digest, remember, unchanged
+
+__all__ = ["Built", "build", "compare"]
+
+PICTURES = (".svg", ".pdf")
+LINK = re.compile(rb"((?:\.\./)*)\.\./results/")  # rooms write links as if reports/ stood beside results/
+FOLDERS = (".", "figures", "figures/data", "models")  # of a report, below --reports
+# What stands at the head of everything that a report writes, behind what a format wants first.
+MARK = re.compile(rb"(?:<\?xml[^>]*\?>)?\s*(?:<!-- |# |% )(?:SYNTHETIC \| )?medbench report \| ")
+TIDY = {f"{name}.csv" for name in ("scores", "runs", "costs", "timings", *STATISTICS)}  # below results/tables/
+INLINE_PICTURE = re.compile(rb"<svg\b.*?</svg>", re.DOTALL)
+
+
+@dataclass(frozen=True)
+class Built:
+    """What a report left: its files, notes for a person, and whether everything was as it should be already."""
+
+    files: list[Path]
+    notes: list[str]
+    was_current: bool
+
+    def summary(self) -> str:
+        """One line for a person."""
+        if self.was_current:
+            return f"nothing changed: {len(self.files)} files are what the records give"
+        folders = sorted({str(path.parent) for path in self.files})
+        return f"{len(self.files)} files written to {', '.join(folders)}"
+
+
+def build(results: Path, reports: Path, models: Sequence[str] = MODELS) -> Built:
+    """Write every generated file and remove what no longer belongs; at once where nothing changed.
+
+    Args:
+        results: The results folder.
+        reports: Where pages, tables and figures go.
+        models: Whose curves, confusion matrices and areas are drawn.
+
+    Raises:
+        RecordError: If a folder is missing or refuses.
+    """
+    if not results.is_dir():
+        raise RecordError(f"There is no results folder {results}; give another with --results")
+    _check_place(results, reports)
+    inputs = inputs_digest(results, reports, models)
+    current = unchanged(results, reports, inputs)
+    if current is not None:
+        return Built(current, [], was_current=True)
+    files, strays, notes = _targets(results, reports, models)
+    changed = [path for path, content in files.items() if not path.exists() or path.read_bytes() != content]
+    foreign = [path for path in changed if path.exists() and not _may_replace(path, results, reports)]
+    if foreign:
+        raise RecordError(f"{foreign[0]} was not written by medbench report; move it, or choose another --reports")
+    for path in changed:
+        write_atomic(path, files[path])
+    for stray in strays:
+        stray.unlink()
+    remember(results, reports, inputs, files)
+    return Built(list(files), [*notes, *(f"removed, no record gives it: {path}" for path in strays)], was_current=False)
+
+
+def _check_place(results: Path, reports: Path) -> None:
+    """A report gets a folder of its own.
+
+    Raises:
+        RecordError: If it is a file, the results folder or one around it, or the root of a checkout.
+    """
+    place, evidence = reports.resolve(), results.resolve()
+    if reports.exists() and not reports.is_dir():
+        raise RecordError(f"--reports {reports} is a file; name a folder")
+    if place == evidence or place in evidence.parents:
+        raise RecordError(f"--reports {reports} is the results folder, or holds it; name a folder of its own")
+    if any((place / name).exists() for name in (".git", "pyproject.toml", "records")):
+        raise RecordError(f"--reports {reports} holds other things than reports; name a folder of its own")
+
+
+def compare(results: Path, reports: Path, models: Sequence[str] = MODELS) -> list[str]:
+    """What differs between the folders and what the records give, one line a file; empty when nothing does.
+
+    Pictures, and those inside pages, are compared under the lock file's versions only: another drawing library may
+    place a line elsewhere. The numbers behind each are compared always.
+
+    Raises:
+        RecordError: If the results folder is not there.
+    """
+    files, strays, _ = _targets(results, reports, models)
+    exact = draws_as_locked()
+    wrong = []
+    for path, content in files.items():
+        if not path.exists():
+            wrong.append(f"{path}: missing; medbench report writes it")
+        elif not _same(path, content, exact=exact):
+            wrong.append(f"{path}: is not what the records give; medbench report rewrites it")
+    return wrong + [f"{path}: no record gives this file" for path in strays]
+
+
+def _same(path: Path, content: bytes, *, exact: bool) -> bool:
+    found = path.read_bytes()
+    if exact or found == content:
+        return found == content
+    if path.suffix in PICTURES:
+        return True
+    return path.suffix == ".html" and INLINE_PICTURE.sub(b"", found) == INLINE_PICTURE.sub(b"", content)
+
+
+def _targets(results: Path, reports: Path, models: Sequence[str]) -> tuple[dict[Path, bytes], list[Path], list[str]]:
+    """What each generated file must hold, files that a report wrote once and no record gives, and the notes."""
+    from bench.report.contents import render  # drawing libraries: two seconds that an unchanged folder need not pay
+    from bench.report.tables.readme_summary import into_readme, readme_beside
+
+    tables, pages, notes = render(results, models)
+    way = os.path.relpath(results, reports).encode()
+    if way != b"../results":
+        pages = {name: _linked(name, content, way) for name, content in pages.items()}
+    files: dict[Path, bytes] = {}
+    strays: list[Path] = []
+    for folder, contents in ((results / "tables", tables), (reports, pages)):
+        files |= {folder / name: content for name, content in contents.items()}
+    for folder in (results / "tables", *(reports / name for name in FOLDERS)):
+        found = sorted(folder.iterdir()) if folder.is_dir() else []
+        strays += [path for path in found if path.is_file() and path not in files and _is_generated(path, results)]
+    readme = readme_beside(reports)
+    if readme is not None and "summary.md" in pages:
+        text = into_readme(readme.read_text(encoding="utf-8"), pages["summary.md"].decode())
+        files[readme] = text.encode()
+    return files, strays, notes
+
+
+def _linked(name: str, content: bytes, way: bytes) -> bytes:
+    """A page whose links lead to where the results folder is."""
+    if not name.endswith((".md", ".html")):
+        return content
+    return LINK.sub(lambda found: found[1] + way + b"/", content)
+
+
+def _is_generated(path: Path, results: Path) -> bool:
+    """Whether a report wrote a file: it begins with the mark, or is a table of the results; other people's stay."""
+    if path.parent == results / "tables":
+        return path.name.removeprefix("SYNTHETIC_") in TIDY
+    if path.suffix == ".pdf":  # the mark is in its Info dictionary
+        content = path.read_bytes()
+        return content.startswith(b"%PDF") and b"medbench report | " in content
+    with path.open("rb") as stream:
+        return MARK.match(stream.read(600)) is not None
+
+
+def _may_replace(path: Path, results: Path, reports: Path) -> bool:
+    """Whether a report may write over what is there: its own, an empty file, the README between its marks."""
+    own = path.parent == results / "tables" or reports not in path.parents
+    return own or path.stat().st_size == 0 or _is_generated(path, results)

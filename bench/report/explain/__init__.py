@@ -1,0 +1,1 @@
+"""Which records a printed number comes from."""

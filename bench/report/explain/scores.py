@@ -1,0 +1,193 @@
+"""`medbench explain`: where a cell of a table comes from, down to records, digests, commit, hardware and formula."""
+
+from __future__ import annotations
+
+import dataclasses
+import difflib
+import math
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+
+import pandas as pd
+
+from bench.data.names import flag_of
+from bench.errors import RecordError
+from bench.protocols.loading import list_protocols, load_protocol
+from bench.records.run_record import SYNTHETIC_PREFIX, Record, Run
+from bench.report.analysis.analyse import Analysis, analyse
+from bench.report.evidence import Evidence, gather
+from bench.report.explain.costs import COST_METRICS, explain_cost
+from bench.report.formats import signed
+from bench.report.published.numbers import ABLATION
+from bench.report.published.rows import row_id
+from bench.report.tables.score_cells import METRICS, TEST_PARTS, interval_text, score_cells, value_text
+from bench.report.tidy import MENDED, fill_command, planned, why_missing
+from models.catalog import ModelError, get_spec
+
+TABLES = ("table2", "table3", "table4")
+METHODS = {
+    "auc": "AUC as medmnist defines it; interval on the logit scale",
+    "acc": "accuracy as medmnist defines it; Wilson's interval for the images that its variance is worth",
+}
+
+
+def explain(
+    results: Path,
+    *,
+    table: str,
+    model: str,
+    dataset: str = "",
+    metric: str,
+    protocol: str | None = None,
+    part: str = "test",
+) -> list[str]:
+    """What stands behind a cell, in lines; one block a protocol, an empty cell says why and what fills it.
+
+    Args:
+        results: The results folder.
+        table: `table2`, `table3` or `table4`.
+        model: A registered name, or one that a record has.
+        dataset: A flag; Table 4 knows no data set.
+        metric: `auc` or `acc`; Table 4: `params`, `thop`, `ptflops` or `aten`.
+        protocol: One protocol; all that have the cell or plan it by default.
+        part: `test` or `test_twin_free`.
+
+    Raises:
+        RecordError, DataError, ProtocolError: If a name is unknown; one line, with the closest known name.
+    """
+    _known("table", table, TABLES)
+    _known("metric", metric, COST_METRICS if table == "table4" else tuple(METRICS))
+    _known("part", part, tuple(TEST_PARTS))
+    if not results.is_dir():
+        raise RecordError(f"There is no results folder {results}; give another with --results")
+    if table == "table4":
+        _check_model(model, ())
+        return explain_cost(results, model=model, metric=metric)
+    evidence = _of_dataset(gather(results), model, dataset)
+    analysis = analyse(evidence, synthetic=dataset.startswith(SYNTHETIC_PREFIX))
+    cells = score_cells(analysis.cells)
+    lines: list[str] = []
+    for name in _protocols(evidence, table, model, dataset, protocol):
+        chosen = cells[(cells["protocol"] == name) & (cells["model"] == model)]
+        chosen = chosen[(chosen["part"] == part) & (chosen["metric"] == metric)]
+        lines += [""] if lines else []
+        lines.append(f"{table}: {model}, {dataset}, {metric}, {TEST_PARTS[part]}, protocol {name}")
+        if len(chosen):
+            lines += _cell_lines(evidence, analysis, chosen.iloc[0])
+        else:
+            lines += _empty_lines(evidence, name, model, dataset)
+    return lines
+
+
+def _known(what: str, name: str, known: Sequence[str]) -> None:
+    if name not in known:
+        closest = difflib.get_close_matches(name.lower(), known, n=1)
+        hint = f"did you mean {closest[0]!r}?" if closest else f"known: {', '.join(known)}"
+        raise RecordError(f"Unknown {what} {name!r}; {hint}")
+
+
+def _check_model(model: str, recorded: Iterable[str]) -> None:
+    if model in set(recorded):
+        return  # a plugin that is not loaded here still has its records
+    try:
+        get_spec(model)
+    except ModelError as error:
+        raise RecordError(str(error)) from None
+
+
+def _of_dataset(evidence: Evidence, model: str, dataset: str) -> Evidence:
+    """The evidence on one data set, which is all that a cell and its marks depend on."""
+    every = [*evidence.records, *evidence.unfinished]
+    _check_model(model, {record.model for record in every})
+    if dataset not in {record.dataset for record in every}:
+        flag_of(dataset)
+    records = [record for record in evidence.records if record.dataset == dataset]
+    unfinished = [record for record in evidence.unfinished if record.dataset == dataset]
+    return dataclasses.replace(evidence, records=records, unfinished=unfinished)
+
+
+def _protocols(evidence: Evidence, table: str, model: str, dataset: str, protocol: str | None) -> list[str]:
+    """The protocols that have the cell, or for which a study plans it; the one that was asked for.
+
+    Raises:
+        ProtocolError, RecordError: If it is unknown, or belongs to another table.
+    """
+    every = [*evidence.records, *evidence.unfinished]
+    recorded = {record.protocol for record in every if record.model == model}
+    if protocol is not None:
+        if protocol not in {record.protocol for record in every}:
+            load_protocol(protocol)
+        if protocol.startswith(ABLATION) != (table == "table2"):
+            raise RecordError(
+                f"{protocol} is no protocol of {table}; ask {'table3' if table == 'table2' else 'table2'}"
+            )
+        return [protocol]
+    synthetic = dataset.startswith(SYNTHETIC_PREFIX)
+    wants = {
+        name for name in list_protocols() if (model, dataset) in {c[:2] for c in planned(name, synthetic=synthetic)}
+    }
+    found = sorted(name for name in recorded | wants if name.startswith(ABLATION) == (table == "table2"))
+    if not found:
+        raise RecordError(f"No record has {model} on {dataset} and no study plans it for {table}; name a --protocol")
+    return found
+
+
+def _cell_lines(evidence: Evidence, analysis: Analysis, cell: pd.Series) -> list[str]:
+    drawn = {"best": " (bold: higher than every other)", "tie": " ≈ (shares the lead)"}.get(cell["drawn"], "")
+    lines = [f"  printed     {value_text(cell['mean'], cell['sd'])}{drawn}"]
+    over = f"; 95 % interval over {cell['interval']}" if cell["interval"] else ""
+    lines.append(f"  interval    {interval_text(cell['ci_low'], cell['ci_high'])}{over}")
+    seeds = int(cell["n_seeds"])
+    spread = "mean over seeds ± sample standard deviation (n - 1)" if seeds > 1 else "the record's own number"
+    lines.append(f"  formula     n = {seeds}, {cell['num_images']} images: {spread}; {METHODS[cell['metric']]}")
+    lines.append("              resampled and tested as results/ANALYSIS_PLAN.md says")
+    if math.isnan(cell["published"]):
+        lines.append("  published   none is held for this cell")
+    else:
+        row = row_id(cell["published_name"])
+        lines.append(f"  published   {cell['published']:.3f}, {cell['published_name']} (row {row} of table3.md)")
+        lines.append(f"  difference  {signed(cell['difference'])}, measured less published, between two protocols")
+        lines.append(f"  source      {cell['published_source']}")
+    runs = {run_id: number for number, run_id in enumerate(cell["run_ids"].split())}
+    records = sorted((r for r in evidence.records if r.run_id in runs), key=lambda r: runs[r.run_id])
+    for record in records:
+        lines += _record_lines(evidence, record, cell["part"], cell["metric"])
+    return lines + _left_out(evidence, Run(cell["protocol"], cell["model"], cell["dataset"], 0))
+
+
+def _record_lines(evidence: Evidence, record: Record, part: str, metric: str) -> list[str]:
+    value = (getattr(record, part) or {}).get(metric)
+    dirty = {True: ", and the code differed from it", False: "", None: ""}[record.dirty]
+    packages = ", ".join(f"{name} {version}" for name, version in record.packages.items())
+    threads = f"{record.num_threads or 'unknown'} thread{'' if record.num_threads == 1 else 's'}"
+    isa = f"at {record.cpu_isa}, " if record.cpu_isa else ""
+    scan = f", selective scan {record.scan_backend}" if record.scan_backend else ""
+    epoch = "" if record.best_epoch is None else f", epoch {record.best_epoch} chosen on val"
+    return [
+        f"  seed {record.seed}      {'undefined' if value is None else repr(value)}{epoch}",
+        f"    run       {record.run_id}",
+        f"    file      {record.run.path(evidence.results).as_posix()}",
+        f"    digest    {record.record_digest}",
+        f"    protocol  {record.protocol_digest}",
+        f"    commit    {record.commit or 'none recorded'}{dirty}",
+        f"    hardware  {record.device or 'not recorded'}, {isa}{threads}{scan}",
+        f"    packages  {packages or 'not recorded'}",
+    ]
+
+
+def _empty_lines(evidence: Evidence, protocol: str, model: str, dataset: str) -> list[str]:
+    reason = why_missing(evidence, protocol, model, dataset)
+    lines = ["  printed     – (missing)", f"  because     {' '.join(reason.split())}"]
+    lines += _left_out(evidence, Run(protocol, model, dataset, 0))
+    option = next((option for start, option in MENDED.items() if reason.startswith(start)), None)
+    if option is not None:
+        plan = planned(protocol, synthetic=dataset.startswith(SYNTHETIC_PREFIX))
+        seeds = [seed for name, flag, found in plan for seed in found if (name, flag) == (model, dataset)]
+        lines.append(f"  to fill it  {fill_command(protocol, [model], [dataset], seeds or [0])}{option}")
+    return lines
+
+
+def _left_out(evidence: Evidence, run: Run) -> list[str]:
+    """What the report says of the cell's damaged and stale records."""
+    marks = (run.run_id.removesuffix("0"), run.path(evidence.results).parent.as_posix() + "/")
+    return [f"  left out    {note}" for note in evidence.notes if any(mark in note for mark in marks)]

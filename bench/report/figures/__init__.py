@@ -1,0 +1,1 @@
+"""What is drawn, and how each figure looks."""

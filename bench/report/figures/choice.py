@@ -1,0 +1,111 @@
+"""Which figures the evidence gives, and their files: SVG, PDF and the numbers behind each.
+
+Names begin with the paper's figure of the same kind: `fig04_curves__medspectralnet__breastmnist__lite-96`. The paper's
+Figs 4-7 are of OrganCMNIST and 8-11 of OrganSMNIST; other data sets go by the first four.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING
+
+import pandas as pd
+
+from bench.records.cost_record import CostRecord
+from bench.records.run_record import SYNTHETIC_PREFIX, Record, model_slug
+from bench.records.timing_record import TimingRecord
+from bench.report.evidence import MODELS, Evidence
+from bench.report.figures.curves import curves_plot
+from bench.report.figures.forest import forest_plot
+from bench.report.figures.parameters import parameters_plot
+from bench.report.figures.pareto import macs_axis, parameter_axis, pareto_numbers, pareto_plot, speed_axes
+from bench.report.figures.scores import Cell, areas_plot, confusion_plot
+from bench.report.figures.style import Plot, data_words
+
+if TYPE_CHECKING:
+    from bench.report.analysis.analyse import Analysis
+
+PAPER = {"organcmnist": (4, "OrganCMNIST"), "organsmnist": (8, "OrganSMNIST")}  # data set -> first figure
+
+
+def absent(evidence: Evidence, *, models: Sequence[str] = MODELS) -> list[str]:
+    """Figures of the paper that no real record gives, one line each: the number, and what it would need."""
+    have = {(record.model, record.dataset) for record in evidence.finished(synthetic=False)}
+    return [
+        f"Figs {first} to {first + 3} of the paper ({title}) are absent: no finished run of {model} on {dataset}"
+        for dataset, (first, title) in PAPER.items()
+        for model in models
+        if (model, dataset) not in have
+    ]
+
+
+def plots(evidence: Evidence, analysis: Analysis, *, synthetic: bool, models: Sequence[str]) -> Iterator[Plot]:
+    """The figures in the paper's order, none drawn yet."""
+    records = evidence.finished(synthetic=synthetic)
+    for (protocol, dataset, model), cell in _grouped(records).items():
+        if model in models:
+            yield from _run_plots(evidence, cell, f"{model_slug(model)}__{dataset}__{protocol}")
+    (costs, _), (timings, _) = evidence.costs, evidence.timings  # the report's notes name what was left out
+    if not synthetic:
+        from bench.report.published.numbers import published_costs
+
+        plot = parameters_plot(costs, published_costs())
+        if plot is not None:
+            yield plot
+    yield from _pareto_plots(evidence, analysis.cells, records, costs, timings)
+    yield from _forest_plots(evidence, analysis.pairs, records)
+
+
+def _grouped(records: Sequence[Record]) -> dict[tuple[str, str, str], list[Record]]:
+    """Runs by (protocol, data set, model), each by seed."""
+    cells: dict[tuple[str, str, str], list[Record]] = {}
+    for record in sorted(records, key=lambda r: (r.protocol, r.dataset, r.model, r.seed)):
+        cells.setdefault((record.protocol, record.dataset, record.model), []).append(record)
+    return cells
+
+
+def _run_plots(evidence: Evidence, records: Sequence[Record], name: str) -> Iterator[Plot]:
+    """Curves, confusion matrix, ROC and precision-recall of one model, data set and protocol."""
+    dataset = records[0].dataset
+    card = evidence.cards.get(dataset)
+    number, shown = PAPER.get(dataset.removeprefix(SYNTHETIC_PREFIX), (4, "OrganCMNIST"))
+    trained = [record for record in records if record.history_sha256]
+    if trained:
+        yield curves_plot(f"fig{number:02}_curves__{name}", number, shown, trained, card, evidence.results)
+    if card is None:
+        return  # the classes have no names
+    cell = Cell(records, card, evidence.results)
+    yield confusion_plot(f"fig{number + 1:02}_confusion__{name}", number + 1, shown, cell)
+    yield areas_plot("roc", f"fig{number + 2:02}_roc__{name}", number + 2, shown, cell)
+    yield areas_plot("pr", f"fig{number + 3:02}_pr__{name}", number + 3, shown, cell)
+
+
+def _pareto_plots(
+    evidence: Evidence,
+    cells: pd.DataFrame,
+    records: Sequence[Record],
+    costs: Sequence[CostRecord],
+    timings: Sequence[TimingRecord],
+) -> Iterator[Plot]:
+    """Accuracy against MACs, parameters and speed, where at least two models have both."""
+    chosen = cells[(cells["part"] == "test") & (cells["metric"] == "acc") & cells["mean"].notna()]
+    for (protocol, dataset), part in chosen.groupby(["protocol", "dataset"], sort=True):
+        runs = [record for record in records if (record.protocol, record.dataset) == (protocol, dataset)]
+        if not runs:
+            continue
+        card = evidence.cards.get(str(dataset))
+        macs = macs_axis(runs, costs, len(card.class_names) if card else 0)
+        for axis in (macs, parameter_axis(runs), *speed_axes(runs, timings)):
+            if axis is not None and len(pareto_numbers(part, axis)) > 1:
+                data = data_words(card, str(dataset), "test")
+                yield pareto_plot(f"pareto_{axis.name}__{dataset}__{protocol}", axis, part, runs, data)
+
+
+def _forest_plots(evidence: Evidence, pairs: pd.DataFrame, records: Sequence[Record]) -> Iterator[Plot]:
+    primary = pairs[(pairs["family"] == "primary") & pairs["difference"].notna()]
+    for protocol, part in primary.groupby("protocol", sort=True):
+        drawn = {(row.dataset, name) for row in part.itertuples() for name in (row.model, row.baseline)}
+        runs = [r for r in records if r.protocol == protocol and (r.dataset, r.model) in drawn]
+        words = [data_words(evidence.cards.get(str(name)), str(name), "test") for name in sorted(set(part["dataset"]))]
+        if runs:
+            yield forest_plot(f"forest__{protocol}", part, runs, " ".join(words))

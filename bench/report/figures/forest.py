@@ -1,0 +1,129 @@
+"""The primary differences of the analysis plan in one picture a protocol, with the zone of equivalence."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+from matplotlib.patches import Patch
+
+from bench.data.names import PAPER_DATASETS
+from bench.records.run_record import SYNTHETIC_PREFIX, Record
+from bench.report.analysis_plan import NUM_TEST_SCANS
+from bench.report.figures.style import ROW, WIDE, WIDTH, Caption, Plot, colour, legend_below, legend_height, new_figure
+from bench.report.tidy import model_order
+
+COLUMNS = [
+    "dataset", "model", "baseline", "n_seeds", "difference", "ci_low", "ci_high", "p_holm", "verdict", "margin"
+]  # fmt: skip
+# Verdict -> marker, filled or not, place of its colour.
+VERDICTS = {
+    "higher": (">", "full", 2),
+    "lower": ("<", "full", 3),
+    "comparable": ("s", "full", 0),
+    "not separated": ("o", "none", 7),
+}
+ZONE = "equivalence zone"
+SCANS_NOTE = (
+    "On OrganCMNIST and OrganSMNIST the images are slices of few scans, taken as independent: there an interval is a "
+    "lower bound and a verdict too easily had. "
+)
+MANY_ROWS = 40  # more do not fit on a page in one column
+
+
+def forest_plot(name: str, pairs: pd.DataFrame, records: Sequence[Record], data: str) -> Plot:
+    """AUC differences of one protocol, model minus baseline.
+
+    Args:
+        name: The figure's name.
+        pairs: Rows of `Analysis.pairs` of the primary family of one protocol.
+        records: Runs of the protocol.
+        data: What the caption says of the data.
+    """
+    models = ", ".join(sorted(set(pairs["model"])))
+    protocol, num_sets = records[0].protocol, pairs["dataset"].nunique()
+    scans = set(pairs["dataset"]) & NUM_TEST_SCANS.keys()
+    text = (
+        f"AUC on the official test split, {models} minus each baseline, mean over common seeds, with 95 % intervals; "
+        f"right of zero {models} is better. Shaded: the zone within which the analysis plan calls models comparable. "
+        "Filled marks are verdicts of the plan, which corrects them for the size of the primary family (Holm), the "
+        "intervals are not corrected; an empty mark is not separated. n: common seeds; with one, the interval is over "
+        f"images alone and speaks of those trained weights. {len(pairs)} difference{'s' if len(pairs) > 1 else ''} on "
+        f"{num_sets} data set{'s' if num_sets > 1 else ''}. {SCANS_NOTE if scans else ''}Not in the paper. {data} "
+        f"Protocol {protocol}, {len(records)} records."
+    )
+    return Plot(
+        name,
+        Caption(f"{models} minus each baseline, {protocol}", text),
+        records,
+        lambda: forest_numbers(pairs),
+        lambda numbers: draw_forest(numbers, f"AUC, {models} minus baseline, {protocol}"),
+    )
+
+
+def forest_numbers(pairs: pd.DataFrame) -> pd.DataFrame:
+    """Differences in fractions of AUC: data sets in the paper's order, baselines in the tables' order."""
+    flags = {flag: place for place, flag in enumerate(PAPER_DATASETS)}
+    table = pairs.assign(
+        _set=pairs["dataset"].map(lambda name: (flags.get(name.removeprefix(SYNTHETIC_PREFIX), len(flags)), name)),
+        _baseline=pairs["baseline"].map(model_order),
+    )
+    return table.sort_values(["_set", "_baseline"], kind="stable")[COLUMNS].reset_index(drop=True)
+
+
+def draw_forest(numbers: pd.DataFrame, title: str) -> Figure:
+    """A row a difference under its data set's name; long ones in two columns."""
+    parts = [part for _, part in numbers.groupby("dataset", sort=False)]
+    sizes = [len(part) + 1 for part in parts]
+    num_columns = 2 if sum(sizes) > MANY_ROWS and len(parts) > 1 else 1
+    split = int(np.argmin([abs(sum(sizes[:k]) - sum(sizes[k:])) for k in range(len(parts))])) if num_columns > 1 else 0
+    columns = [parts[:split], parts[split:]] if split else [parts]
+    verdicts = [verdict for verdict in VERDICTS if (numbers["verdict"] == verdict).any()]
+    rows = max(sum(len(part) + 1 for part in column) for column in columns)
+    height = 0.9 + ROW * rows + legend_height([*verdicts, ZONE])
+    figure = new_figure(title, height, WIDE if len(columns) > 1 else WIDTH)
+    panels = figure.subplots(1, len(columns), sharex=True, squeeze=False)[0]
+    for axes, column in zip(panels, columns, strict=True):
+        _draw_column(axes, column, rows)
+    handles: list[Line2D | Patch] = [Line2D([], [], **_look(verdict)) for verdict in verdicts]
+    legend_below(figure, [*handles, Patch(color="0.88")], [*verdicts, ZONE])
+    return figure
+
+
+def _draw_column(axes: Axes, parts: Sequence[pd.DataFrame], rows: int) -> None:
+    labels: list[str] = []
+    headings = []
+    for part in parts:
+        headings.append(len(labels))
+        labels.append(str(part["dataset"].iloc[0]))
+        for row in part.to_dict("records"):
+            place = len(labels)
+            labels.append(f"{row['baseline']}, n = {row['n_seeds']}")
+            look = _look(str(row["verdict"]))
+            axes.barh(place, 2 * row["margin"], left=-row["margin"], height=1.0, color="0.88", zorder=0.5)
+            axes.plot([row["ci_low"], row["ci_high"]], [place, place], color=look["color"], linewidth=1.0)
+            axes.plot([row["difference"]], [place], **look)
+    axes.axvline(0, color="0.3", linewidth=0.8)
+    axes.set_yticks(range(len(labels)), labels, fontsize=7)
+    for place in headings:
+        axes.get_yticklabels()[place].set_fontweight("bold")
+    axes.set(ylim=(rows - 0.4, -0.6), xlabel="difference in AUC")
+    axes.tick_params(axis="y", length=0)
+    axes.grid(axis="y", visible=False)
+
+
+def _look(verdict: str) -> dict[str, Any]:
+    marker, fill, place = VERDICTS[verdict]
+    return {
+        "marker": marker,
+        "fillstyle": fill,
+        "color": colour(place),
+        "linestyle": "none",
+        "markersize": 4.5,
+        "markeredgewidth": 0.9,
+    }

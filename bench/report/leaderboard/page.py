@@ -1,0 +1,229 @@
+"""The leaderboard page: one HTML file that works from disk, without a network and without its scripts.
+
+Text is escaped by the templates (`bench/report/leaderboard/templates/`); the only markup from outside them is itables'
+bundle and the figures' SVG. The page forbids itself every request by its content security policy.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+
+from jinja2 import Environment, PackageLoader, StrictUndefined
+from markupsafe import Markup, escape
+
+from bench.check.trust import MEANING, MEASURED, read_reruns, read_self_reported
+from bench.records.run_record import SYNTHETIC_PREFIX, DataCard
+from bench.report.analysis.analyse import Analysis
+from bench.report.analysis_plan import NUM_TEST_SCANS
+from bench.report.evidence import Evidence, first_line
+from bench.report.figures.style import Caption
+from bench.report.leaderboard.figures import PageFigure, page_figures
+from bench.report.leaderboard.rows import Entry, comparison_rows, entries, resolution_lines
+from bench.report.tables.score_cells import METRICS, TEST_PARTS
+from bench.report.tables.table3 import missing_cells
+from bench.report.tidy import STAMP, lost_lines, missing_lines, paper_datasets, unpinned_lines
+
+TITLES = {
+    "bloodmnist": "BloodMNIST",
+    "breastmnist": "BreastMNIST",
+    "dermamnist": "DermaMNIST",
+    "pneumoniamnist": "PneumoniaMNIST",
+    "organcmnist": "OrganCMNIST",
+    "organsmnist": "OrganSMNIST",
+}
+READY = re.compile(r"window\.(_itables_\w+)")
+
+
+SCANS = "; the images are slices of few scans, taken as independent: intervals are a lower bound, p is too small"
+
+
+@dataclass(frozen=True)
+class ProtocolPart:
+    """One protocol's table of a data set."""
+
+    name: str
+    entries: list[Entry]
+    resolution: list[str]
+    missing: list[str]
+    comparisons: list[dict[str, str]]
+    scans: str = ""
+
+
+@dataclass(frozen=True)
+class DatasetPart:
+    """A page part."""
+
+    name: str
+    title: str
+    card: DataCard | None
+    problems: list[str]
+    protocols: list[ProtocolPart]
+    figures: list[PageFigure]
+
+    @property
+    def entries(self) -> list[Entry]:
+        """Every ranked cell of the set."""
+        return [entry for part in self.protocols for entry in part.entries]
+
+
+def render(
+    evidence: Evidence,
+    analysis: Analysis,
+    *,
+    synthetic: bool,
+    figures: Mapping[str, bytes],
+    captions: Mapping[str, Caption],
+) -> dict[str, bytes]:
+    """The page: `index.html`, or `SYNTHETIC_index.html` for runs on data made here.
+
+    Args:
+        evidence: The results folder.
+        analysis: Its statistics, of the same kind of records.
+        synthetic: Which of the records.
+        figures: Path below `reports/` -> content; the SVGs are set into the page.
+        captions: Figure's name -> title and text.
+    """
+    reruns, rerun_notes = read_reruns(evidence.results)
+    reported, reported_notes = ([], []) if synthetic else read_self_reported(evidence.results)
+    found = entries(evidence, analysis, reruns, synthetic=synthetic)
+    ranked = [entry for entry in found if entry.trust.level in MEASURED]
+    pictures = page_figures(figures, captions)
+    records = evidence.finished(synthetic=synthetic)
+    library, ready = _itables()
+    told = [*evidence.notes, *rerun_notes, *reported_notes]
+    datasets = _datasets(evidence, analysis, ranked, pictures, synthetic=synthetic)
+    shown = {picture.name for part in datasets for picture in part.figures}
+    html = (
+        _templates()
+        .get_template("index.html.jinja")
+        .render(
+            line=f"{STAMP + ' | ' if synthetic else ''}{first_line(records)}",
+            digest=first_line(records),
+            synthetic=synthetic,
+            stamp=STAMP,
+            num_records=len(records),
+            entries=ranked,
+            unsound=[entry for entry in found if entry.trust.level not in MEASURED],
+            datasets=datasets,
+            figures=[picture for picture in pictures if picture.name not in shown],
+            reported=reported,
+            notes=[note for note in told if (SYNTHETIC_PREFIX in note) == synthetic],
+            meaning=MEANING,
+            metrics=METRICS,
+            parts=TEST_PARTS,
+            library=library,
+            ready=ready,
+        )
+    )
+    return {f"{STAMP + '_' if synthetic else ''}index.html": html.encode()}
+
+
+@cache
+def _templates() -> Environment:
+    environment = Environment(
+        loader=PackageLoader("bench.report.leaderboard", "templates"),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters["anchor"] = anchor
+    environment.filters["breakable"] = breakable
+    return environment
+
+
+def anchor(text: str) -> str:
+    """A name as an id."""
+    return re.sub(r"[^A-Za-z0-9_-]+", "-", text).strip("-").lower()
+
+
+def breakable(name: str) -> Markup:
+    """A name that may end a line behind `/` and `_`."""
+    return Markup(re.sub(r"([/_])", r"\1<wbr>", str(escape(name))))
+
+
+@cache
+def _itables() -> tuple[Markup, str]:
+    """Itables' script with its table library, and the name of the promise that it leaves in `window`.
+
+    Its notice for notebooks is left out. The files that it comes with are read, whatever a user's settings say.
+    """
+    import itables
+    from itables.javascript import generate_init_offline_itables_html
+
+    bundle = Path(itables.__file__).parent / "html" / "dt_bundle.js"
+    text, end, _ = generate_init_offline_itables_html(bundle).partition("</script>")
+    found = READY.search(text)
+    assert found is not None, "this version of itables leaves no promise"
+    return Markup(text + end), found.group(1)
+
+
+def _datasets(
+    evidence: Evidence, analysis: Analysis, ranked: list[Entry], pictures: list[PageFigure], *, synthetic: bool
+) -> list[DatasetPart]:
+    """A part for each of the six sets, and for every other one with records."""
+    six = paper_datasets(synthetic=synthetic)
+    names = [*six, *sorted({entry.dataset for entry in ranked} - set(six))]
+    protocols = sorted({entry.protocol for entry in ranked})
+    missing = {
+        protocol: missing_cells(protocol, analysis.cells[analysis.cells["protocol"] == protocol], synthetic=synthetic)
+        for protocol in protocols
+    }
+    parts = []
+    for name in names:
+        tables = [
+            _protocol(
+                evidence, analysis, protocol, name, ranked, [cell for cell in missing[protocol] if cell[1] == name]
+            )
+            for protocol in protocols
+        ]
+        card = evidence.cards.get(name)
+        title = TITLES.get(name, name)
+        own = [picture for picture in pictures if name in picture.subject]
+        parts.append(
+            DatasetPart(name, title, card, data_problems(card), [t for t in tables if t.entries or t.missing], own)
+        )
+    return parts
+
+
+def _protocol(
+    evidence: Evidence,
+    analysis: Analysis,
+    protocol: str,
+    dataset: str,
+    ranked: list[Entry],
+    missing: list[tuple[str, str]],
+) -> ProtocolPart:
+    found = [entry for entry in ranked if (entry.protocol, entry.dataset) == (protocol, dataset)]
+    lost = lost_lines(evidence, protocol, [entry.model for entry in found], dataset)
+    used = [r for r in evidence.records if (r.protocol, r.dataset) == (protocol, dataset)]
+    return ProtocolPart(
+        name=protocol,
+        entries=found,
+        resolution=[*(resolution_lines(analysis.resolution, dataset) if found else []), *unpinned_lines(used)],
+        missing=[line.partition(": ")[2] for line in [*missing_lines(evidence, protocol, missing), *lost]],
+        comparisons=list(comparison_rows(analysis.pairs, dataset, protocol)),
+        scans=SCANS if dataset in NUM_TEST_SCANS else "",
+    )
+
+
+def data_problems(card: DataCard | None) -> list[str]:
+    """What is wrong with a data set, as its card counted it, one line each."""
+    if card is None:
+        return []
+    lines = []
+    for pair, number in sorted(card.num_exact_pairs.items()):
+        if number:
+            lines.append(f"{pair.replace('/', ' and ')}: {number:,} exact duplicate{'s' if number > 1 else ''}")
+    for pair, number in sorted(card.num_twin_pairs.items()):
+        if number:
+            pairs = f"{number:,} pair{'s' if number > 1 else ''} of near twins"
+            lines.append(f"{pair.replace('/', ' and ')}: {pairs} (pixel correlation ≥ {card.twin_threshold:g})")
+    if card.twin_test_indices:
+        share = f"{len(card.twin_test_indices):,} of {card.num_images['test']:,}"
+        lines.append(f"{share} test images have a near twin in train or val; the twin-free test leaves them out")
+    return lines

@@ -1,0 +1,229 @@
+"""Numbers from elsewhere: scores and costs that others printed, each with its source; never mixed with measured ones.
+
+`published/results.csv` and `published/costs.csv` were carried over with values and sources as they stood. What this
+file adds is which of our models a row is about, and which single row is printed beside ours.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+
+import pandas as pd
+
+from bench.errors import BenchError, RecordError
+from bench.protocols.loading import load_protocol
+
+FOLDER = Path(__file__).parent
+SCORE_COLUMNS = [
+    *("model", "variant", "resolution", "dataset", "metric"),
+    *("value", "source", "source_locator", "medbench_model"),
+]
+COST_COLUMNS = ["name", "medbench_model", "num_params_m", "gmacs", "resolution", "source", "source_kind"]
+
+PRETRAINED = "MedMNIST+ e2e pretrained"
+# (model, variant, resolution in px) of a published score -> the registered model that it is about. Not here: models
+# that the suite lacks, rows that name no variant, and MedMNIST+ below 224 px, where images were padded with zeros.
+# Of MedMamba-S and -B it is not known which of two depths was scored; the rows stand at the release's names.
+SCORED = {
+    ("ResNet-18", "28", 28): "resnet18_28",
+    ("ResNet-18", "224", 224): "resnet18",
+    ("ResNet-18", PRETRAINED, 224): "resnet18",
+    ("ResNet-50", "28", 28): "resnet50_28",
+    ("ResNet-50", "224", 224): "resnet50",
+    ("MedViT", "T", 224): "medvit_t",
+    ("MedViT", "S", 224): "medvit_s",
+    ("MedMamba", "T", 224): "medmamba_t",
+    ("MedMamba", "S", 224): "medmamba_s",
+    ("MedMamba", "B", 224): "medmamba_b",
+    ("MedSpectralNet", "paper", 224): "medspectralnet",
+}
+# A name of `costs.csv`, or what it begins with -> the registered model that the row is about.
+COUNTED = {
+    "ResNet-18 (": "resnet18",
+    "ResNet-50 (": "resnet50",
+    "Swin-T (": "swin_t",
+    "ConvNeXt-T (": "convnext_t",
+    "NesT-Tiny (": "nest_t",
+    "MobileViTv2-1.0 (": "mobilevitv2_100",
+    "MedMamba-T (": "medmamba_t",
+    "MedMamba-S (": "medmamba_s",
+    "MedMamba-B (": "medmamba_b",
+    "MedViT_small in released code (": "medvit_t",
+    "MedViT_base in released code (": "medvit_s",
+    "MedViT_large in released code (": "medvit_l",
+    "MedViT-T (": "medvit_t",
+    "MedViT-S (": "medvit_s",
+    "MedViT-L (": "medvit_l",
+    "MedSpectralNet (claimed)": "medspectralnet",
+}
+# Of a model's several published costs, the row that Table 4 prints: what the literature quotes for the name.
+QUOTED = {
+    "resnet18": "ResNet-18 (1000 cls)",
+    "resnet50": "ResNet-50 (1000 cls)",
+    "swin_t": "Swin-T (as in the paper)",
+    "convnext_t": "ConvNeXt-T (1000 cls)",
+    "nest_t": "NesT-Tiny (1000 cls)",
+    "mobilevitv2_100": "MobileViTv2-1.0 (1000 cls)",
+    "medmamba_t": "MedMamba-T (published)",
+    "medmamba_s": "MedMamba-S (published, secondary)",
+    "medmamba_b": "MedMamba-B (published, secondary)",
+    "medvit_t": "MedViT-T (paper table)",
+    "medvit_s": "MedViT-S (paper table)",
+    "medvit_l": "MedViT-L (paper table)",
+    "medspectralnet": "MedSpectralNet (claimed)",
+}
+# Second readings of a model have no number of their own: they stand beside the one that was printed for its name.
+NAMESAKES = {
+    "medspectralnet_8m5": "medspectralnet",
+    "medmamba_s_paper": "medmamba_s",
+    "medmamba_b_paper": "medmamba_b",
+}
+ABLATION = "breast-ablation-"  # protocols of Table 2, whose published numbers no source at hand holds
+MAPS = "gradcam-"  # protocols under which one model is trained for its maps: nothing is compared
+ESTIMATE = "MedSpectralNet, our estimate"  # what it estimated is built and counted now: no number beside others
+
+
+@dataclass(frozen=True)
+class Reference:
+    """One published score: a fraction, under which name, at which size in pixels, from where."""
+
+    name: str
+    resolution: int
+    value: float
+    source: str
+    source_locator: str
+    pretrained: bool
+
+
+@dataclass(frozen=True)
+class Quoted:
+    """One published count: millions of parameters and GMACs, NaN where it has none."""
+
+    name: str
+    num_params_m: float
+    gmacs: float
+    resolution: int
+    source: str
+    source_kind: str
+
+
+@cache
+def _scores() -> pd.DataFrame:
+    return read_scores(FOLDER / "results.csv")
+
+
+def read_scores(path: Path) -> pd.DataFrame:
+    """Published scores from a file, with flags for data sets and the registered model that each is about.
+
+    Raises:
+        RecordError: If a value is no fraction: a percentage among fractions would be a wrong number in every table.
+    """
+    frame = pd.read_csv(path, dtype={"variant": str, "resolution": int, "value": float})
+    wrong = frame[~frame["value"].between(0, 1)]
+    if len(wrong):
+        row = wrong.iloc[0]
+        raise RecordError(f"{path.name}: {row['model']} has {row['value']:g}, which is no fraction; write it in [0, 1]")
+    keys = zip(frame["model"], frame["variant"], frame["resolution"], strict=True)
+    return frame.assign(
+        dataset=frame["dataset"].str.lower(),
+        metric=frame["metric"].str.lower(),
+        medbench_model=[SCORED.get((str(model), str(variant), int(px)), "") for model, variant, px in keys],
+    )[SCORE_COLUMNS]
+
+
+def published_scores() -> pd.DataFrame:
+    """Every published score: a row a model, variant, resolution (px), data set and metric; values are fractions."""
+    return _scores().copy()
+
+
+def score_name(model: str, variant: str, resolution: int) -> str:
+    """`ResNet-18 (224 px)`, `MedMamba-T (224 px)`: what a published row is called in a table."""
+    if variant in ("paper", "default", str(resolution)):
+        return f"{model} ({resolution} px)"
+    joint = "-" if len(variant) == 1 else ", "
+    return f"{model}{joint}{variant} ({resolution} px)"
+
+
+def reference_score(medbench_model: str, dataset: str, metric: str, protocol: str) -> Reference | None:
+    """The one published score that is printed beside ours, None if there is none.
+
+    The rule: rows about the model, else about its namesake. ResNet-18 has two: MedMNIST v2's, trained from scratch,
+    and under a protocol that starts from ImageNet weights MedMNIST+'s, which did too. Data made here has no
+    published score, and the ablation of Table 2 has none that a source holds.
+
+    Args:
+        medbench_model: A registered name.
+        dataset: A MedMNIST flag.
+        metric: `auc` or `acc`.
+        protocol: The protocol of our number; one that is not known here counts as from scratch.
+    """
+    if protocol.startswith(ABLATION):
+        return None
+    index = _by_cell()
+    namesake = NAMESAKES.get(medbench_model, "")
+    rows = index.get((medbench_model, dataset, metric)) or index.get((namesake, dataset, metric), [])
+    wanted = _from_imagenet(protocol)
+    return min(rows, key=lambda row: row.pretrained != wanted, default=None)
+
+
+@cache
+def _by_cell() -> dict[tuple[str, str, str], list[Reference]]:
+    index: dict[tuple[str, str, str], list[Reference]] = {}
+    for model, variant, px, dataset, metric, value, source, locator, ours in _scores().itertuples(index=False):
+        if ours:
+            row = Reference(score_name(model, variant, px), px, value, source, locator, variant == PRETRAINED)
+            index.setdefault((ours, dataset, metric), []).append(row)
+    return index
+
+
+@cache
+def _from_imagenet(protocol: str) -> bool:
+    try:
+        return load_protocol(protocol).init.kind == "imagenet"
+    except BenchError:
+        return False
+
+
+@cache
+def _costs() -> pd.DataFrame:
+    frame = pd.read_csv(FOLDER / "costs.csv")
+    frame = frame[~frame["model"].str.startswith(ESTIMATE)].reset_index(drop=True)
+    kinds = [_kind(name, source) for name, source in zip(frame["model"], frame["source"], strict=True)]
+    columns = {"model": "name", "params_m": "num_params_m", "gflops": "gmacs"}
+    frame = frame.rename(columns=columns).astype({"num_params_m": float, "gmacs": float, "resolution": int})
+    return frame.assign(medbench_model=frame["name"].map(_counted), source_kind=kinds)[COST_COLUMNS]
+
+
+def published_costs() -> pd.DataFrame:
+    """Every published count: parameters in millions, GMACs (the literature's "GFLOPs"), NaN where a row has none.
+
+    `source_kind` is `claimed` (by the paper, for its own model), `measured elsewhere`, or `published`.
+    """
+    return _costs().copy()
+
+
+def _counted(name: str) -> str:
+    return next((model for start, model in COUNTED.items() if name.startswith(start)), "")
+
+
+def _kind(name: str, source: str) -> str:
+    if "(claimed)" in name:
+        return "claimed"
+    return "measured elsewhere" if source.startswith("measured") else "published"
+
+
+@cache
+def quoted_cost(medbench_model: str) -> Quoted | None:
+    """The one published row that Table 4 prints beside a model's counts, None if there is none.
+
+    A second reading of a model stands beside what was printed for its name.
+    """
+    name = QUOTED.get(medbench_model) or QUOTED.get(NAMESAKES.get(medbench_model, ""))
+    rows = published_costs()
+    for row in rows[rows["name"] == name].to_dict("records"):
+        return Quoted(
+            row["name"], row["num_params_m"], row["gmacs"], row["resolution"], row["source"], row["source_kind"]
+        )
+    return None

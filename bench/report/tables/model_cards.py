@@ -1,0 +1,173 @@
+"""Model cards: what a model is, what it may be used for, what was measured of it; from catalogue and records."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import pandas as pd
+
+from bench.records.cost_record import COUNTERS, CostCell, CostRecord
+from bench.records.run_record import Record, model_slug
+from bench.report.analysis.analyse import Analysis
+from bench.report.analysis_plan import PARTS
+from bench.report.evidence import Evidence, first_line
+from bench.report.formats import NOTHING, Block, Bullets, Heading, Row, Table, Text, markdown, quoted
+from bench.report.published.numbers import ABLATION, MAPS, quoted_cost
+from bench.report.tables.score_cells import METRICS, READING, TEST_PARTS, UNITS, record_link, score_cells, value_text
+from bench.report.tables.table4 import NUM_CLASSES, RESULTS, SIZE, notes_of, own_models
+from bench.report.tidy import lost_lines, missing_lines, planned
+from models.catalog import HERE, ModelSpec, get_spec
+
+UP = "../.."  # from reports/models/ to the folder of results/
+NOT_FOR_DIAGNOSIS = (
+    "Not for diagnosis. Trained and scored on small public images for the comparison of methods; nobody has examined "
+    "it for clinical use, and its scores say nothing about patients."
+)
+TRAINED = (
+    "All random streams come from hashes of names: initialisation from (model, data set, seed), batches and "
+    "augmentation from (data set, seed, epoch, step), so that adding a model moves no other's numbers. A run uses one "
+    "CPU thread; on a CPU of the same kind with the same package versions a repeated run, and one that was killed and "
+    "resumed, is equal bit for bit. On a GPU that is not promised."
+)
+FITTED_TEXT = (
+    "Fitted on train alone, in one pass; it comes out the same for every seed, so there is one run a data set."
+)
+
+
+def render(evidence: Evidence, analysis: Analysis, *, synthetic: bool) -> dict[str, bytes]:
+    """`models/<slug>.md` for every model that comes with the suite; runs on data made here are in none."""
+    if synthetic:
+        return {}
+    cells = score_cells(analysis.cells)
+    costs: dict[str, list[CostRecord]] = {}
+    for cost in evidence.costs[0]:
+        costs.setdefault(cost.model, []).append(cost)
+    by_model: dict[str, list[Record]] = {}
+    for record in evidence.finished(synthetic=False):
+        by_model.setdefault(record.model, []).append(record)
+    files = {}
+    for name in own_models():
+        spec, records, counted = get_spec(name), by_model.get(name, []), costs.get(name, [])
+        blocks = [*_identity(spec), *_sizes(spec, counted), *_scores(evidence, spec, cells[cells["model"] == name])]
+        blocks += [*_determinism(spec, records), *_data(evidence, records)]
+        line = first_line([*records, *counted])
+        files[f"models/{model_slug(name)}.md"] = markdown(blocks, line)
+    return files
+
+
+def _identity(spec: ModelSpec) -> list[Block]:
+    kinds = {"network": "a network", "floor": "a floor: what a model has to beat", "sklearn": "fitted by scikit-learn"}
+    where = f"{'models' if spec.file.parent == HERE else 'bench'}/{spec.file.name}"
+    items = [
+        f"Kind: {kinds[spec.kind]}",
+        f"Paper: {spec.paper or 'none named'}",
+        f"Source: {spec.source or 'not stated'}; the code is `{where}`",
+        f"Deviations from the paper: {spec.differs or 'none stated'}",
+        f"Licence of the code: {spec.code_license or 'not stated'}",
+        f"Licence of the weights: {spec.weights_license}",
+        f"Public weights: {f'timm tag `{spec.pretrained_tag}`' if spec.pretrained_tag else 'none are used'}",
+        f"Images: {spec.min_size} px and more{spec.steps}",
+    ]
+    if spec.kind != "network":
+        items = items[:-2]
+    elif spec.target_layer:
+        items.append(f"Grad-CAM reads: `{spec.target_layer}`")
+    return [Heading(f"Model card: {spec.name}", 1), NOT_FOR_DIAGNOSIS, Bullets(items)]
+
+
+def _sizes(spec: ModelSpec, costs: Sequence[CostRecord]) -> list[Block]:
+    """Claimed, published and counted parameters and MACs."""
+    if spec.kind != "network":
+        return []
+    items = [f"Registered: {spec.num_params:,} parameters with 8 classes at 224 px" if spec.num_params else ""]
+    quoted_row = quoted_cost(spec.name)
+    if quoted_row is not None:
+        numbers = {"M parameters": quoted_row.num_params_m, "GMACs": quoted_row.gmacs}
+        told = ", ".join(f"{value:g} {unit}" for unit, value in numbers.items() if value == value)
+        about = f"{quoted_row.source_kind}, {quoted_row.resolution} px: {quoted_row.source}"
+        items.append(f"Published as {quoted_row.name}: {told} ({about})")
+    items += [f"Note: {note}" for note in notes_of(spec.name) if note != spec.differs]
+    rows = [
+        Row([*_count_cells(record), *(f"{record.count(counter).macs / 1e9:.3f}" for counter in COUNTERS)])
+        for record in sorted(costs, key=lambda record: (record.img_size, record.num_classes))
+    ]
+    header = ["px", "K", "parameters", *(f"GMACs, {counter}" for counter in COUNTERS)]
+    blocks: list[Block] = [Heading("Size"), Bullets([item for item in items if item])]
+    if rows:
+        return [*blocks, Table("Counted here, 3 channels, one image", header, rows, frozenset(range(len(header))))]
+    command = f"medbench measure costs --size {SIZE} --num-classes {NUM_CLASSES} --models {spec.name}"
+    return [*blocks, f"Not counted yet: `{command}`"]
+
+
+def _count_cells(record: CostRecord) -> list[Text | str]:
+    path = CostCell(record.model, record.img_size, record.num_classes).path(RESULTS)
+    size, classes = str(record.img_size), str(record.num_classes)
+    return [size, classes, Text(f"{record.num_params:,}", f"{UP}/{path.as_posix()}")]
+
+
+def _scores(evidence: Evidence, spec: ModelSpec, cells: pd.DataFrame) -> list[Block]:
+    """What was measured, and what the studies still want."""
+    rows = []
+    for (protocol, dataset), group in cells.groupby(["protocol", "dataset"], sort=True):
+        values = {(row["part"], row["metric"]): row for _, row in group.iterrows()}
+        texts: list[Text | str] = [str(protocol), str(dataset), str(group["n_seeds"].max())]
+        for key in ((part, metric) for part in TEST_PARTS for metric in METRICS):
+            row = values.get(key)
+            texts.append(NOTHING if row is None else _value(row))
+        rows.append(Row(texts))
+    header = ["protocol", "data set", "n"]
+    header += [f"{title}, {part}" for part in TEST_PARTS.values() for title in METRICS.values()]
+    blocks: list[Block] = [Heading("Measured scores")]
+    if rows:
+        blocks += [f"{UNITS} Shown: {READING} {_where(spec, set(cells['protocol']))}", Table("", header, rows)]
+    else:
+        blocks.append("No record of a run on real data yet.")
+    missing = [line for protocol in _protocols(cells) for line in _missing(evidence, spec, protocol, cells)]
+    return [*blocks, "Missing:", Bullets(missing)] if missing else blocks
+
+
+def _where(spec: ModelSpec, protocols: set[str]) -> str:
+    """Which tables hold the intervals of these cells."""
+    compared = any(not name.startswith((ABLATION, MAPS)) for name in protocols)
+    named = ["`table3.md`"] if compared and spec.name not in PARTS else []
+    named += ["`ablation.md`"] if compared and spec.name in PARTS else []
+    named += ["`table2.md` and `ablation.md`"] if any(name.startswith(ABLATION) for name in protocols) else []
+    return f"Intervals stand in {', '.join(named)}." if named else ""
+
+
+def _value(row: pd.Series) -> Text:
+    link = record_link(row["protocol"], row["model"], row["dataset"], row["run_ids"], up=UP)
+    return Text(value_text(row["mean"], row["sd"]), link)
+
+
+def _protocols(cells: pd.DataFrame) -> list[str]:
+    return sorted({*cells["protocol"], "lite-96", "paper-224-imagenet", "paper-224-scratch"})
+
+
+def _missing(evidence: Evidence, spec: ModelSpec, protocol: str, cells: pd.DataFrame) -> list[str]:
+    have = set(cells[cells["protocol"] == protocol]["dataset"])
+    wanted = [dataset for model, dataset, _ in planned(protocol, synthetic=False) if model == spec.name]
+    lines = missing_lines(evidence, protocol, [(spec.name, dataset) for dataset in wanted if dataset not in have])
+    lines += lost_lines(evidence, protocol, [spec.name])
+    return [f"`{protocol}`: {line.removesuffix(f' ({spec.name})')}" for line in lines]
+
+
+def _determinism(spec: ModelSpec, records: Sequence[Record]) -> list[Block]:
+    text = TRAINED if spec.kind == "network" else FITTED_TEXT
+    facts = {
+        "Devices of the records": sorted({record.device for record in records if record.device}),
+        "Threads": sorted({str(record.num_threads) for record in records if record.num_threads}),
+        "Selective scan": sorted({record.scan_backend for record in records if record.scan_backend}),
+    }
+    items = [f"{name}: {'; '.join(map(quoted, values))}" for name, values in facts.items() if values]
+    return [Heading("Determinism"), text, *([Bullets(items)] if items else [])]
+
+
+def _data(evidence: Evidence, records: Sequence[Record]) -> list[Block]:
+    """Licences of the data that the records were made with."""
+    cards: Mapping[str, str] = {
+        name: f"{name}: {quoted(card.license)}; {quoted(card.citation)}"
+        for name, card in sorted(evidence.cards.items())
+        if name in {record.dataset for record in records}
+    }
+    return [Heading("Data"), Bullets(list(cards.values())) if cards else "None was used yet."]

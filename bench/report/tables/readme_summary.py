@@ -1,0 +1,198 @@
+"""What a reader sees first: what is measured and what is not, Table 3 and Table 4 in small; Markdown for README.md.
+
+`reports/summary.md` holds it; in a checkout the same text stands in README.md between two marks.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+
+import pandas as pd
+
+from bench.data.names import PAPER_DATASETS
+from bench.plan.selection import expand_study
+from bench.records.run_record import Record
+from bench.report.analysis.analyse import Analysis
+from bench.report.analysis_plan import PARTS
+from bench.report.claims.verdict import VERDICTS
+from bench.report.evidence import Evidence, first_line
+from bench.report.formats import NOTHING, Block, Row, Table, Text, markdown
+from bench.report.published.numbers import quoted_cost
+from bench.report.tables.score_cells import interval_text, measured_text, score_cells
+from bench.report.tables.table4 import NUM_CLASSES, SIZE, own_models
+from bench.report.tidy import model_order
+
+BESIDE = re.compile(r"\]\((?!\.\./|https?:)")  # a link to a file of reports/
+BEGIN, END = "<!-- measured: written by medbench report -->", "<!-- measured: end -->"
+PROTOCOLS = ("lite-96", "paper-224-scratch", "paper-224-imagenet")  # the ones with MedSpectralNet, weakest first
+STUDIES = ("lite", "table2", "ablation", "lightweight", "table3")
+DESIGN_CARD = ("medspectralnet", "resnet18", "resnet50", "medvit_t", "swin_t", "convnext_t", "medmamba_t")
+INITIALISATION = {"scratch": "random weights", "imagenet": "ImageNet-1k weights"}
+UNKNOWN_START = "weights as the model's own file leaves them"
+
+
+def render(evidence: Evidence, analysis: Analysis, verdicts: Sequence[tuple[str, int]]) -> dict[str, bytes]:
+    """The summary of the real records.
+
+    Args:
+        evidence: The results folder.
+        analysis: The statistics of its real records.
+        verdicts: How many of the paper's claims got which verdict.
+    """
+    records = evidence.finished(synthetic=False)
+    cells = score_cells(analysis.cells)
+    cells = cells[~cells["model"].isin(list(PARTS))]
+    parts = [_text([_status(records, verdicts)])]
+    for protocol in PROTOCOLS:
+        if protocol in set(cells["protocol"]):
+            parts += _scores(analysis, cells[cells["protocol"] == protocol], protocol)
+    parts.append(_text([_costs(evidence)]))
+    body = "\n\n".join(parts)
+    return {"summary.md": f"<!-- {first_line(records)} -->\n\n{body}\n".encode()}
+
+
+def _text(blocks: Sequence[Block]) -> str:
+    """Blocks as Markdown without a first line; what holds a link of its own is written beside them."""
+    return markdown(blocks, "").decode().partition("\n")[2].strip()
+
+
+def into_readme(readme: str, summary: str) -> str:
+    """README.md with the summary between its marks; links lead from the repository's root."""
+    head, begin, rest = readme.partition(BEGIN)
+    _, end, tail = rest.partition(END)
+    if not (begin and end):
+        return readme
+    body = BESIDE.sub("](reports/", summary.partition("\n")[2].strip()).replace("](../", "](")
+    return f"{head}{BEGIN}\n\n{body}\n\n{END}{tail}"
+
+
+def readme_beside(reports: Path) -> Path | None:
+    """The checkout's README.md that shows the summary, None where there is none."""
+    path = reports.parent / "README.md"
+    return path if path.is_file() and BEGIN in path.read_text(encoding="utf-8") else None
+
+
+def _status(records: Sequence[Record], verdicts: Sequence[tuple[str, int]]) -> Table:
+    """Which sets, which initialisation, how many records and seeds, and what is not reproduced."""
+    rows = [Row(["records", f"{len(records)} finished runs of {len({r.model for r in records})} models"])]
+    for protocol in sorted({record.protocol for record in records}):
+        own = [record for record in records if record.protocol == protocol]
+        start = INITIALISATION[own[0].resolved_protocol["init"]["kind"]]
+        for dataset in sorted({record.dataset for record in own}):
+            rows.append(Row([f"`{protocol}`, {dataset}", _initialised(start, own, dataset)]))
+    have = {record.dataset for record in records}
+    absent = [dataset for dataset in PAPER_DATASETS if dataset not in have]
+    if absent:
+        where = "their files are taken from $MEDMNIST_ROOT, else downloaded"
+        rows.append(Row(["no record on", f"{', '.join(absent)}: {where}"]))
+    done = {(r.protocol, r.model, r.dataset, r.seed) for r in records}
+    for study in STUDIES:
+        runs = expand_study(study)
+        left = sum((run.protocol, run.model, run.dataset, run.seed) not in done for run in runs)
+        state = f"{len(runs) - left} of {len(runs)} runs; `./run_all.sh {study}` does the rest" if left else "complete"
+        rows.append(Row([f"study `{study}`", state]))
+    if verdicts:
+        told = ", ".join(f"{number} {verdict}" for verdict, number in verdicts if verdict in VERDICTS)
+        rows.append(Row(["the paper's claims", Text(told, "claims.md")]))
+    return Table("What is measured, and what is not:", ["", ""], rows)
+
+
+def _initialised(start: str, records: Sequence[Record], dataset: str) -> str:
+    """The networks by how they start; what is not the suite's did not have to pass the contract to be recorded."""
+    known = set(own_models())
+    here = [record for record in records if record.dataset == dataset]
+    ours, others = ([record for record in here if (record.model in known) is own] for own in (True, False))
+    parts = [f"{start}; {_networks(ours, dataset)}"] if not others or any(r.num_params for r in ours) else []
+    return "; ".join([*parts, f"{UNKNOWN_START}; {_networks(others, dataset)}"] if others else parts)
+
+
+def _networks(records: Sequence[Record], dataset: str) -> str:
+    """The networks that ran on a data set, by the seeds that each has: most seeds first."""
+    seeds: dict[str, list[int]] = {}
+    for record in sorted(records, key=lambda record: record.seed):
+        if record.dataset == dataset and record.num_params:
+            seeds.setdefault(record.model, []).append(record.seed)
+    groups: dict[tuple[int, ...], list[str]] = {}
+    for model in sorted(seeds, key=lambda model: (-len(seeds[model]), model_order(model))):
+        groups.setdefault(tuple(seeds[model]), []).append(model)
+    told = [
+        f"seed{'s' if len(found) > 1 else ''} {', '.join(map(str, found))} of {', '.join(models)}"
+        for found, models in groups.items()
+    ]
+    return "; ".join(told) or "no network yet"
+
+
+def _scores(analysis: Analysis, cells: pd.DataFrame, protocol: str) -> list[str]:
+    """AUC of each model, floors first: Breast official and twin-free, Pneumonia; intervals and published beside."""
+    auc = {(r["model"], r["dataset"], r["part"]): r for _, r in cells[cells["metric"] == "auc"].iterrows()}
+    columns = [
+        ("breastmnist", "test", "Breast, official"),
+        ("breastmnist", "test_twin_free", "Breast, twin-free"),
+        ("pneumoniamnist", "test", "Pneumonia"),
+    ]
+    columns = [column for column in columns if any(key[1:] == column[:2] for key in auc)]
+    if not columns:
+        return []
+    rows = []
+    for model in sorted({key[0] for key in auc if key[1] in {name for name, _, _ in columns}}, key=model_order):
+        first = auc.get((model, "breastmnist", "test"))
+        texts: list[Text | str] = [model]
+        for dataset, part, _ in columns:
+            row = auc.get((model, dataset, part))
+            texts += [NOTHING if row is None else str(row["n_seeds"])] if part == "test" else []
+            texts += _measured(row)
+        texts.append(NOTHING if first is None or pd.isna(first["published"]) else f"{first['published']:.3f}")
+        rows.append(Row(texts))
+    header = ["AUC"]
+    for _, part, name in columns:
+        header += [*(["n"] if part == "test" else []), name, "95 %"]
+    header.append("published, Breast")
+    resolution = analysis.resolution[analysis.resolution["metric"] == "auc"].drop_duplicates(["dataset", "part"])
+    gaps = [
+        f"{name} {row.smallest_difference:.3f}"
+        for dataset, part, name in columns
+        for row in resolution[(resolution["dataset"] == dataset) & (resolution["part"] == part)].itertuples()
+    ]
+    notes = (
+        "Bold leads alone, by tests against every other model of the column; ≈ shares the lead: no test separates it "
+        "from the highest value. n: seeds, in both Breast columns the same. Smallest AUC difference that the images "
+        f"could show around 0.9: {', '.join(gaps)}. Published numbers come from other protocols. All cells with "
+        "accuracy: [Table 3](table3.md); statistics fixed beforehand: [analysis plan](../results/ANALYSIS_PLAN.md)."
+    )
+    pairs = analysis.pairs[(analysis.pairs["family"] == "primary") & (analysis.pairs["protocol"] == protocol)]
+    drawn = pairs["difference"].notna().any()
+    forest = [f"![Differences in AUC with intervals](figures/forest__{protocol}.svg)"] if drawn else []
+    table = Table(f"Table 3 in small, protocol `{protocol}`: AUC with 95 % intervals.", header, rows)
+    return [_text([table]), notes, *forest]
+
+
+def _measured(row: pd.Series | None) -> list[Text | str]:
+    return [NOTHING, ""] if row is None else [measured_text(row), interval_text(row["ci_low"], row["ci_high"])]
+
+
+def _costs(evidence: Evidence) -> Table:
+    """Table 4 in four columns, for the models of the comparison."""
+    records, _ = evidence.costs
+    shown = {r.model: r for r in records if (r.img_size, r.num_classes) == (SIZE, NUM_CLASSES)}
+    rows = []
+    for model in _known(shown):
+        quoted, record = quoted_cost(model), shown[model]
+        params = NOTHING if quoted is None or pd.isna(quoted.num_params_m) else f"{quoted.num_params_m:g}"
+        gmacs = NOTHING if quoted is None or pd.isna(quoted.gmacs) else f"{quoted.gmacs:g}"
+        counted = record.count("thop").macs / 1e9
+        aten = record.count("aten").macs / 1e9
+        sizes = [f"{params} / {record.num_params / 1e6:.2f}", f"{gmacs} / {counted:.3f}", f"{aten:.3f}"]
+        rows.append(Row([model, *sizes]))
+    header = ["model", "M parameters, published / counted", "GMACs, published / thop", "GMACs, aten"]
+    return Table(
+        f"Table 4 in small, {SIZE} px, K = {NUM_CLASSES}: parameters and multiply-accumulates.",
+        header,
+        rows,
+        frozenset({1, 2, 3}),
+    )
+
+
+def _known(shown: Iterable[str]) -> list[str]:
+    return sorted(set(shown) & {*DESIGN_CARD, "medspectralnet_8m5"}, key=model_order)

@@ -1,0 +1,189 @@
+"""Table 3: AUC and accuracy, models x six sets, a section a protocol, measured beside published in columns apart."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import pandas as pd
+
+from bench.data.names import PAPER_DATASETS
+from bench.errors import BenchError
+from bench.protocols.loading import load_protocol
+from bench.report.analysis.analyse import Analysis
+from bench.report.analysis_plan import PARTS
+from bench.report.evidence import Evidence
+from bench.report.formats import Block, Bullets, Heading
+from bench.report.published.numbers import ABLATION, MAPS
+from bench.report.published.rows import published_blocks
+from bench.report.tables.score_cells import (
+    COLUMNS,
+    MARKS,
+    METRICS,
+    READING,
+    TEST_PARTS,
+    UNITS,
+    detail_table,
+    matrix_table,
+    resolution_text,
+    score_cells,
+    table_files,
+)
+from bench.report.tidy import (
+    MENDED,
+    STAMP,
+    fill_command,
+    lost_lines,
+    missing_lines,
+    model_order,
+    paper_datasets,
+    planned,
+    why_missing,
+)
+from bench.stats.power import CORRELATION, POWER
+
+STUDIED = ("lite-96", "medmnist-28", "medmnist-224", "paper-224-scratch", "paper-224-imagenet")
+Missing = list[tuple[str, str]]
+
+
+def render(evidence: Evidence, analysis: Analysis, *, synthetic: bool) -> dict[str, bytes]:
+    """`table3.md`, `table3.tex` and `table3.csv`; runs on data made here get files of their own, stamped."""
+    cells = score_cells(analysis.cells)
+    cells = cells[~cells["protocol"].str.startswith((ABLATION, MAPS)) & ~cells["model"].isin(list(PARTS))]
+    shown = {run for runs in cells["run_ids"] for run in runs.split()}
+    records = [record for record in evidence.finished(synthetic=synthetic) if record.run_id in shown]
+    stamp = f" ({STAMP})" if synthetic else ""
+    blocks = _head(synthetic=synthetic)
+    rows = [cells]
+    known = [name for name in STUDIED if not synthetic and name not in set(cells["protocol"])]
+    for protocol in sorted(set(cells["protocol"])):
+        part = cells[cells["protocol"] == protocol]
+        missing = missing_cells(protocol, part, synthetic=synthetic)
+        blocks += _section(evidence, analysis, part, missing, stamp)
+        rows.append(missing_rows(evidence, protocol, missing))
+    if not len(cells):
+        blocks.append("No records yet.")
+    if known:
+        items = [f"`{name}`: no record; `medbench run --study {_study_of(name)}`" for name in known]
+        blocks += [Heading("Protocols without a record"), Bullets(items)]
+    if not synthetic:
+        blocks += published_blocks(set(cells["model"]))
+    return table_files("table3", blocks, rows, records, synthetic=synthetic)
+
+
+def _head(*, synthetic: bool) -> list[Block]:
+    title = "Table 3: AUC and ACC on the test splits"
+    if synthetic:
+        title = f"{STAMP}: Table 3 on data made here; proves that the suite works, nothing else"
+    twins = "Twin-free: without test images that have a near twin (pixel correlation ≥ 0.99) in train or val."
+    published = (
+        "Published: the number printed elsewhere for the same model, with its row among the published numbers below; "
+        "the difference is measured less published, and between two protocols."
+    )
+    floors = "Floors come first: the majority class, and the nearest neighbour on raw pixels."
+    shows = (
+        "The smallest difference that a test set could show is that of two models, correlated by "
+        f"{CORRELATION:g} over images, that a two-sided 5 % test finds with a power of {POWER:g}; seeds come on top."
+    )
+    signs = 2 ** len(PAPER_DATASETS)
+    ranks = (
+        f"No rank test over the {len(PAPER_DATASETS)} data sets: the smallest two-sided p of Wilcoxon's is 2/{signs} = "
+        f"{2 / signs:.3f}, which Holm's correction over two baselines already lifts above 5 %."
+    )
+    explain = "`medbench explain table3 --model M --dataset D --metric acc` tells where a cell comes from."
+    reading = f"{UNITS} Shown: {READING} n stands in the table of each set. {MARKS}"
+    parts = "MedSpectralNet without one of its parts: the ablation table; it takes no part in the marks."
+    rest = [] if synthetic else [published, parts]
+    return [Heading(title, 1), reading, shows, ranks, f"{twins} {floors}", *rest, explain]
+
+
+def _section(evidence: Evidence, analysis: Analysis, cells: pd.DataFrame, missing: Missing, stamp: str) -> list[Block]:
+    """One protocol: models x sets per part and measure, then each data set with intervals and published numbers."""
+    protocol = cells["protocol"].iloc[0]
+    blocks: list[Block] = [Heading(f"Protocol `{protocol}`{stamp}")]
+    blocks += [text for text in (_recipe(protocol),) if text]
+    models = sorted({*cells["model"], *(model for model, _ in missing)}, key=model_order)
+    datasets = paper_datasets(synthetic=bool(stamp))
+    datasets += sorted(set(cells["dataset"]) - set(datasets))
+    for part, name in TEST_PARTS.items():
+        blocks.append(Heading(f"{name[0].upper()}{name[1:]}, `{protocol}`{stamp}", 3))
+        for metric, title in METRICS.items():
+            found = cells[(cells["part"] == part) & (cells["metric"] == metric)]
+            shown = resolution_text(analysis.resolution, part, metric, datasets, notes=False)
+            blocks += [shown] if shown else []
+            shown_models = models if part == "test" else [name for name in models if name in set(found["model"])]
+            blocks.append(matrix_table(found, shown_models, datasets, f"{title}, {name}, {protocol}{stamp}"))
+        for dataset in (name for name in datasets if name in set(cells["dataset"])):
+            blocks += _detail(analysis, cells[cells["dataset"] == dataset], part, stamp)
+    lost = lost_lines(evidence, protocol, models)
+    if missing:
+        blocks += [Heading(f"Missing cells, `{protocol}`", 3), Bullets(missing_lines(evidence, protocol, missing))]
+        blocks += [f"`{command}` runs them." for command in _commands(evidence, protocol, missing, stamp)]
+    if lost:
+        note = "Their cells are made of the seeds that finished; so are their differences to other models."
+        blocks += [Heading(f"Runs without scores, `{protocol}`", 3), note, Bullets(lost)]
+    return blocks
+
+
+def _detail(analysis: Analysis, cells: pd.DataFrame, part: str, stamp: str) -> list[Block]:
+    dataset, protocol = cells["dataset"].iloc[0], cells["protocol"].iloc[0]
+    found = cells[cells["part"] == part]
+    images, every = (cells[cells["part"] == name]["num_images"].iloc[0] for name in (part, "test"))
+    heading = Heading(f"{dataset}, {TEST_PARTS[part]}, `{protocol}`{stamp}", 4)
+    if part != "test" and images == every:
+        return [heading, f"None of the {every} test images has a twin: the official test's numbers."]
+    shown = [resolution_text(analysis.resolution, part, metric, [dataset], notes=True) for metric in METRICS]
+    caption = f"{dataset}, {TEST_PARTS[part]}, {images} images, {protocol}{stamp}"
+    entries = [(str(model), group) for model, group in found.groupby("model", sort=False)]
+    return [heading, " ".join(filter(None, shown)), detail_table(entries, part, caption)]
+
+
+def _recipe(protocol: str) -> str:
+    """What a protocol does, in one line; "" for one that is not known here."""
+    try:
+        rules = load_protocol(protocol)
+    except BenchError:
+        return ""
+    start = "from ImageNet-1k weights" if rules.init.kind == "imagenet" else "from scratch"
+    size = f"{rules.data.source_size} px files at {rules.data.img_size} px"
+    return (
+        f"{size}, {rules.optim.name} {rules.optim.lr:g}, {rules.schedule.epochs} epochs, {start}; epoch chosen on val."
+    )
+
+
+def _study_of(protocol: str) -> str:
+    return "table3" if protocol.startswith("paper-") else "full"
+
+
+def missing_cells(protocol: str, cells: pd.DataFrame, *, synthetic: bool) -> Missing:
+    """(model, data set) of a protocol that have no finished run: of the models in it and those that a study wants.
+
+    A protocol that only trains for maps lacks none: no table waits for it; nor do MedSpectralNet without a part.
+    """
+    if protocol.startswith(MAPS):
+        return []
+    wanted = planned(protocol, synthetic=synthetic)
+    models = sorted({*cells["model"], *(model for model, _, _ in wanted)} - PARTS.keys(), key=model_order)
+    have = set(zip(cells["model"], cells["dataset"], strict=True))
+    datasets = dict.fromkeys([*paper_datasets(synthetic=synthetic), *sorted(set(cells["dataset"]))])
+    return [(model, dataset) for dataset in datasets for model in models if (model, dataset) not in have]
+
+
+def missing_rows(evidence: Evidence, protocol: str, missing: Missing) -> pd.DataFrame:
+    """Rows of the CSV for empty cells: no number, and the reason."""
+    rows = [
+        {"protocol": protocol, "model": m, "dataset": d, "missing": why_missing(evidence, protocol, m, d)}
+        for m, d in missing
+    ]
+    return pd.DataFrame(rows, columns=COLUMNS)
+
+
+def _commands(evidence: Evidence, protocol: str, missing: Missing, stamp: str) -> list[str]:
+    """The commands for the cells that nobody ran, that failed, and that are stale."""
+    seeds: Sequence[int] = sorted({s for _, _, found in planned(protocol, synthetic=bool(stamp)) for s in found})
+    found = []
+    for start, option in MENDED.items():
+        cells = [cell for cell in missing if why_missing(evidence, protocol, *cell).startswith(start)]
+        if cells:
+            names = [model for model, _ in cells], [dataset for _, dataset in cells]
+            found.append(fill_command(protocol, *names, seeds or [0]) + option)
+    return found

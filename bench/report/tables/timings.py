@@ -1,0 +1,115 @@
+"""Timings as tables: one device a table, one setting a column; a CPU and a GPU never share either."""
+
+from __future__ import annotations
+
+from collections.abc import Hashable, Mapping, Sequence
+from typing import Any
+
+import pandas as pd
+
+from bench.records.timing_record import TimingRecord
+from bench.report.formats import NOTHING, Block, Bullets, Heading, Row, Table, quoted
+from bench.report.tidy import model_order
+from bench.report.tidy_costs import one_device, timing_rows
+from bench.timing_blocks import Budget
+
+SETTING = ["mode", "precision", "memory_format", "compiled", "batch_size", "img_size"]
+
+
+def timing_blocks(timings: Sequence[TimingRecord]) -> list[Block]:
+    """Images a second of every device that was timed; nothing where none was."""
+    if not timings:
+        return []
+    table = timing_rows(timings)
+    text = (
+        "Images a second: median over all blocks, with a 95 % bootstrap interval over rounds and blocks. Numbers are "
+        "compared within a column alone: one device, one way to run, one batch size. A cell that did not finish, or "
+        "whose logits disagree with fp32 eager, says so and has no number. Scan: what ran MedMamba's selective scan."
+    )
+    blocks: list[Block] = [Heading("Timings"), text]
+    for device, part in table.groupby("device", sort=True):
+        own = sorted((r for r in timings if r.device == device), key=lambda record: model_order(record.model))
+        groups = part.groupby(["mode", "img_size"], sort=True)
+        blocks += [
+            Heading(str(device), 3),
+            *(_table(group) for _, group in groups),
+            *_few_blocks(own),
+            *_cold(own),
+            *_failures(own),
+        ]
+    return blocks
+
+
+def _table(timings: pd.DataFrame) -> Table:
+    """One device, mode and image size.
+
+    Raises:
+        RecordError: If the timings are of several devices.
+    """
+    device, mode, size = one_device(timings), timings["mode"].iloc[0], timings["img_size"].iloc[0]
+    settings = timings[SETTING].drop_duplicates().sort_values(SETTING, kind="stable").to_dict("records")
+    cells = {(row["model"], row["scan_backend"], _label(row)): row for row in timings.to_dict("records")}
+    rows = []
+    for model, scan in sorted({key[:2] for key in cells}, key=lambda key: (model_order(key[0]), key[1])):
+        texts = [_text(cells.get((model, scan, _label(setting)))) for setting in settings]
+        rows.append(Row([model, *texts, scan or NOTHING]))
+    labels = [_label(setting) for setting in settings]
+    header = ["model", *labels, "scan"]
+    caption = f"Images a second, {mode}, {size} px, {device}"
+    return Table(caption, header, rows, right=frozenset(range(1, len(labels) + 1)))
+
+
+def _few_blocks(own: Sequence[TimingRecord]) -> list[Block]:
+    """Where a number of one device stands on fewer blocks than wanted, and on how many."""
+    found: dict[str, list[str]] = {}
+    for record in own:
+        for cell in record.cells:
+            count = sum(len(round_.block_seconds) for round_ in cell.rounds)
+            if 0 < count < Budget.min_blocks:
+                found.setdefault(cell.setting.label(), []).append(f"{record.model} {count}")
+    items = [f"{setting}: {', '.join(models)}" for setting, models in sorted(found.items())]
+    text = f"Fewer than {Budget.min_blocks} blocks in all rounds, since a batch outlasts a share of a cell's time:"
+    return [text, Bullets(items)] if items else []
+
+
+def _cold(own: Sequence[TimingRecord]) -> list[Block]:
+    """Where a number of one device has no warm-up before it."""
+    found: dict[str, list[str]] = {}
+    for record in own:
+        for cell in record.cells:
+            if any(round_.status == "done" and round_.warm_up == "cold" for round_ in cell.rounds):
+                found.setdefault(cell.setting.label(), []).append(record.model)
+    items = [f"{setting}: {', '.join(models)}" for setting, models in sorted(found.items())]
+    text = (
+        "In at least one round the first batch of a process alone, without a warm-up, since it outlasts half of a "
+        "cell's time; a warm one may be faster:"
+    )
+    return [text, Bullets(items)] if items else []
+
+
+def _failures(own: Sequence[TimingRecord]) -> list[Block]:
+    """Why cells of a device have no number, as the processes said it."""
+    reasons = []
+    for record in own:
+        for cell in record.cells:
+            for round_ in cell.rounds:
+                if round_.status != "done":
+                    where = f"{record.model} {cell.setting.label()}, round {round_.index + 1}"
+                    reasons.append(f"{where}: {round_.status}: {quoted(round_.reason)}")
+    return ["Rounds that did not finish:", Bullets(reasons)] if reasons else []
+
+
+def _label(setting: Mapping[Hashable, Any]) -> str:
+    """`fp32 channels_last b32`."""
+    compiled = " compiled" if setting["compiled"] else ""
+    return f"{setting['precision']} {setting['memory_format']}{compiled} b{setting['batch_size']}"
+
+
+def _text(row: Mapping[Hashable, Any] | None) -> str:
+    if row is None:
+        return NOTHING
+    if row["status"] != "done":
+        return str(row["status"])
+    digits = 1 if row["median_images_per_second"] >= 10 else 2
+    middle, low, high = (row[name] for name in ("median_images_per_second", "ci_low", "ci_high"))
+    return f"{middle:.{digits}f} ({low:.{digits}f}–{high:.{digits}f})"

@@ -1,0 +1,341 @@
+"""Planted evidence: one number changed in a copy, and the verdict turns."""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import pytest
+
+from bench.records.run_record import Run, write_card
+from bench.report.analysis.resolution import TEST_IMAGES
+from bench.report.claims.sources import STATED, Sources, collect
+from bench.report.evidence import Evidence
+from bench.report.tidy_costs import TIMING_COLUMNS
+from tests.making import make_card, make_record
+from tests.report.claim_sources import EMPTY, judged, verdict, without_runs
+
+SIX = tuple(TEST_IMAGES)
+
+
+@pytest.fixture
+def sources() -> Sources:
+    return without_runs()
+
+
+def test_another_count_turns_a_costs_check(sources: Sources) -> None:
+    """Both ways, for parameters and for MACs."""
+    key = ("medspectralnet", 224, 8)
+    record = sources.costs[key]
+    small = record.model_copy(update={"num_params": 8_450_000})  # rounds to 8.5, a half up
+    assert verdict(dataclasses.replace(sources, costs={**sources.costs, key: small}), "C005") == "holds"
+    counts = [count.model_copy(update={"macs": 1_995_000_000}) for count in record.counts]
+    changed = dataclasses.replace(sources, costs={**sources.costs, key: record.model_copy(update={"counts": counts})})
+    assert verdict(changed, "C148") == "holds"
+    other = ("medmamba_t", 224, 8)
+    large = sources.costs[other].model_copy(update={"num_params": 14_550_001})
+    assert verdict(sources, "C007") == "holds"
+    assert verdict(dataclasses.replace(sources, costs={**sources.costs, other: large}), "C007") == "fails"
+
+
+def test_a_scaling_needs_counts_at_twice_the_size_and_follows_them(sources: Sources) -> None:
+    """Undecided with the command; linear holds, more than linear fails."""
+    item = judged(dataclasses.replace(sources, costs={k: v for k, v in sources.costs.items() if k[1] == 224}), "C014")
+    assert item.outcome.verdict == "undecided"
+    assert item.outcome.needs == ("medbench measure costs --models medmamba_t --size 448 --num-classes 8",)
+    record = sources.costs["medmamba_t", 224, 8]
+    for factor, expected in ((4, "holds"), (5, "fails")):
+        counts = [count.model_copy(update={"macs": factor * count.macs}) for count in record.counts]
+        planted = {**sources.costs, ("medmamba_t", 448, 8): record.model_copy(update={"counts": counts})}
+        assert verdict(dataclasses.replace(sources, costs=planted), "C014") == expected
+
+
+def test_another_card_turns_a_data_check(sources: Sources) -> None:
+    """Label names, channels and counts, both ways."""
+
+    def planted(dataset: str, **changes: Any) -> Sources:
+        facts = dataclasses.replace(sources.data[dataset], **changes)
+        return dataclasses.replace(sources, data={**sources.data, dataset: facts})
+
+    assert verdict(planted("breastmnist", class_names=("normal", "benign, malignant")), "C101") == "holds"
+    assert verdict(planted("breastmnist", class_names=("normal", "benign, malignant")), "C102") == "holds"
+    assert verdict(planted("breastmnist", class_names=("a", "b", "c")), "C043") == "holds"
+    assert verdict(planted("organcmnist", num_channels=3), "C045") == "holds"
+    assert verdict(planted("bloodmnist", num_images={"train": 11_959, "val": 1_712, "test": 3_420}), "C042") == "fails"
+    assert verdict(planted("pneumoniamnist", class_names=("a", "b", "c")), "C044") == "fails"
+
+
+def test_a_measured_card_decides_what_info_leaves_open(sources: Sources) -> None:
+    """Recall of class 6 on OrganSMNIST needs its number of images: undecided with the command, then either way."""
+    facts = sources.data["organsmnist"]
+    bare = dataclasses.replace(facts, class_counts={})
+    item = judged(dataclasses.replace(sources, data={**sources.data, "organsmnist": bare}), "C088")
+    assert item.outcome.verdict == "undecided"
+    assert item.outcome.needs == ("medbench measure data --datasets organsmnist",)
+    for number, expected in ((2078, "fails"), (1850, "holds")):  # 87.9 % and 98.7 %
+        counted = dataclasses.replace(facts, class_counts={"test": [0] * 6 + [number]})
+        planted = dataclasses.replace(sources, data={**sources.data, "organsmnist": counted})
+        assert verdict(planted, "C088") == expected
+
+
+def test_imbalance_needs_every_card(sources: Sources) -> None:
+    """One class below 1 % fails, none holds, a missing card is undecided."""
+    for rare, expected in ((10, "holds"), (9, "fails")):
+        facts = {
+            name: dataclasses.replace(sources.data[name], class_counts={"train": [500, 500 - rare], "test": [0, rare]})
+            for name in SIX
+        }
+        facts["dermamnist"] = dataclasses.replace(facts["dermamnist"], class_counts={"all": [rare, 1000 - rare]})
+        assert verdict(dataclasses.replace(sources, data=facts), "C169") == expected
+    facts["bloodmnist"] = dataclasses.replace(facts["bloodmnist"], class_counts={})
+    assert judged(dataclasses.replace(sources, data=facts), "C169").outcome.needs == (
+        "medbench measure data --datasets bloodmnist",
+    )
+
+
+def test_a_card_in_the_results_goes_before_info(tmp_path: Path) -> None:
+    """What was measured is what is judged."""
+    write_card(tmp_path, make_card("organcmnist").model_copy(update={"num_channels": 3}))
+    found = collect(Evidence(tmp_path), EMPTY)
+    assert verdict(found, "C045") == "holds"
+    assert "results/data/organcmnist.json" in judged(found, "C045").outcome.sources[0]
+
+
+@pytest.mark.parametrize(
+    ("claim", "name", "dataset", "value", "before", "after"),
+    [
+        ("C132", "ResNet-18 (28 px)", "pneumoniamnist", 0.855, "holds", "fails"),
+        ("C119", "MedMamba-T (224 px)", "bloodmnist", 0.980, "holds", "fails"),
+        ("C143", "Google AutoML Vision (28 px)", "pneumoniamnist", 0.963, "holds", "fails"),
+        ("C128", "MedViT-S (224 px)", "breastmnist", 0.883, "fails", "holds"),
+        ("C174", "MedViT-S (224 px)", "bloodmnist", 0.981, "holds", "holds"),  # DermaMNIST is still exceeded
+        ("C130", "MedViT-S (224 px)", "bloodmnist", 0.955, "holds", "fails"),
+    ],
+)
+def test_another_published_score_turns_a_published_check(
+    sources: Sources, claim: str, name: str, dataset: str, value: float, before: str, after: str
+) -> None:
+    """The published file decides, not memory."""
+    assert verdict(sources, claim) == before
+    scores = sources.scores.copy()
+    chosen = (scores["name"] == name) & (scores["dataset"] == dataset) & (scores["metric"] == "acc")
+    assert chosen.sum() == 1
+    scores.loc[chosen, "value"] = value
+    assert verdict(dataclasses.replace(sources, scores=scores), claim) == after
+
+
+def test_published_costs_decide_too(sources: Sources) -> None:
+    """A published count turns its claim, either way."""
+    costs = sources.published_costs.copy()
+    costs.loc[costs["name"] == "ConvNeXt-T (1000 cls)", "gmacs"] = 4.48
+    costs.loc[costs["name"] == "VMamba-T (current release s1l8)", "num_params_m"] = 22.1
+    changed = dataclasses.replace(sources, published_costs=costs)
+    assert (verdict(sources, "C151"), verdict(changed, "C151")) == ("holds", "fails")
+    assert (verdict(sources, "C156"), verdict(changed, "C156")) == ("not testable", "holds")
+
+
+def _cell(protocol: str, dataset: str, middle: float, half: float, n_seeds: int = 3) -> dict[str, Any]:
+    names = {"protocol": protocol, "model": "medspectralnet", "dataset": dataset, "part": "test", "metric": "acc"}
+    numbers = {"n_seeds": n_seeds, "mean": middle, "ci_low": middle - half, "ci_high": middle + half}
+    return {**names, **numbers, "interval": "images and seeds", "run_ids": "run-0 run-1 run-2"}
+
+
+def _with(sources: Sources, frame: str, rows: list[dict[str, Any]]) -> Sources:
+    planted = pd.DataFrame(rows, columns=getattr(EMPTY, frame).columns)
+    return dataclasses.replace(sources, analysis=dataclasses.replace(EMPTY, **{frame: planted}))
+
+
+@pytest.mark.parametrize(
+    ("protocol", "n_seeds", "middle", "expected"),
+    [
+        (STATED, 3, 0.87, "holds"),  # 0.84 to 0.90 holds 0.865
+        (STATED, 3, 0.90, "fails"),
+        (STATED, 3, 0.83, "fails"),
+        (STATED, 2, 0.87, "undecided"),
+        ("lite-96", 3, 0.87, "undecided"),
+        ("paper-224-scratch", 3, 0.50, "undecided"),
+    ],
+)
+def test_runs_decide_an_accuracy_under_the_paper_s_protocol_alone(
+    sources: Sources, protocol: str, n_seeds: int, middle: float, expected: str
+) -> None:
+    """Confirmed or contradicted by the interval of three seeds; another protocol is shown and decides nothing."""
+    planted = _with(sources, "cells", [_cell(protocol, "breastmnist", middle, 0.03, n_seeds)])
+    item = judged(planted, "C115")
+    assert item.outcome.verdict == expected
+    assert "run-0" in item.outcome.sources
+    if expected == "undecided":
+        assert item.outcome.needs == (
+            f"medbench run --protocol {STATED} --models medspectralnet --datasets breastmnist --seeds 0-2",
+        )
+        assert ("another protocol" in item.outcome.found) == (protocol != STATED)
+
+
+def test_granularity_fails_a_number_that_no_run_can_give(sources: Sources) -> None:
+    """On 7 images no mean of up to five runs rounds to 86.5 %; runs cannot mend that."""
+    runs = _with(sources, "cells", [_cell(STATED, "breastmnist", 0.87, 0.03)])
+    facts = dataclasses.replace(sources.data["breastmnist"], num_images={"train": 1, "val": 1, "test": 7})
+    few = dataclasses.replace(runs, data={**runs.data, "breastmnist": facts})
+    assert (judged(few, "C115").outcome.verdict, judged(few, "C115").kind) == ("fails", "granularity")
+    assert (judged(runs, "C115").outcome.verdict, judged(runs, "C115").kind) == ("holds", "granularity")
+
+
+@pytest.mark.parametrize(
+    ("word", "expected"), [("higher", "holds"), ("lower", "fails"), ("not separated", "undecided")]
+)
+def test_pairs_decide_what_the_architecture_adds(sources: Sources, word: str, expected: str) -> None:
+    """The analysis plan's verdict is taken over, on all six sets; one set less is undecided."""
+    rows = [
+        {
+            **dict.fromkeys(EMPTY.pairs.columns, 0.0),
+            "protocol": STATED,
+            "dataset": name,
+            "part": "test",
+            "metric": "acc",
+            "n_seeds": 3,
+            "model": "medspectralnet",
+            "baseline": "resnet18",
+            "verdict": word,
+        }
+        for name in SIX
+    ]
+    assert verdict(_with(sources, "pairs", rows), "C125") == expected
+    assert verdict(_with(sources, "pairs", rows[:-1]), "C125") == ("fails" if word == "lower" else "undecided")
+
+
+def test_classes_decide_what_the_figures_show(sources: Sources) -> None:
+    """Ends of the per-class AUC, average precision and recall, each both ways."""
+
+    def planted(dataset: str, **values: list[float]) -> Sources:
+        rows = [
+            {"protocol": STATED, "model": "medspectralnet", "dataset": dataset, "part": "test", "n_seeds": 3}
+            | {"class_index": index, **{name: column[index] for name, column in values.items()}}
+            for index in range(11)
+        ]
+        return _with(sources, "classes", rows)
+
+    high = [0.972, *[0.99] * 9, 0.999]
+    assert verdict(planted("organcmnist", auc=high), "C076") == "holds"
+    assert verdict(planted("organcmnist", auc=[0.9, *high[1:]]), "C076") == "fails"
+    assert verdict(planted("organcmnist", auc=high), "C008") == "holds"
+    assert verdict(planted("organcmnist", auc=[0.97] * 11), "C008") == "fails"
+    assert verdict(planted("organcmnist", ap=[0.96] * 3 + [0.9] + [0.96] * 6 + [0.9]), "C080") == "holds"
+    assert verdict(planted("organcmnist", ap=[0.94] * 11), "C080") == "fails"
+    assert verdict(planted("organsmnist", ap=[0.9] * 10 + [0.8]), "C099") == "holds"
+    assert verdict(planted("organsmnist", ap=[0.7] * 10 + [0.8]), "C099") == "fails"
+    assert verdict(planted("organsmnist", recall=[0.8] * 10 + [0.85]), "C098") == "holds"
+    assert verdict(planted("organsmnist", recall=[0.8] * 10 + [0.95]), "C098") == "fails"
+    assert verdict(planted("organsmnist", auc=[0.99] * 10 + [0.96]), "C094") == "holds"
+    assert verdict(planted("organsmnist", auc=[0.99] * 11), "C094") == "fails"
+    assert verdict(planted("organsmnist", auc=[0.99] * 10 + [0.96]), "C095") == "holds"
+    assert verdict(planted("organsmnist", auc=[0.99] * 10 + [0.93]), "C095") == "fails"
+    assert verdict(planted("organsmnist", auc=[0.99] * 10 + [0.5]), "C097") == "holds"  # nearly every class
+    assert verdict(planted("organsmnist", auc=[0.99] * 9 + [0.5, 0.5]), "C097") == "fails"
+
+
+@pytest.mark.parametrize(
+    ("claim", "last", "expected"),
+    [
+        ("C063", 0.51, "not testable"),  # the loss on test images has no record
+        ("C063", 0.56, "fails"),
+        ("C062", 0.5, "not testable"),
+        ("C062", -3.0, "fails"),  # half of the fall comes after epoch 100
+    ],
+)
+def test_histories_decide_what_the_curves_show(
+    sources: Sources, tmp_path: Path, claim: str, last: float, expected: str
+) -> None:
+    """The training loss falls to epoch 50 and stays, but for the last epoch; three seeds or undecided."""
+    runs = [Run(STATED, "medspectralnet", "organcmnist", seed) for seed in range(3)]
+    history = pd.DataFrame({"epoch": range(200), "train_loss": [2.0] * 49 + [0.5] * 150 + [last]})
+    for run in runs:
+        path = run.path(tmp_path).with_suffix(".history.parquet")
+        path.parent.mkdir(parents=True, exist_ok=True)
+        history.to_parquet(path)
+    records = tuple(make_record(run) for run in runs)
+    assert verdict(dataclasses.replace(sources, results=tmp_path, records=records), claim) == expected
+    assert verdict(dataclasses.replace(sources, results=tmp_path, records=records[:2]), claim) == "undecided"
+
+
+def test_a_constant_model_s_auc_is_a_run_s(sources: Sources) -> None:
+    """0.5 of the floor, from its record; another value fails, no record is undecided with the command."""
+    row = {**_cell("lite-96", "breastmnist", 0.5, 0.0), "model": "floor/prior", "metric": "auc"}
+    assert verdict(_with(sources, "cells", [row]), "C056") == "holds"
+    assert verdict(_with(sources, "cells", [{**row, "mean": 0.56}]), "C056") == "fails"
+    assert judged(sources, "C056").outcome.needs == (
+        "medbench run --protocol lite-96 --models floor/prior --datasets breastmnist --seeds 0",
+    )
+
+
+@pytest.mark.parametrize(
+    ("gains", "expected"),
+    [
+        ((0.1, -0.1, 0.01), "holds"),  # one gain is a gain
+        ((-0.1, -0.1, -0.1), "fails"),
+        ((-0.1, -0.1, 0.01), "undecided"),
+        ((-0.1, -0.1, None), "undecided"),
+        ((0.1, None, None), "holds"),
+    ],
+)
+def test_the_ablation_decides_whether_cutmix_helps(
+    sources: Sources, gains: tuple[float | None, ...], expected: str
+) -> None:
+    """Under one optimiser at least, the paired interval on one side of zero, three seeds or more."""
+    common = {"dataset": "breastmnist", "part": "test", "metric": "acc", "effect": "CutMix, medspectralnet"}
+    rows = [
+        {**common, "n_seeds": 3, "difference": gain, "ci_low": gain - 0.02, "ci_high": gain + 0.02, "p": 0.5}
+        | {"optimiser": name}
+        for name, gain in zip(("sgd", "rmsprop", "adam"), gains, strict=True)
+        if gain is not None
+    ]
+    assert verdict(_with(sources, "contrasts", rows), "C112") == expected
+    for change in ({"n_seeds": 2}, {"effect": "CutMix, resnet18"}):
+        assert verdict(_with(sources, "contrasts", [{**row, **change} for row in rows]), "C112") == "undecided"
+
+
+def _timed(model: str, rate: float, **changes: Any) -> dict[str, Any]:
+    row = {"model": model, "img_size": 224, "device": "cuda: a card", "mode": "inference", "status": "done"}
+    numbers = {"batch_size": 1, "median_images_per_second": rate, "ci_low": rate - 5, "ci_high": rate + 5}
+    backend = "mamba_ssm" if model == "medmamba_t" else None
+    return {**row, **numbers, "peak_memory_mib": 100.0, "scan_backend": backend, **changes}
+
+
+@pytest.mark.parametrize(
+    ("ours", "changes", "expected"),
+    [
+        (200.0, {}, "holds"),
+        (50.0, {}, "fails"),
+        (104.0, {}, "undecided"),  # intervals overlap
+        (200.0, {"device": "cpu: a processor"}, "undecided"),  # the claim is about GPUs
+        (200.0, {"scan_backend": "torch"}, "undecided"),  # a scan in plain torch is not what is called slow
+        (200.0, {"status": "disagrees"}, "undecided"),
+    ],
+)
+def test_timings_decide_what_is_faster(sources: Sources, ours: float, changes: dict[str, Any], expected: str) -> None:
+    """On a CUDA device, both done, with the fused scan, intervals apart."""
+    rows = [_timed("medspectralnet", ours), _timed("medmamba_t", 100.0, **changes)]
+    timings = pd.DataFrame(rows, columns=TIMING_COLUMNS)
+    item = judged(dataclasses.replace(sources, timings=timings), "C018")
+    assert item.outcome.verdict == expected
+    assert bool(item.outcome.needs) == (expected == "undecided")
+
+
+def test_one_slower_setting_fails_a_claim_of_speed(sources: Sources) -> None:
+    """Every setting that both were timed on counts; memory, rate and batch gain are judged from the same rows."""
+    rows = [_timed("medspectralnet", 200.0), _timed("medmamba_t", 100.0)]
+    large = [_timed(model, rate, batch_size=128) for model, rate in (("medspectralnet", 300.0), ("medmamba_t", 400.0))]
+    timings = pd.DataFrame([*rows, *large], columns=TIMING_COLUMNS)
+    planted = dataclasses.replace(sources, timings=timings)
+    assert verdict(planted, "C018") == "fails"
+    assert verdict(planted, "C164") == "fails"  # 1.5 times against 4
+    assert verdict(planted, "C012") == "holds"
+    assert verdict(planted, "C161") == "fails"  # as much memory
+    slow = timings.assign(median_images_per_second=29.0, peak_memory_mib=[50.0, 100.0, 50.0, 100.0])
+    assert verdict(dataclasses.replace(sources, timings=slow), "C012") == "not testable"
+    small = pd.DataFrame([_timed("medspectralnet", 200.0, img_size=64)], columns=TIMING_COLUMNS)
+    assert verdict(dataclasses.replace(sources, timings=small), "C012") == "undecided"  # another size
+    assert verdict(dataclasses.replace(sources, timings=slow), "C161") == "holds"
+    faster = timings.assign(median_images_per_second=[100.0, 100.0, 500.0, 400.0])
+    assert verdict(dataclasses.replace(sources, timings=faster), "C164") == "holds"

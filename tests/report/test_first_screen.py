@@ -1,0 +1,103 @@
+"""The first screen says what was run, set by set, and nothing that was not."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+import pytest
+
+from bench.records.run_record import Run
+from bench.report import build
+from bench.report.analysis.analyse import analyse
+from bench.report.evidence import gather
+from bench.report.tables import readme_summary
+from models import catalog, load_plugin
+from tests.making import make_run
+
+PARAMS = {"num_params": 1000}
+
+
+@pytest.fixture
+def results(tmp_path: Path) -> Path:
+    """Three seeds and one seed on Breast, another model's one seed on Pneumonia, a floor on both."""
+    folder = tmp_path / "results"
+    for seed in (0, 1, 2):
+        make_run(folder, Run("lite-96", "medspectralnet", "breastmnist", seed), **PARAMS)
+    make_run(folder, Run("lite-96", "resnet18", "breastmnist", 0), **PARAMS)
+    make_run(folder, Run("lite-96", "mobilenetv4_s", "pneumoniamnist", 0), **PARAMS)
+    for dataset in ("breastmnist", "pneumoniamnist"):
+        make_run(folder, Run("lite-96", "floor/prior", dataset, 0))
+    make_run(folder, Run("medmnist-28", "floor/prior", "pneumoniamnist", 0))
+    return folder
+
+
+def summary(results: Path) -> str:
+    evidence = gather(results)
+    return readme_summary.render(evidence, analyse(evidence, synthetic=False), [])["summary.md"].decode()
+
+
+def cells(text: str, start: str) -> list[str]:
+    (line,) = [line for line in text.splitlines() if line.startswith(f"| {start} ")]
+    return [cell.strip() for cell in line.split("|")[1:-1]]
+
+
+def test_the_status_names_seeds_and_networks_set_by_set(results: Path) -> None:
+    """No cross product of sets, networks and seeds."""
+    text = summary(results)
+    assert cells(text, "`lite-96`, breastmnist")[1] == (
+        "random weights; seeds 0, 1, 2 of medspectralnet; seed 0 of resnet18"
+    )
+    assert cells(text, "`lite-96`, pneumoniamnist")[1] == "random weights; seed 0 of mobilenetv4_s"
+    assert cells(text, "`medmnist-28`, pneumoniamnist")[1] == "random weights; no network yet"
+
+
+def test_a_model_of_somebody_else_is_not_called_random(
+    results: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nobody checked that a plugin draws its weights: no row says so of it, beside the suite's networks or alone."""
+    monkeypatch.setattr(catalog, "_plugins", {})
+    (tmp_path / "their_net.py").write_text("@register_model()\ndef their_net(): ...\n", encoding="utf-8")
+    load_plugin(tmp_path / "their_net.py")
+    for dataset in ("breastmnist", "pneumoniamnist"):
+        make_run(results, Run("lite-96", "their_net", dataset, 0), **PARAMS)
+    make_run(results, Run("medmnist-28", "their_net", "pneumoniamnist", 0), **PARAMS)
+    theirs = "weights as the model's own file leaves them; seed 0 of their_net"
+    text = summary(results)
+    assert cells(text, "`lite-96`, pneumoniamnist")[1] == f"random weights; seed 0 of mobilenetv4_s; {theirs}"
+    assert cells(text, "`medmnist-28`, pneumoniamnist")[1] == theirs
+
+
+def test_n_is_that_of_the_columns_beside_it(results: Path) -> None:
+    """Breast's three seeds are not Pneumonia's one."""
+    text = summary(results)
+    assert [cells(text, "medspectralnet")[place] for place in (1, 6)] == ["3", "–"]
+    assert [cells(text, "mobilenetv4_s")[place] for place in (1, 6)] == ["–", "1"]
+    assert "Bold leads alone" in text
+
+
+def test_a_picture_is_shown_where_there_is_one(results: Path, tmp_path: Path) -> None:
+    """Without a planned comparison there is no forest plot, and no set of the columns is no section."""
+    assert "forest__lite-96.svg" in summary(results)
+    shutil.rmtree(results / "records" / "lite-96" / "medspectralnet")
+    assert "forest__lite-96.svg" not in summary(results)
+    other = tmp_path / "other"
+    make_run(other, Run("lite-96", "resnet18", "bloodmnist", 0), num_classes=8, **PARAMS)
+    assert "Table 3 in small" not in summary(other)
+
+
+def test_records_of_a_protocol_that_is_not_at_hand_are_reported(tmp_path: Path) -> None:
+    """A user's own recipe: its file is not loaded, its records are."""
+    record = make_run(tmp_path / "results", Run("smoke", "resnet18", "breastmnist", 0), **PARAMS)
+    path = record.run.path(tmp_path / "results")
+    own = Run("my-recipe", "resnet18", "breastmnist", 0)
+    target = own.path(tmp_path / "results")
+    target.parent.mkdir(parents=True)
+    shutil.copytree(path.parent, target.parent, dirs_exist_ok=True)
+    changed = record.model_copy(update={"protocol": "my-recipe", "run_id": own.run_id})
+    from bench.records.sealed import write_sealed
+
+    write_sealed(target, changed)
+    build(tmp_path / "results", tmp_path / "reports")
+    text = (tmp_path / "reports" / "summary.md").read_text(encoding="utf-8")
+    assert cells(text, "`my-recipe`, breastmnist")[1] == "random weights; seed 0 of resnet18"

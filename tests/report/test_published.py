@@ -1,0 +1,98 @@
+"""Published numbers: carried over with their sources, fractions only, one row beside ours."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+from bench.data.names import PAPER_DATASETS
+from bench.errors import RecordError
+from bench.report.published.numbers import (
+    COST_COLUMNS,
+    COUNTED,
+    FOLDER,
+    NAMESAKES,
+    QUOTED,
+    SCORE_COLUMNS,
+    SCORED,
+    published_costs,
+    published_scores,
+    quoted_cost,
+    read_scores,
+    reference_score,
+)
+from models import list_models
+
+
+def test_every_published_number_has_a_source() -> None:
+    """No value without saying where it stands; data sets are flags, scores fractions, costs as printed."""
+    scores, costs = published_scores(), published_costs()
+    assert list(scores.columns) == SCORE_COLUMNS
+    assert list(costs.columns) == COST_COLUMNS
+    for frame in (scores, costs):
+        assert frame["source"].str.len().gt(3).all()
+        assert not frame.duplicated().any()
+    assert scores["value"].between(0, 1).all()
+    assert set(scores["dataset"]) == set(PAPER_DATASETS)
+    assert set(scores["metric"]) == {"auc", "acc"}
+    assert set(costs["source_kind"]) == {"published", "measured elsewhere", "claimed"}
+
+
+def test_values_and_sources_are_the_files() -> None:
+    """Reading changes no value and no source, and drops no score."""
+    raw, scores = pd.read_csv(FOLDER / "results.csv"), published_scores()
+    assert scores["value"].tolist() == raw["value"].tolist()
+    assert scores["source"].tolist() == raw["source"].tolist()
+    claimed = quoted_cost("medspectralnet")
+    assert claimed is not None
+    assert (claimed.num_params_m, claimed.gmacs, claimed.source_kind) == (8.5, 2.0, "claimed")
+
+
+def test_only_registered_models_are_named() -> None:
+    """A published row is about a model that exists, or about none; each name in the maps occurs in the files."""
+    known = set(list_models())
+    assert set(SCORED.values()) | set(COUNTED.values()) | set(QUOTED) | set(NAMESAKES) <= known
+    names = set(published_costs()["name"])
+    assert set(QUOTED.values()) <= names
+    assert all(any(name.startswith(start) for name in names) for start in COUNTED)
+    rows = published_scores()
+    assert set(SCORED) <= set(zip(rows["model"], rows["variant"], rows["resolution"], strict=True))
+
+
+@pytest.mark.parametrize(
+    ("model", "protocol", "value"),
+    [
+        ("resnet18", "lite-96", 0.833),
+        ("resnet18", "paper-224-scratch", 0.833),
+        ("resnet18", "paper-224-imagenet", 0.8718),
+        ("resnet18", "a-protocol-of-my-own", 0.833),
+        ("resnet18_28", "medmnist-28", 0.863),
+        ("medspectralnet", "lite-96", 0.865),
+        ("medspectralnet_8m5", "lite-96", 0.865),
+        ("medmamba_b_paper", "lite-96", 0.891),
+        ("swin_t", "lite-96", None),
+        ("floor/prior", "lite-96", None),
+    ],
+)
+def test_the_row_beside_ours(model: str, protocol: str, value: float | None) -> None:
+    """One rule: rows of the model, pretrained beside pretrained, a second reading beside its name's."""
+    found = reference_score(model, "breastmnist", "acc", protocol)
+    assert (found.value if found else None) == value
+
+
+def test_data_made_here_has_no_published_score() -> None:
+    """A synthetic set is not the set that it stands in for."""
+    assert reference_score("resnet18", "breastmnist", "auc", "demo") is not None
+    assert reference_score("resnet18", "synthetic-breastmnist", "auc", "demo") is None
+
+
+def test_a_percentage_among_the_fractions_is_refused(tmp_path: Path) -> None:
+    """86.5 beside 0.865 would be a wrong number in every table."""
+    path = tmp_path / "results.csv"
+    raw = pd.read_csv(FOLDER / "results.csv")
+    raw.loc[3, "value"] = 86.5
+    raw.to_csv(path, index=False)
+    with pytest.raises(RecordError, match=r"ResNet-18 has 86.5, which is no fraction; write it in \[0, 1\]"):
+        read_scores(path)
