@@ -332,7 +332,7 @@ class Block:
             raise ModuleNotFoundError(f"No module named {{name!r}}", name=name)
 sys.meta_path.insert(0, Block())
 sys.argv = {arguments!r}
-from bench.cli import main
+from bench.cli.app import main
 try:
     main()
 finally:

@@ -10,7 +10,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from bench.options import match_models
+from bench.cli.options import match_models
 from bench.plan.selection import expand
 from bench.records.run_record import Run, read_records
 from benchmarks import gpu_study

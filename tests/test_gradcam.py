@@ -19,7 +19,7 @@ import models
 from bench import cam_weights, gradcam
 from bench.cam_layers import Form, Target, find_layer, find_targets, form_of, target_layers
 from bench.cam_weights import chosen_weights, read_weights, recorded_run, run_key, weights_path
-from bench.cli import app
+from bench.cli.app import app
 from bench.data.loading import load, measure
 from bench.errors import BenchError, RecordError
 from bench.gradcam import NUM_RANDOM, choose_images, explain_run, grad_cam

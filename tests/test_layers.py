@@ -20,20 +20,12 @@ HEAVY = {"torch", "torchvision", "timm", "medmnist", "kornia", "thop", "ptflops"
 FLAT: dict[str, str] = {
     "cam_layers": "measure",
     "cam_weights": "measure",
-    "cli": "cli",
-    "console": "cli",
     "cost_explanation": "measure",
     "costs": "measure",
     "counters": "measure",
-    "explaining": "cli",
     "gpu_meter": "measure",
     "gradcam": "measure",
     "ledger": "measure",
-    "listing": "cli",
-    "measure": "cli",
-    "options": "cli",
-    "reading": "cli",
-    "running": "cli",
     "timing_blocks": "measure",
     "timing_launch": "measure",
     "timing_process": "measure",
@@ -235,7 +227,7 @@ class Block:
             raise ModuleNotFoundError(f"No module named {{name!r}}", name=name)
 sys.meta_path.insert(0, Block())
 sys.argv = ["medbench", *{command.split()!r}]
-from bench.cli import main
+from bench.cli.app import main
 main()
 """
     done = subprocess.run(

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from bench.cli import app
+from bench.cli.app import app
 from bench.protocols.loading import list_protocols, list_studies
 from models import get_spec
 from models.catalog import read_file

@@ -22,7 +22,7 @@ from bench.check.compare.reasons import SAME, origins
 from bench.check.compare.rows import CellRow, Comparison, RunRow, Verdict
 from bench.check.trust import read_reruns
 from bench.check.verdicts import AGREEING, RerunVerdict, judge
-from bench.cli import app
+from bench.cli.app import app
 from bench.errors import RecordError
 from bench.records.run_record import (
     Record,

@@ -132,7 +132,7 @@ def pin(isa=cpu_isa.DEFAULT, pin=cpu_isa.pin):
     return pin(isa)
 cpu_isa.pin = pin
 sys.argv = ["medbench", *{command!r}]
-from bench.cli import main
+from bench.cli.app import main
 try:
     main()
 finally:

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bench.cli import app
+from bench.cli.app import app
 from bench.errors import BenchError, RecordError
 from bench.plan.shards import take_shard
 from bench.records.merge import merge

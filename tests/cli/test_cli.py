@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
-from bench import cli
+from bench.cli import app
 from bench.records.run_record import Run, read_records
 from tests.making import make_run
 
@@ -20,7 +20,7 @@ SMOKE = ["--protocol", "smoke", "--models", "floor/prior", "--device", "cpu"]
 
 def medbench(*arguments: str, cwd: Path, **environment: str) -> subprocess.CompletedProcess[str]:
     """The command as a user calls it; no network is tried."""
-    root = str(Path(__file__).parent.parent)
+    root = str(Path(__file__).parents[2])
     return subprocess.run(
         [sys.executable, "-m", "bench.cli", *arguments],
         cwd=cwd,
@@ -46,7 +46,7 @@ def called(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], 
     """`main` in this process: exit code and stderr."""
     monkeypatch.setattr(sys, "argv", ["medbench", *arguments])
     with pytest.raises(SystemExit) as caught:
-        cli.main()
+        app.main()
     code = caught.value.code
     return (code if isinstance(code, int) else 1), capsys.readouterr().err
 
@@ -116,12 +116,12 @@ def test_bad_input_is_one_line_and_exit_code_2(
 def test_a_bug_is_not_dressed_up_as_bad_input() -> None:
     """Only what a user can fix becomes one line."""
     with pytest.raises(ZeroDivisionError):
-        cli._explain(ZeroDivisionError())
+        app._explain(ZeroDivisionError())
 
 
 def test_a_mistyped_protocol_key_is_named(tmp_path: Path) -> None:
     """The key, and the known ones."""
-    text = (Path(cli.__file__).parent / "protocols" / "smoke.toml").read_text(encoding="utf-8")
+    text = (Path(app.__file__).parents[1] / "protocols" / "smoke.toml").read_text(encoding="utf-8")
     (tmp_path / "mine.toml").write_text(text.replace("img_size", "image_size"), encoding="utf-8")
     line = refusal("plan", "--protocol", "mine.toml", "--models", "resnet18", "--datasets", "breastmnist", cwd=tmp_path)
     assert "unknown key 'data.image_size'" in line
@@ -248,16 +248,16 @@ def test_plan_prints_states_and_changes_nothing(tmp_path: Path, monkeypatch: pyt
     monkeypatch.chdir(tmp_path)
     make_run(tmp_path / "results", Run("smoke", "resnet18_28", "breastmnist", 0))
     arguments = [*selection(models="resnet18_28"), "--seeds", "0-1"]
-    result = CliRunner().invoke(cli.app, arguments)
+    result = CliRunner().invoke(app.app, arguments)
     assert result.exit_code == 0
-    rows = json.loads(CliRunner().invoke(cli.app, [*arguments, "--json"]).output)
+    rows = json.loads(CliRunner().invoke(app.app, [*arguments, "--json"]).output)
     assert [row["state"] for row in rows] == ["done", "missing"]
 
 
 @pytest.mark.parametrize("what", ["models", "datasets", "protocols", "studies"])
 def test_list_is_readable_by_machines(what: str) -> None:
     """`--json` gives a list of objects with a name each."""
-    result = CliRunner().invoke(cli.app, ["list", what, "--json"])
+    result = CliRunner().invoke(app.app, ["list", what, "--json"])
     assert result.exit_code == 0
     rows = json.loads(result.output)
     assert rows
@@ -268,10 +268,10 @@ def test_report_check_names_what_differs(tmp_path: Path, monkeypatch: pytest.Mon
     """Exit code 1 until the report is built, 0 after."""
     monkeypatch.chdir(tmp_path)
     make_run(tmp_path / "results", Run("smoke", "resnet18_28", "breastmnist", 0))
-    assert CliRunner().invoke(cli.app, ["report", "--check"]).exit_code == 1
-    assert CliRunner().invoke(cli.app, ["report"]).exit_code == 0
-    assert CliRunner().invoke(cli.app, ["report", "--check"]).exit_code == 0
-    assert CliRunner().invoke(cli.app, ["verify", "--scores"]).exit_code == 0
+    assert CliRunner().invoke(app.app, ["report", "--check"]).exit_code == 1
+    assert CliRunner().invoke(app.app, ["report"]).exit_code == 0
+    assert CliRunner().invoke(app.app, ["report", "--check"]).exit_code == 0
+    assert CliRunner().invoke(app.app, ["verify", "--scores"]).exit_code == 0
 
 
 NET = """
@@ -288,7 +288,7 @@ def {name}(*, num_classes, in_chans=3, img_size=64, pretrained=False):
 def test_a_plugin_without_a_claimed_count_passes_the_check(tmp_path: Path) -> None:
     """What does not apply is skipped, and skipped is not failed."""
     (tmp_path / "unclaimed_net.py").write_text(NET.format(name="unclaimed_net", side=2), encoding="utf-8")
-    result = CliRunner().invoke(cli.app, ["check", str(tmp_path / "unclaimed_net.py"), "--json"])
+    result = CliRunner().invoke(app.app, ["check", str(tmp_path / "unclaimed_net.py"), "--json"])
     rows = json.loads(result.output)
     assert "skipped" in {row["holds"] for row in rows}
     assert "no" not in {row["holds"] for row in rows}
@@ -309,7 +309,7 @@ def test_plugins_of_the_same_file_name_keep_their_own_code(tmp_path: Path) -> No
 
 def test_a_cell_is_text_and_not_markup() -> None:
     """`[run]` in a table is printed."""
-    from bench import console
+    from bench.cli import console
 
     with console.out.capture() as captured:
         console.print_table("t", [{"detail": "install the extra [run]"}])

@@ -9,11 +9,11 @@ from typing import Annotated, Any
 
 import typer
 
-from bench.explaining import gradcam
-from bench.measure import measure_app
-from bench.options import Json, Plugins
-from bench.reading import compare, explain, report, verify
-from bench.running import merge, plan, run
+from bench.cli.gradcam import gradcam
+from bench.cli.measure import measure_app
+from bench.cli.options import Json, Plugins
+from bench.cli.report import compare, explain, report, verify
+from bench.cli.run import merge, plan, run
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -47,8 +47,8 @@ def list_(
     as_json: Json = False,
 ) -> None:
     """List models, datasets, protocols or studies."""
-    from bench.console import print_json, print_table
-    from bench.listing import list_rows
+    from bench.cli.console import print_json, print_table
+    from bench.cli.inspect import list_rows
     from models import load_plugin
 
     for path in plugin:
@@ -69,7 +69,7 @@ def check(
 ) -> None:
     """Run the contract suite on a model or on all models of a file; exit code 1 if it does not hold."""
     from bench.check.contract import check_model
-    from bench.console import print_json, print_table
+    from bench.cli.console import print_json, print_table
     from bench.errors import BenchError
     from models import load_plugin
 
@@ -92,7 +92,7 @@ def check(
 def doctor(as_json: Json = False) -> None:
     """Tell what this machine has: packages, device, data sets, and what to do about what is missing."""
     from bench.check.doctor import examine
-    from bench.console import print_json, print_table
+    from bench.cli.console import print_json, print_table
 
     rows = examine()
     if as_json:
@@ -151,7 +151,3 @@ def _explain_usage(error: Any) -> int:
     message = " ".join(error.format_message().split()).rstrip(".")
     print(f"medbench: {message}; {' '.join(['medbench', *called, '--help'])} lists what it takes", file=sys.stderr)
     return 2
-
-
-if __name__ == "__main__":
-    main()

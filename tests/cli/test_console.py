@@ -7,8 +7,8 @@ from typing import Any
 import pytest
 from rich.console import Console
 
-from bench import console
-from bench.console import LiveProgress, duration
+from bench.cli import console
+from bench.cli.console import LiveProgress, duration
 from bench.protocols.loading import load_protocol
 from bench.records.run_record import Run
 from bench.runs.engine_local import Event

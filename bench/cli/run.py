@@ -8,8 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from bench.machine.cpu_isa import CpuIsa
-from bench.options import (
+from bench.cli.options import (
     Datasets,
     Isa,
     Json,
@@ -24,6 +23,7 @@ from bench.options import (
     match_models,
     pin_cpu,
 )
+from bench.machine.cpu_isa import CpuIsa
 
 if TYPE_CHECKING:
     from bench.plan.selection import PlannedRun
@@ -85,7 +85,7 @@ def _rows(planned: list[PlannedRun]) -> list[dict[str, Any]]:
 
 
 def _summary(planned: list[PlannedRun]) -> str:
-    from bench.console import duration
+    from bench.cli.console import duration
 
     counts = {state: sum(item.state == state for item in planned) for state in ("done", "missing", "stale", "failed")}
     todo = [item for item in planned if item.state != "done" and not item.obstacle]
@@ -117,7 +117,7 @@ def plan(
     as_json: Json = False,
 ) -> None:
     """Show which runs a selection means: done, missing, stale, failed, and what they should cost."""
-    from bench.console import out, print_json, print_table
+    from bench.cli.console import out, print_json, print_table
     from bench.plan.selection import make_plan
 
     planned = make_plan(_select(study, protocol, models, datasets, seeds, plugin, shard), results)
@@ -160,7 +160,7 @@ def run(
 ) -> None:
     """Run what is missing in a selection; exit code 1 if a run failed or was skipped."""
     isa = pin_cpu(cpu_isa)
-    from bench.console import err, out, progress_for
+    from bench.cli.console import err, out, progress_for
     from bench.errors import BenchError
     from bench.plan.selection import choose, make_plan, optional_runs
     from bench.runs import launch as launching
@@ -211,7 +211,7 @@ def run(
 
 def _tell_left(left: list[PlannedRun]) -> None:
     """What a call leaves as it is, and how to change that."""
-    from bench.console import err
+    from bench.cli.console import err
 
     for item in sorted(left, key=lambda item: item.state):
         again = f"--overwrite {item.state} runs it again"
@@ -223,7 +223,7 @@ def merge(
     results: Results = Path("results"),
 ) -> None:
     """Bring the results of several folders into one; a damaged or contradicting record is refused by name."""
-    from bench.console import out
+    from bench.cli.console import out
     from bench.records.merge import merge as bring_together
 
     out.print(bring_together(folders, results).summary())

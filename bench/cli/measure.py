@@ -7,7 +7,7 @@ from typing import Annotated, Any, Literal
 
 import typer
 
-from bench.options import (
+from bench.cli.options import (
     Datasets,
     Json,
     Models,
@@ -30,7 +30,7 @@ def measure_data(
     data_root: Annotated[str | None, typer.Option(help="Folder of the npz files instead of $MEDMNIST_ROOT.")] = None,
 ) -> None:
     """Measure counts, digests and duplicates of data sets into results/data/."""
-    from bench.console import err, out
+    from bench.cli.console import err, out
     from bench.data.loading import measure
     from bench.data.names import flag_of
     from bench.errors import DataMissingError
@@ -64,7 +64,7 @@ def measure_costs(
 ) -> None:
     """Count parameters and MACs by thop, ptflops and torch into results/costs/; the literature calls GMACs GFLOPs."""
     from bench import costs
-    from bench.console import err, print_json, print_table
+    from bench.cli.console import err, print_json, print_table
     from models import load_plugin
 
     for path in plugin:
@@ -102,7 +102,7 @@ def measure_timing(
     plugin: Plugins = [],  # noqa: B006
 ) -> None:
     """Time inference and a training step into results/timings/; goes on where an earlier call ended."""
-    from bench.console import err, out
+    from bench.cli.console import err, out
     from bench.records.timing_record import choose_settings
     from bench.runs.launch import choose_device
     from bench.runs.worker import signals_noted

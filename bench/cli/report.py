@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from bench.options import Json, Plugins, Results, split_names
+from bench.cli.options import Json, Plugins, Results, split_names
 
 
 def report(
@@ -18,7 +18,7 @@ def report(
     plugin: Plugins = [],  # noqa: B006
 ) -> None:
     """Rebuild every table, figure and page of a results folder; --check only compares."""
-    from bench.console import err, out
+    from bench.cli.console import err, out
     from bench.report import build, compare
     from models import get_spec, load_plugin
 
@@ -50,7 +50,7 @@ def verify(
     """Check schema, digests, names and files of every record; exit code 1 if something is wrong."""
     from bench.check.contribution import check_contribution, outside
     from bench.check.verify import verify as check
-    from bench.console import err, out, print_json
+    from bench.cli.console import err, out, print_json
     from bench.errors import BenchError
 
     findings = check(results, scores=scores)
@@ -89,7 +89,7 @@ def compare(
 ) -> None:
     """Compare two results folders run by run: bit-equal, equivalent, not told apart, or differs (exit code 1)."""
     from bench.check.compare.folders import compare_folders
-    from bench.console import err, out, print_json, print_table
+    from bench.cli.console import err, out, print_json, print_table
 
     found = compare_folders(a, b, record=record)
     if as_json:

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from bench.cli.options import Isa, Json, Plugins, Results, pin_cpu
 from bench.machine.cpu_isa import CpuIsa
-from bench.options import Isa, Json, Plugins, Results, pin_cpu
 
 if TYPE_CHECKING:
     from bench.records.cam_record import CamRecord
@@ -28,7 +28,7 @@ def gradcam(
 ) -> None:
     """Store a run's Grad-CAM maps in results/cams/, and those of randomised models; trains it where it must."""
     isa = pin_cpu(cpu_isa)
-    from bench.console import out, print_json, print_table, progress_for
+    from bench.cli.console import out, print_json, print_table, progress_for
     from bench.errors import BenchError
     from bench.gradcam import explain_run
     from bench.plan.selection import expand, obstacle
