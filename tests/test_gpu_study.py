@@ -130,7 +130,7 @@ def test_nothing_of_a_step_that_was_cut_off_goes_on(tmp_path: Path) -> None:
         (process.info["cmdline"] or [], process.info["ppid"]) for process in psutil.process_iter(["cmdline", "ppid"])
     ]
     assert [line for line, _ in seen if any(str(tmp_path) in part for part in line)] == []
-    assert [line for line, parent in seen if "bench.timing_worker" in line and parent == 1] == []
+    assert [line for line, parent in seen if "bench.measure.timing.worker" in line and parent == 1] == []
 
 
 @pytest.mark.parametrize(

@@ -17,21 +17,7 @@ ROOT = Path(__file__).parent.parent
 HEAVY = {"torch", "torchvision", "timm", "medmnist", "kornia", "thop", "ptflops", "captum", "ray"}
 
 # on the way: modules of the flat layout that have not moved yet, and their rooms
-FLAT: dict[str, str] = {
-    "cam_layers": "measure",
-    "cam_weights": "measure",
-    "cost_explanation": "measure",
-    "costs": "measure",
-    "counters": "measure",
-    "gpu_meter": "measure",
-    "gradcam": "measure",
-    "ledger": "measure",
-    "timing_blocks": "measure",
-    "timing_launch": "measure",
-    "timing_process": "measure",
-    "timing_steps": "measure",
-    "timing_worker": "measure",
-}
+FLAT: dict[str, str] = {}
 # end of on the way
 
 BELOW_CHECK = {"errors", "streams", "models", "machine", "protocols", "stats", "records", "data", "training"}
@@ -57,7 +43,7 @@ UNBOUND = {"cli"}  # the top floor imports everything, inside its commands
 EXCEPTIONS = {
     ("check/compare/folders.py", "plan"): "staleness belongs to records",
     ("check/verify.py", "plan"): "staleness belongs to records",
-    ("cam_weights.py", "plan"): "staleness belongs to records",
+    ("measure/gradcam/weights.py", "plan"): "staleness belongs to records",
     ("report/tables/timings.py", "measure"): "how many blocks a summary needs belongs to records",
 }
 # Rooms that load without torch, timm and medmnist; the files that do not are named.
@@ -206,7 +192,7 @@ def test_only_the_runner_scores_test() -> None:
             readers.add(_name(path))
     assert "runs/runner.py" in readers
     # the maps: after the run, to explain its scores
-    assert readers <= {"runs/runner.py", "classical.py", "gradcam.py"}
+    assert readers <= {"runs/runner.py", "classical.py", "measure/gradcam/maps.py"}
     for path in _files("bench"):
         if _room(path) == "training":
             constants = [

@@ -30,7 +30,7 @@ def gradcam(
     isa = pin_cpu(cpu_isa)
     from bench.cli.console import out, print_json, print_table, progress_for
     from bench.errors import BenchError
-    from bench.gradcam import explain_run
+    from bench.measure.gradcam.maps import explain_run
     from bench.plan.selection import expand, obstacle
     from bench.protocols.loading import load_protocol
     from bench.runs.engine_local import Event

@@ -63,17 +63,17 @@ def measure_costs(
     as_json: Json = False,
 ) -> None:
     """Count parameters and MACs by thop, ptflops and torch into results/costs/; the literature calls GMACs GFLOPs."""
-    from bench import costs
     from bench.cli.console import err, print_json, print_table
+    from bench.measure.costs import count
     from models import load_plugin
 
     for path in plugin:
         load_plugin(path)
-    cells = costs.expand_costs(
+    cells = count.expand_costs(
         match_models(models), split_numbers(size, "--size"), split_numbers(num_classes, "--num-classes", least=2)
     )
-    outcomes = list(costs.measure_costs(cells, results, overwrite=overwrite))
-    rows = [costs.cost_row(outcome) for outcome in outcomes]
+    outcomes = list(count.measure_costs(cells, results, overwrite=overwrite))
+    rows = [count.cost_row(outcome) for outcome in outcomes]
     if as_json:
         print_json(rows)
     else:
@@ -103,10 +103,10 @@ def measure_timing(
 ) -> None:
     """Time inference and a training step into results/timings/; goes on where an earlier call ended."""
     from bench.cli.console import err, out
+    from bench.measure.timing.rounds import announcement, make_plan, run_timings
     from bench.records.timing_record import choose_settings
     from bench.runs.launch import choose_device
     from bench.runs.worker import signals_noted
-    from bench.timing_launch import announcement, make_plan, run_timings
     from models import load_plugin
 
     for path in plugin:

@@ -2,7 +2,7 @@
 
 `results/timings/<device>/<model>.json`, one record a device and model; the device's name holds the number of CPU
 threads. A record holds cells (a setting each) of rounds (a process each) of blocks; medians and intervals are
-worked out from the blocks (`bench.records.timing_summary`), never stored. `bench.timing_launch` fills records.
+worked out from the blocks (`bench.records.timing_summary`), never stored. `bench.measure.timing.rounds` fills records.
 """
 
 from __future__ import annotations

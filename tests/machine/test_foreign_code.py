@@ -18,11 +18,11 @@ from bench.check.contract import check_model
 from bench.data.loading import measure
 from bench.machine import foreign
 from bench.machine.foreign import Pinned, cast, num_threads, restored, seed_generators
+from bench.measure.timing.blocks import Budget
+from bench.measure.timing.worker import Bench
 from bench.protocols.loading import load_protocol
 from bench.records.run_record import Run, predictions_path
 from bench.runs.runner import RunBundle, RunRequest, run_one
-from bench.timing_blocks import Budget
-from bench.timing_worker import Bench
 from models import catalog, load_plugin
 
 SET = "synthetic-breastmnist"

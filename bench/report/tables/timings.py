@@ -7,11 +7,11 @@ from typing import Any
 
 import pandas as pd
 
+from bench.measure.timing.blocks import Budget
 from bench.records.timing_record import TimingRecord
 from bench.report.formats import NOTHING, Block, Bullets, Heading, Row, Table, quoted
 from bench.report.tidy import model_order
 from bench.report.tidy_costs import one_device, timing_rows
-from bench.timing_blocks import Budget
 
 SETTING = ["mode", "precision", "memory_format", "compiled", "batch_size", "img_size"]
 

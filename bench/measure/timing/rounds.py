@@ -15,10 +15,10 @@ from statistics import median
 from bench import __version__
 from bench.errors import RecordError
 from bench.machine import provenance
+from bench.measure.timing.blocks import Budget
+from bench.measure.timing.process import TimingPlan, answers
 from bench.records.sealed import read_sealed, write_sealed
 from bench.records.timing_record import Round, Scan, Setting, TimingCell, TimingRecord
-from bench.timing_blocks import Budget
-from bench.timing_process import TimingPlan, answers
 from models.catalog import ModelSpec, fingerprint, get_spec
 
 CPU_CELL_SECONDS = 20.0

@@ -23,9 +23,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch.utils import benchmark
 
-from bench import timing_launch, timing_process, timing_worker
 from bench.errors import BenchError, RecordError
-from bench.gpu_meter import Meter
+from bench.measure.timing import process, worker
+from bench.measure.timing import rounds as timing_launch
+from bench.measure.timing.blocks import Budget, measure_blocks
+from bench.measure.timing.gpu_meter import Meter
+from bench.measure.timing.steps import Clock
+from bench.measure.timing.worker import Bench, compare
 from bench.records.sealed import read_sealed
 from bench.records.timing_record import (
     Agreement,
@@ -42,16 +46,13 @@ from bench.records.timing_record import (
 from bench.records.timing_summary import bootstrap_median, summarise
 from bench.report.tables.timings import timing_blocks
 from bench.report.tidy_costs import TIMING_COLUMNS, best_modes, one_device, rank, throughput_table, timing_rows
-from bench.timing_blocks import Budget, measure_blocks
-from bench.timing_steps import Clock
-from bench.timing_worker import Bench, compare
 from models import catalog, load_plugin
 from tests.making import make_timing
 
 SETTING = Setting(
     mode="inference", precision="fp32", memory_format="contiguous", compiled=False, batch_size=1, img_size=28
 )
-ROOT = Path(__file__).parent.parent
+ROOT = Path(__file__).parents[2]
 TINY = '''
 import os, signal
 import torch
@@ -140,9 +141,9 @@ def plugin(tmp_path: Path) -> Iterator[Path]:
     sys.modules.pop("_medbench_plugin_tiny_timed_plugin", None)
 
 
-def plan_for(models: tuple[str, ...], plugin: Path, results: Path, rounds: int = 2) -> timing_process.TimingPlan:
+def plan_for(models: tuple[str, ...], plugin: Path, results: Path, rounds: int = 2) -> process.TimingPlan:
     """Inference and training of tiny models, two short rounds."""
-    return timing_process.TimingPlan(
+    return process.TimingPlan(
         models=models,
         settings=(setting(), setting(memory_format="channels_last"), setting(mode="training")),
         device="cpu",
@@ -415,7 +416,7 @@ def test_a_process_cannot_take_the_last_memory() -> None:
     """Under the limit an allocation fails as `oom`; without it the system would kill whom it likes."""
     code = """
 import torch
-from bench.timing_steps import is_out_of_memory, limit_memory
+from bench.measure.timing.steps import is_out_of_memory, limit_memory
 limit = limit_memory(share=0.01)
 torch.empty(1000)
 try:
@@ -474,7 +475,7 @@ def test_a_changed_model_starts_a_new_record(plugin: Path, tmp_path: Path) -> No
 def test_a_set_up_that_cannot_start_is_told(plugin: Path, tmp_path: Path) -> None:
     """A worker that dies before it measures is no failed cell: the reason is passed on, nothing is recorded."""
     plan = plan_for(("tiny_timed",), plugin, tmp_path, rounds=1)
-    broken = timing_process.TimingPlan(**{**vars(plan), "plugins": (str(tmp_path / "missing.py"),)})
+    broken = process.TimingPlan(**{**vars(plan), "plugins": (str(tmp_path / "missing.py"),)})
     events = list(timing_launch.run_timings(broken))
     assert len(events) == 1
     assert "missing.py" in events[0].line()
@@ -483,10 +484,10 @@ def test_a_set_up_that_cannot_start_is_told(plugin: Path, tmp_path: Path) -> Non
 
 def test_a_worker_that_hangs_is_ended(plugin: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Silence for longer than the limit is a timeout, not a wait for ever."""
-    monkeypatch.setattr(timing_process, "HANG_SECONDS", 0.3)
-    monkeypatch.setattr(timing_process, "HANG_FACTOR", 0.0)
+    monkeypatch.setattr(process, "HANG_SECONDS", 0.3)
+    monkeypatch.setattr(process, "HANG_FACTOR", 0.0)
     plan = plan_for(("tiny_timed",), plugin, tmp_path, rounds=1)
-    answers = list(timing_process.answers(plan, "tiny_timed", 0, plan.settings))
+    answers = list(process.answers(plan, "tiny_timed", 0, plan.settings))
     assert answers[-1]["round"]["status"] == "timeout"
 
 
@@ -531,12 +532,12 @@ def test_the_kernel_can_be_hidden_from_a_worker(tmp_path: Path, monkeypatch: pyt
     for file in (package.parent / "__init__.py", package / "__init__.py", package / "selective_scan_interface.py"):
         file.touch()
     monkeypatch.syspath_prepend(tmp_path)
-    code = "import sys; from bench import timing_worker as w; from models import selective_scan as s"
+    code = "import sys; from bench.measure.timing import worker as w; from models import selective_scan as s"
     request = "{'num_threads': 1, 'device': 'cuda', 'plugins': ['missing.py'], 'scan': sys.argv[1]}"
     code += f"\ntry: w.work({request}, sys.stdout)\nexcept Exception as error: print(type(error).__name__)"
     code += "\nprint(s._has_mamba_ssm())"
     for scan, found in (("auto", "True"), ("torch", "False")):
-        environment = os.environ | {"PYTHONPATH": f"{tmp_path}{os.pathsep}{Path(__file__).parents[1]}"}
+        environment = os.environ | {"PYTHONPATH": f"{tmp_path}{os.pathsep}{Path(__file__).parents[2]}"}
         command = [sys.executable, "-c", code, scan]
         done = subprocess.run(command, env=environment, capture_output=True, text=True, check=True)
         assert done.stdout.split() == ["ModelError", found]
@@ -581,12 +582,12 @@ def test_a_device_that_answers_no_more_costs_one_cell(
         )
         started.append(len(started))
         request = {"model": model, "device": "cpu", "num_threads": 1, "round": index, "plugins": [], "scan": "auto"}
-        monkeypatch.setattr(timing_worker, "limit_memory", lambda: 0)
+        monkeypatch.setattr(worker, "limit_memory", lambda: 0)
         budget = {"cell_seconds": 1.0, "warm_up_seconds": 1.0, "min_blocks": 1, "block_seconds": 0.1}
-        timing_worker.work({**request, "budget": budget, "settings": [s.model_dump() for s in left]}, text)
+        worker.work({**request, "budget": budget, "settings": [s.model_dump() for s in left]}, text)
         yield from (json.loads(line) for line in text.getvalue().splitlines())
 
-    monkeypatch.setattr("bench.timing_launch.answers", answers)
+    monkeypatch.setattr("bench.measure.timing.rounds.answers", answers)
     plan = timing_launch.make_plan(["resnet18_28"], settings, "cpu", tmp_path, 1, 0, 1, 1.0, [])
     events = list(timing_launch.run_timings(plan))
     assert [event.round and event.round.status for event in events] == ["failed", "done", "done"]

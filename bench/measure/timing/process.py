@@ -16,8 +16,8 @@ from pathlib import Path
 from typing import IO, Any
 
 from bench.machine import cpu_isa, provenance
+from bench.measure.timing.blocks import Budget
 from bench.records.timing_record import Round, Scan, Setting, device_label, timing_path
-from bench.timing_blocks import Budget
 
 HANG_FACTOR = 10  # a cell that takes this many budgets hangs
 HANG_SECONDS = 900.0
@@ -119,7 +119,7 @@ def _start(num_threads: int, said: IO[str]) -> subprocess.Popen[str]:
         "OMP_WAIT_POLICY": "passive",
         "PYTHONPATH": os.pathsep.join(filter(None, [str(provenance.ROOT), os.environ.get("PYTHONPATH", "")])),
     }
-    command = [sys.executable, "-m", "bench.timing_worker"]
+    command = [sys.executable, "-m", "bench.measure.timing.worker"]
     return subprocess.Popen(
         command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=said, env=environment, text=True
     )

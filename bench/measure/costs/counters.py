@@ -25,11 +25,11 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 
 from bench import __version__
-from bench.cost_explanation import explained
 from bench.errors import BenchError
-from bench.ledger import SCAN, Kind, Ledger, Scope, scan_flops
 from bench.machine import provenance
 from bench.machine.foreign import create, restored
+from bench.measure.costs.explanation import explained
+from bench.measure.costs.operators import SCAN, Kind, Ledger, Scope, scan_flops
 from bench.records.cost_record import IN_CHANS, CostCell, CostRecord, Count, Counter, OperatorUse
 from models import fingerprint, get_spec
 

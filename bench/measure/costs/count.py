@@ -1,7 +1,7 @@
 """What a model costs on paper: parameters, and MACs by three counters. No torch unless something must be counted.
 
 `results/costs/<model>/<size>-<K>.json`, one record a model, image size and number of classes. A record answers
-the next call until the model's source changes. The counting itself is in `bench.counters`.
+the next call until the model's source changes. The counting itself is in `bench.measure.costs.counters`.
 
 A MAC is one multiply-accumulate, 2 FLOPs. The "GFLOPs" that the literature prints for these models are GMACs.
 """
@@ -47,7 +47,7 @@ def measure_costs(cells: Sequence[CostCell], results: Path, *, overwrite: bool =
         if record is not None:
             yield CostOutcome(cell, record, "recorded")
             continue
-        from bench.counters import count_model
+        from bench.measure.costs.counters import count_model
 
         try:
             record = count_model(cell)

@@ -16,17 +16,18 @@ from hypothesis import strategies as st
 from timm.models.vision_transformer import Attention
 from torch import Tensor, nn
 
-from bench import cost_explanation, costs
-from bench.counters import count_network, count_thop
 from bench.errors import RecordError
-from bench.ledger import scan_flops
+from bench.measure.costs import count as costs
+from bench.measure.costs import explanation
+from bench.measure.costs.counters import count_network, count_thop
+from bench.measure.costs.operators import scan_flops
 from bench.records import cost_record
 from bench.records.cost_record import CostCell, CostRecord, Count
 from bench.records.sealed import read_sealed, write_sealed
 from bench.report.tidy_costs import COST_COLUMNS, cost_rows
 from models import catalog, create_model, load_plugin
 
-ROOT = Path(__file__).parent.parent
+ROOT = Path(__file__).parents[2]
 # thop at 224 px, GMACs: published with their source in the reference tables of this field.
 KNOWN_GMACS = {
     "resnet18": 1.824,
@@ -158,7 +159,7 @@ def test_the_scan_formula_by_hand() -> None:
 def test_medmamba_counts_its_scan_once() -> None:
     """`aten` counts 2.242 G without the scan and 742,103,040 FLOPs in it; the others count none of it."""
     cell = CostCell("medmamba_t", 224, 8)
-    from bench.counters import count_model
+    from bench.measure.costs.counters import count_model
 
     record = count_model(cell)
     aten, ptflops = record.count("aten"), record.count("ptflops")
@@ -179,11 +180,11 @@ def test_counts_within_two_percent_need_no_explanation() -> None:
             {"counter": counter, "version": "1", "device": "cpu", "macs": macs, "coverage": 1.0, **empty, **fields}
         )
 
-    assert [c.explanation for c in cost_explanation.explained([count("thop", 1_019), count("aten", 1_000)])] == ["", ""]
+    assert [c.explanation for c in explanation.explained([count("thop", 1_019), count("aten", 1_000)])] == ["", ""]
     thop = count(
         "thop", 2_000_000_000, missed_macs={"bmm": 10**9}, added_macs=5 * 10**8, added_for=["native_layer_norm"]
     )
-    told = cost_explanation.explained([thop, count("ptflops", 2_500_000_000), count("aten", 2_500_000_000)])
+    told = explanation.explained([thop, count("ptflops", 2_500_000_000), count("aten", 2_500_000_000)])
     assert told[0].explanation == (
         "thop leaves out 1.000 GMACs (bmm 1.000 G)"
         " and adds 0.500 GMACs that aten counts as 0 (most in native_layer_norm)"
@@ -249,7 +250,7 @@ def test_a_model_that_looks_at_values_is_counted_on_real_tensors() -> None:
 
 def test_a_tied_tensor_counts_once() -> None:
     """Two layers that share a weight hold it once; frozen values and buffers are told apart."""
-    from bench.counters import measure_sizes
+    from bench.measure.costs.counters import measure_sizes
 
     first, second = nn.Linear(4, 4, bias=False), nn.Linear(4, 4, bias=False)
     second.weight = first.weight

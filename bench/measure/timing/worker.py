@@ -17,11 +17,10 @@ from typing import Any, TextIO
 import torch
 from torch import Tensor, nn
 
-from bench.gpu_meter import Meter
 from bench.machine.foreign import Pinned, create
-from bench.records.timing_record import IN_CHANS, NUM_CLASSES, Agreement, Round, RoundStatus, Setting
-from bench.timing_blocks import Budget, measure_blocks
-from bench.timing_steps import (
+from bench.measure.timing.blocks import Budget, measure_blocks
+from bench.measure.timing.gpu_meter import Meter
+from bench.measure.timing.steps import (
     AUTOCAST,
     Clock,
     forget,
@@ -33,6 +32,7 @@ from bench.timing_steps import (
     training_step,
     wait_for,
 )
+from bench.records.timing_record import IN_CHANS, NUM_CLASSES, Agreement, Round, RoundStatus, Setting
 from models import ModelError, load_plugin
 
 FORMATS = {"contiguous": torch.contiguous_format, "channels_last": torch.channels_last}
@@ -189,7 +189,7 @@ def _line(error: Exception) -> str:
 
 
 def work(request: dict[str, Any], answers: TextIO) -> None:
-    """Do a request; `bench.timing_launch` writes it."""
+    """Do a request; `bench.measure.timing.rounds` writes it."""
 
     def answer(**event: Any) -> None:
         print(json.dumps(event), file=answers, flush=True)

@@ -16,13 +16,14 @@ from torch import Tensor, nn
 from typer.testing import CliRunner
 
 import models
-from bench import cam_weights, gradcam
-from bench.cam_layers import Form, Target, find_layer, find_targets, form_of, target_layers
-from bench.cam_weights import chosen_weights, read_weights, recorded_run, run_key, weights_path
 from bench.cli.app import app
 from bench.data.loading import load, measure
 from bench.errors import BenchError, RecordError
-from bench.gradcam import NUM_RANDOM, choose_images, explain_run, grad_cam
+from bench.measure.gradcam import maps as gradcam
+from bench.measure.gradcam import weights as cam_weights
+from bench.measure.gradcam.layers import Form, Target, find_layer, find_targets, form_of, target_layers
+from bench.measure.gradcam.maps import NUM_RANDOM, choose_images, explain_run, grad_cam
+from bench.measure.gradcam.weights import chosen_weights, read_weights, recorded_run, run_key, weights_path
 from bench.protocols.loading import InitRules, Protocol, load_protocol
 from bench.records.cam_record import (
     cam_path,

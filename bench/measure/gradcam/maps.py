@@ -20,12 +20,12 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from bench import __version__
-from bench.cam_layers import Target, find_targets, tapped
-from bench.cam_weights import Weights, chosen_weights, recorded_run
 from bench.data.loading import Arrays, load
 from bench.errors import BenchError, DataError
 from bench.machine import provenance
 from bench.machine.foreign import cast, keep_fp32
+from bench.measure.gradcam.layers import Target, find_targets, tapped
+from bench.measure.gradcam.weights import Weights, chosen_weights, recorded_run
 from bench.protocols.loading import InitRules
 from bench.records.cam_record import (
     RANDOM,

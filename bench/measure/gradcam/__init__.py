@@ -1,0 +1,1 @@
+"""Grad-CAM maps of a run's weights, and whether they agree between models."""

@@ -1,0 +1,1 @@
+"""Seconds and memory of a model, measured in processes of their own."""
