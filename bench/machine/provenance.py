@@ -23,7 +23,7 @@ PACKAGES = (
     "pyarrow",
     "scikit-learn",
 )
-CODE = ("bench", "models", "benchmarks", "tests", "pyproject.toml", "requirements.lock", "run_all.sh")
+CODE = ("bench", "models", "tools", "tests", "pyproject.toml", "requirements.lock", "run_all.sh")
 # Vector instructions that decide which kernels a library takes, the widest first.
 VECTORS = {"avx512f": "AVX-512", "avx2": "AVX2", "asimd": "ASIMD"}
 ROOT = Path(__file__).resolve().parents[2]

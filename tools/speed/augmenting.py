@@ -1,6 +1,6 @@
 """What it saves to change images at the source size: the paper's augmentation, three ways, on one batch.
 
-    python -m benchmarks.augmenting [--rounds 7] [--batch 32]
+    python -m tools.speed.augmenting [--rounds 7] [--batch 32]
 
 Ours: colour at 28 px, then one warp from the 28 px source to 224 px. Enlarged first: the same code on the same images
 already at 224 px, which gives the same picture up to rounding. Image by image: torchvision's transforms, one image

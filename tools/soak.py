@@ -1,6 +1,6 @@
 """Kill a plan again and again, then let it finish: the same records, no litter.
 
-    python -m benchmarks.soak [--kills 30] [--runs 12] [--seed 0]
+    python -m tools.soak [--kills 30] [--runs 12] [--seed 0]
 
 A plan of short runs on a synthetic set is done once undisturbed. Then the same plan is started, and SIGKILL comes
 after a random time: to the driver alone, to one worker alone, or to all of its processes. That happens `--kills`

@@ -1,6 +1,6 @@
 """A large results folder of synthetic records, for measuring plan, verify and report; never a study's numbers.
 
-    python -m benchmarks.store FOLDER [--seeds 119]
+    python -m tools.store FOLDER [--seeds 119]
 
 The seven models of the comparison on the six synthetic stand-ins: 42 records a seed, 4,998 by default. Logits are drawn
 from names, with a skill of each model; scores are computed from them as a run's are.

@@ -1,6 +1,6 @@
 """The selective scan against plain loops, at MedMamba-T's shapes for 224 px: time, peak memory, share of the model.
 
-    python -m benchmarks.selective_scan [--rounds 7] [--device cpu|cuda]
+    python -m tools.speed.selective_scan [--rounds 7] [--device cpu|cuda]
 
 All variants take turns in each round, so that a busy machine slows all of them; a ratio is the median over rounds of
 the ratio within a round. On a CPU: one thread, and the process's own CPU time. Baselines: `indexed`, decays and

@@ -1,6 +1,6 @@
 """The suite against the usual way: the same recipe and epochs, written as people write it.
 
-    python -m benchmarks.usual_way [--epochs 3] [--rounds 3] [--dataset pneumoniamnist] [--limit 0]
+    python -m tools.speed.usual_way [--epochs 3] [--rounds 3] [--dataset pneumoniamnist] [--limit 0]
 
 Usual: medmnist's Dataset, torchvision transforms, DataLoader without workers, train, val and test evaluated after every
 epoch. Ours: uint8 in memory, batches made on the device, val scored after an epoch, test once at the end. Both train

@@ -1,6 +1,6 @@
 """The bootstrap of a macro AUC against a plain loop over scikit-learn, on scores the size of OrganSMNIST's test set.
 
-    python -m benchmarks.bootstrap [--rounds 5] [--resamples 1000] [--loop-resamples 5]
+    python -m tools.speed.bootstrap [--rounds 5] [--resamples 1000] [--loop-resamples 5]
 
 One thread, the process's own CPU time. Both take turns in each round, so that a busy machine slows both; the ratio is
 the median over rounds of the ratio within a round. The loop calls `roc_auc_score` per class with the resample's counts

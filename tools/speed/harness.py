@@ -1,6 +1,6 @@
 """What the harness costs beside the model: images/s of real training steps over images/s of bare ones.
 
-    python -m benchmarks.harness [--rounds 5] [--device cpu] [--cases resnet18-224,resnet18_28,resnet18_28-plain]
+    python -m tools.speed.harness [--rounds 5] [--device cpu] [--cases resnet18-224,resnet18_28,resnet18_28-plain]
 
 Real: the suite's Trainer, with the epoch's order, gathering, augmentation, learning rate, seeds, progress and loss
 bookkeeping; scoring of val after an epoch is timed apart. Bare: forward, loss, backward and optimiser step on a fixed
@@ -140,7 +140,7 @@ def alone(name: str, which: str, steps: int, device: str) -> None:
 
 def peak_mib(name: str, which: str, steps: int, device: str) -> float:
     """Highest resident memory of a process that does one of the two."""
-    command = [sys.executable, "-m", "benchmarks.harness", "--cases", name, "--alone", which, "--device", device]
+    command = [sys.executable, "-m", "tools.speed.harness", "--cases", name, "--alone", which, "--device", device]
     done = subprocess.run([*command, "--steps", str(steps)], capture_output=True, text=True, check=True)
     return float(done.stdout.split()[-1])
 

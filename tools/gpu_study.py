@@ -1,6 +1,6 @@
 """The study's GPU part in pieces of some minutes: call it again until it says that nothing is left.
 
-    python -m benchmarks.gpu_study [--minutes 9] [--archive new.tar.gz] [--results results] [--mamba-sdist FILE]
+    python -m tools.gpu_study [--minutes 9] [--archive new.tar.gz] [--results results] [--mamba-sdist FILE]
                                    [--dry-run]
 
 The most telling comes first: `lite-96` on BreastMNIST, one seed of `paper-224-scratch` there, the timing matrix, then

@@ -1,10 +1,10 @@
 """How long commands take that train nothing: start-up, plan over 10,000 runs, report over 5,000 records.
 
-    python -m benchmarks.start_up [--rounds 5] [--store FOLDER]
+    python -m tools.speed.start_up [--rounds 5] [--store FOLDER]
 
 Each command runs in a process of its own, in turn with the others and with `python -c pass`, the interpreter's own
 start. Wall time, CPU time and peak memory are medians over rounds. `--store` names a folder made by
-`python -m benchmarks.store`; then `report` over it is measured, once cold and once with nothing changed. The last line
+`python -m tools.store`; then `report` over it is measured, once cold and once with nothing changed. The last line
 is JSON.
 """
 

@@ -13,9 +13,9 @@ import pytest
 from bench.cli.options import match_models
 from bench.plan.selection import expand
 from bench.records.run_record import Run, read_records
-from benchmarks import gpu_study
-from benchmarks.gpu_study import DONE, FAILED, TIME_IS_UP, Step, do, for_one_architecture, pack, rest, untimed
 from tests.making import make_run
+from tools import gpu_study
+from tools.gpu_study import DONE, FAILED, TIME_IS_UP, Step, do, for_one_architecture, pack, rest, untimed
 
 FLOOR = Step("floor", ("run", "--protocol", "smoke", "--models", "floor/prior", "--datasets", "synthetic-breastmnist"))
 LONG = Step(
