@@ -1,8 +1,8 @@
 """What all tests share: quiet threads, and golden numbers.
 
 Goldens are stored outputs of our own code. After a change that is meant to move them,
-`pytest tests/test_medspectralnet.py tests/test_resnet_small.py --regenerate-goldens` writes them anew; say so in
-the commit and bump what depends on them.
+`pytest tests/models/test_medspectralnet.py tests/models/test_resnet_small.py --regenerate-goldens` writes them anew;
+say so in the commit and bump what depends on them.
 """
 
 from __future__ import annotations

@@ -35,7 +35,7 @@ KNOWN_GMACS = {
     "swin_t": 4.371,
     "convnext_t": 4.455,
     "medmamba_t": 2.024,
-    "medvit_t": 5.929,  # S and L: tests/test_medvit_macs.py
+    "medvit_t": 5.929,  # S and L: tests/models/test_medvit_macs.py
 }
 TINY = '''
 import torch

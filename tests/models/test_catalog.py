@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 
 from models import ModelError, catalog, create_model, fingerprint, get_spec, list_models, load_plugin, register_model
 
-ROOT = Path(__file__).parent.parent
+ROOT = Path(__file__).parents[2]
 PLUGIN = '''"""A plugin in a few lines."""
 
 from torch import nn

@@ -1,7 +1,7 @@
 """What MedViT-T computes, in float64: golden outputs of our own, gradients, formats, initial weights.
 
 The goldens hold for weights that are a formula of their place in the state dict (`fill`). After a change that
-is meant to move them, `REWRITE_GOLDENS=medvit pytest tests/test_medvit_values.py` writes the file anew.
+is meant to move them, `REWRITE_GOLDENS=medvit pytest tests/models/test_medvit_values.py` writes the file anew.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from torch import Tensor, nn
 
 from models.medvit import MedViT, medvit_t
 
-GOLDENS = Path(__file__).parent / "goldens" / "medvit.json"
+GOLDENS = Path(__file__).parents[1] / "goldens" / "medvit.json"
 GOLDEN_SIZES = ((28, 28), (64, 64), (64, 96), (65, 97))
 BLOCK_NORM_VARIANCE = re.compile(r"features\.\d+\.norm[12]?\.running_var")
 

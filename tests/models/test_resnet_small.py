@@ -11,7 +11,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from models import create_model, get_spec
 from models.resnet_small import Residual, SmallResNet
-from tests.formula_weights import fill, image, wave
+from tests.models.formula_weights import fill, image, wave
 
 # Channels, classes -> what MedMNIST v2's models have.
 COUNTS = {

@@ -1,7 +1,7 @@
 """What MedMamba computes: golden outputs of our own, the blocks against naive versions, gradients, formats.
 
 The goldens hold for weights that are a formula of their place in the state dict (`fill`). After a change that is
-meant to move them, `REWRITE_GOLDENS=medmamba pytest tests/test_medmamba_values.py` writes the file anew.
+meant to move them, `REWRITE_GOLDENS=medmamba pytest tests/models/test_medmamba_values.py` writes the file anew.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from models.medmamba import SS2D, ConvSSMBlock, MedMamba, medmamba_b, medmamba_t
 
-GOLDENS = Path(__file__).parent / "goldens" / "medmamba.json"
+GOLDENS = Path(__file__).parents[1] / "goldens" / "medmamba.json"
 GOLDEN_SIZES = ((32, 32), (64, 64), (64, 96), (65, 97))
 
 

@@ -14,7 +14,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from models import ModelError, create_model
 from models.medspectralnet import ContextGate, DynamicFilter, MedSpectralNet, SpectralFlow
-from tests.formula_weights import fill, image, wave
+from tests.models.formula_weights import fill, image, wave
 
 NAMES = ("medspectralnet", "medspectralnet_8m5")
 
