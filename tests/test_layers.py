@@ -16,9 +16,6 @@ import pytest
 ROOT = Path(__file__).parent.parent
 HEAVY = {"torch", "torchvision", "timm", "medmnist", "kornia", "thop", "ptflops", "captum", "ray"}
 
-# on the way: modules of the flat layout that have not moved yet, and their rooms
-FLAT: dict[str, str] = {}
-# end of on the way
 
 BELOW_CHECK = {"errors", "streams", "models", "machine", "protocols", "stats", "records", "data", "training"}
 # Room -> what it may import of the suite, at the top of a file or inside a function: downwards only.
@@ -86,7 +83,7 @@ def _room(path: Path) -> str:
     parts = path.relative_to(ROOT / "bench").with_suffix("").parts
     if len(parts) > 1:
         return parts[0]
-    return "" if parts[0] == "__init__" else FLAT.get(parts[0], parts[0])
+    return "" if parts[0] == "__init__" else parts[0]
 
 
 def _module(path: Path) -> str:
