@@ -18,6 +18,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from bench.machine import cpu_isa
 from bench.machine.cpu_isa import CpuIsa
 from bench.machine.exact_sqrt import use_exact_sqrt
+from bench.measure.timing import process
 from bench.report.tidy import unpinned_lines
 from tests.making import make_record
 
@@ -197,3 +198,19 @@ def test_a_run_that_is_not_pinned_is_named_under_its_table() -> None:
     assert lines[1].startswith("CPU arithmetic not recorded (made before runs were pinned;")
     assert lines[1].endswith(f"with seeds: {cell} {record.seed}.")
     assert unpinned_lines([card, pinned]) == []
+
+
+@needs_avx2
+def test_a_timing_is_native(tmp_path: Path) -> None:
+    """The process that measures speed has no pin, though the one that starts it is pinned."""
+    assert os.environ["ATEN_CPU_CAPABILITY"] == "avx2"
+    with (tmp_path / "said").open("w+") as said:
+        worker = process._start(1, said)
+        try:
+            given = Path(f"/proc/{worker.pid}/environ").read_bytes().split(b"\0")
+        finally:
+            worker.kill()
+            worker.communicate()
+    names = {entry.partition(b"=")[0].decode() for entry in given}
+    assert "OMP_WAIT_POLICY" in names
+    assert not names & set(cpu_isa.VARIABLES) - {name for name, value in cpu_isa._given.items() if value is not None}

@@ -15,6 +15,7 @@ from pathlib import Path
 import pytest
 
 from bench.data.loading import measure
+from bench.machine import cpu_isa
 from bench.protocols.loading import load_protocol
 from bench.records.run_record import Run, read_records, write_run
 from bench.runs.runner import RunRequest, run_one
@@ -119,6 +120,7 @@ def test_the_same_command_twice_is_bit_identical_and_again_does_nothing(workshop
     assert run(workshop, "two", seeds="0-1").returncode == 0
     assert scores(workshop / "one") == scores(workshop / "two")
     assert len(scores(workshop / "one")) == 2
+    assert {record.cpu_isa for record in read_records(workshop / "one")[0]} == {cpu_isa.in_force()}
     before = {path: path.read_bytes() for path in (workshop / "one" / "records").rglob("*.*")}
     again = run(workshop, "one", seeds="0-1")
     assert again.returncode == 0

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from bench.machine import cpu_isa
 from bench.records.run_record import read_records
 from tests.runs.test_engines import PROTOCOL, SET, environment, leftovers, scores
 
@@ -70,9 +71,13 @@ cluster.shutdown()
 
 @pytest.fixture
 def cluster() -> Iterator[subprocess.Popen[str]]:
-    """A head without CPUs and two nodes with one each, kept by a process of its own; a line to it kills a node."""
+    """A head without CPUs and two nodes with one each, kept by a process of its own; a line to it kills a node.
+
+    Its environment holds no pin: the nodes learn the arithmetic from the driver.
+    """
+    native = {name: value for name, value in environment().items() if name not in cpu_isa.VARIABLES}
     pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": subprocess.DEVNULL}
-    keeper = subprocess.Popen([sys.executable, "-c", CLUSTER], env=environment(), text=True, **pipes)
+    keeper = subprocess.Popen([sys.executable, "-c", CLUSTER], env=native, text=True, **pipes)
     yield keeper
     keeper.communicate(timeout=100)
 
@@ -117,6 +122,7 @@ def test_a_node_is_lost_in_mid_run_and_nothing_else(tmp_path: Path, cluster: sub
     ends = {(record.model, record.status, record.failure.kind if record.failure else None) for record in records}
     assert ends == {("slow_net", "done", None), ("exits", "failed", "error")}
     assert len(records) == 6
+    assert {record.cpu_isa for record in records if record.status == "done"} == {cpu_isa.in_force()}
     messages = {record.failure.message for record in records if record.failure}
     assert messages == {"the run's process exited with code 7"}
     assert leftovers(tmp_path / "far") == []

@@ -11,6 +11,8 @@ import pytest
 
 from bench.data import loading
 from bench.data.loading import Arrays, labels_digest, load, measure
+from bench.machine import cpu_isa
+from bench.machine.cpu_isa import CpuIsa
 from bench.protocols.loading import load_protocol
 from bench.records.run_record import Run, read_predictions
 from bench.records.scoring import score_predictions
@@ -50,6 +52,18 @@ def with_arrays(monkeypatch: pytest.MonkeyPatch, change: Callable[[Arrays], Arra
         return change(original(*arguments, **options))  # type: ignore[arg-type]
 
     monkeypatch.setattr(loading, "load", changed)
+
+
+def test_a_run_names_the_arithmetic_that_it_had(tiny: str) -> None:
+    """The record states it, with the variables that held it; another than asked for is a failure, not a number."""
+    record = run_one(request(tiny)).record
+    assert record.cpu_isa == cpu_isa.in_force()
+    assert record.cpu_environment == cpu_isa.variables()
+    other = CpuIsa.avx512 if record.cpu_isa == CpuIsa.avx2 else CpuIsa.avx2
+    refused = run_one(replace(request(tiny), cpu_isa=other)).record
+    assert refused.status == "failed"
+    assert refused.failure is not None
+    assert f"computes at {record.cpu_isa}, the run asks for {other}" in refused.failure.message
 
 
 def test_a_record_holds_what_its_predictions_give(tiny: str) -> None:

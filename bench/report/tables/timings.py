@@ -24,7 +24,8 @@ def timing_blocks(timings: Sequence[TimingRecord]) -> list[Block]:
     text = (
         "Images a second: median over all blocks, with a 95 % bootstrap interval over rounds and blocks. Numbers are "
         "compared within a column alone: one device, one way to run, one batch size. A cell that did not finish, or "
-        "whose logits disagree with fp32 eager, says so and has no number. Scan: what ran MedMamba's selective scan."
+        "whose logits disagree with fp32 eager, says so and has no number. Scan: what ran MedMamba's selective scan. "
+        "A CPU is timed with the widest instructions that it has, while runs are pinned to AVX2."
     )
     blocks: list[Block] = [Heading("Timings"), text]
     for device, part in table.groupby("device", sort=True):
