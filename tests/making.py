@@ -11,7 +11,10 @@ import numpy as np
 import pandas as pd
 
 from bench.protocols.loading import load_protocol
-from bench.records.run_record import DataCard, Record, Run, frame_bytes, read_predictions, write_card, write_run
+from bench.records.card import DataCard, write_card
+from bench.records.names import Run
+from bench.records.predictions import frame_bytes, read_predictions
+from bench.records.run_record import Record, write_run
 from bench.records.scoring import score_predictions
 from bench.records.timing_record import TimingCell, TimingRecord
 from models.catalog import fingerprint, get_spec

@@ -15,7 +15,8 @@ from bench.check.verify import verify
 from bench.data import synthetic
 from bench.data.loading import read_npz
 from bench.errors import DataError, RecordError
-from bench.records.run_record import Run, predictions_path, read_record, read_records, real_only
+from bench.records.names import Run, predictions_path
+from bench.records.run_record import read_record, read_records, real_only
 from bench.records.sealed import pretty
 from bench.report import build
 from bench.training.checkpoint import Checkpoint

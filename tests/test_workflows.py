@@ -16,7 +16,8 @@ from typing import Any
 import pytest
 
 from bench.errors import RecordError
-from bench.records.run_record import Record, Run
+from bench.records.names import Run
+from bench.records.run_record import Record
 from tests.making import make_record, make_run
 
 GITHUB = Path(__file__).parent.parent / ".github"

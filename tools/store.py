@@ -19,16 +19,10 @@ from bench import __version__
 from bench.data.loading import load, measure
 from bench.data.names import PAPER_DATASETS
 from bench.protocols.loading import load_protocol
-from bench.records.run_record import (
-    SYNTHETIC_PREFIX,
-    DataCard,
-    Record,
-    Run,
-    frame_bytes,
-    read_predictions,
-    write_card,
-    write_run,
-)
+from bench.records.card import DataCard, write_card
+from bench.records.names import SYNTHETIC_PREFIX, Run
+from bench.records.predictions import frame_bytes, read_predictions
+from bench.records.run_record import Record, write_run
 from bench.records.scoring import score_predictions
 from models.catalog import fingerprint, get_spec
 

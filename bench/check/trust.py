@@ -19,15 +19,10 @@ from pydantic import Field, ValidationError, field_validator, model_validator
 from bench.check.verdicts import AGREEING, Ends, RerunVerdict, judge
 from bench.data.names import flag_of
 from bench.errors import BenchError, RecordError
-from bench.records.run_record import (
-    SYNTHETIC_PREFIX,
-    DataCard,
-    Record,
-    predictions_path,
-    read_attached,
-    read_predictions,
-    read_record,
-)
+from bench.records.card import DataCard
+from bench.records.names import SYNTHETIC_PREFIX, predictions_path
+from bench.records.predictions import read_attached, read_predictions
+from bench.records.run_record import Record, read_record
 from bench.records.scoring import same_score, score_predictions, wrong_labels
 from bench.records.sealed import Sealed, Strict, explain_validation, read_all
 

@@ -34,7 +34,7 @@ def measure_data(
     from bench.data.loading import measure
     from bench.data.names import flag_of
     from bench.errors import DataMissingError
-    from bench.records.run_record import write_card
+    from bench.records.card import write_card
 
     missing = 0
     names = chosen_names(datasets, "--datasets")

@@ -27,7 +27,7 @@ from bench.machine.cpu_isa import CpuIsa
 
 if TYPE_CHECKING:
     from bench.plan.selection import PlannedRun
-    from bench.records.run_record import Run
+    from bench.records.names import Run
 
 Shard = Annotated[str, typer.Option(help="i/n: only every n-th run of the selection, from the i-th.")]
 

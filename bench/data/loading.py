@@ -25,7 +25,7 @@ from bench.data.download import DownloadError, download_file, md5_of
 from bench.data.names import flag_of
 from bench.data.twins import TWIN_THRESHOLD, compare
 from bench.errors import DataError, DataMissingError
-from bench.records.run_record import DataCard, labels_digest
+from bench.records.card import DataCard, labels_digest
 
 SPLITS = ("train", "val", "test")
 MEASURED_SIZE = 28

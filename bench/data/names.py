@@ -5,7 +5,7 @@ from __future__ import annotations
 import difflib
 
 from bench.errors import DataError
-from bench.records.run_record import SYNTHETIC_PREFIX
+from bench.records.names import SYNTHETIC_PREFIX
 
 # The paper's six sets, then medmnist's other 2D sets with one label an image; a test holds them equal to its INFO.
 PAPER_DATASETS = ("bloodmnist", "breastmnist", "dermamnist", "pneumoniamnist", "organcmnist", "organsmnist")

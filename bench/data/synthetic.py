@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bench.errors import DataError
-from bench.records.run_record import SYNTHETIC_PREFIX
+from bench.records.names import SYNTHETIC_PREFIX
 
 SPLIT_SIZES = {"train": 128, "val": 44, "test": 88}
 MIN_PER_CLASS = 2

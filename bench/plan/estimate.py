@@ -10,7 +10,9 @@ from statistics import mean, median
 from typing import Literal
 
 from bench.protocols.loading import load_protocol
-from bench.records.run_record import DataCard, Run, read_records
+from bench.records.card import DataCard
+from bench.records.names import Run
+from bench.records.run_record import read_records
 from bench.records.timing_record import Setting, TimingRecord, read_timings
 from models.catalog import get_spec
 

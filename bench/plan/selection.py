@@ -15,7 +15,9 @@ from bench.errors import BenchError, ProtocolError, RecordError
 from bench.machine.cpu_isa import DEFAULT, CpuIsa
 from bench.plan.estimate import CostEstimate, Estimate
 from bench.protocols.loading import MAX_SEED, Protocol, load_protocol, load_study
-from bench.records.run_record import DataCard, Record, Run, read_card, read_record
+from bench.records.card import DataCard, read_card
+from bench.records.names import Run
+from bench.records.run_record import Record, read_record
 from models.catalog import ModelError, ModelSpec, get_spec, is_current
 
 State = Literal["done", "missing", "stale", "failed"]

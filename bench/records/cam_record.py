@@ -21,7 +21,9 @@ from pydantic import Field
 
 from bench.errors import ProtocolError, RecordError
 from bench.protocols.loading import load_protocol
-from bench.records.run_record import SYNTHETIC_PREFIX, Run, frame_bytes, model_slug, real_only
+from bench.records.names import SYNTHETIC_PREFIX, Run, model_slug
+from bench.records.predictions import frame_bytes
+from bench.records.run_record import real_only
 from bench.records.sealed import Sealed, Strict, explain_os_error, read_all, write_atomic, write_sealed
 from models.catalog import ModelError, is_current
 

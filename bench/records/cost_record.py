@@ -12,7 +12,7 @@ from typing import Literal
 from pydantic import Field
 
 from bench.errors import RecordError
-from bench.records.run_record import model_slug
+from bench.records.names import model_slug
 from bench.records.sealed import Sealed, Strict, read_all, read_sealed
 from models.catalog import outdated
 

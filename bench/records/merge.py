@@ -9,21 +9,10 @@ from pathlib import Path
 from filelock import FileLock
 
 from bench.errors import RecordError
-from bench.records.run_record import (
-    MEASURED_FOLDERS,
-    Record,
-    card_path,
-    history_path,
-    lock_path,
-    predictions_path,
-    read_attached,
-    read_card,
-    read_record,
-    real_only,
-    record_files,
-    write_card,
-    write_run,
-)
+from bench.records.card import card_path, read_card, write_card
+from bench.records.names import history_path, lock_path, predictions_path
+from bench.records.predictions import read_attached
+from bench.records.run_record import MEASURED_FOLDERS, Record, read_record, real_only, record_files, write_run
 from bench.records.sealed import explain_os_error, write_atomic
 
 

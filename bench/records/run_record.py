@@ -7,26 +7,19 @@ any moment leaves a whole record or none.
 
 from __future__ import annotations
 
-import hashlib
-import io
 import json
-import re
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-import numpy as np
-from numpy.typing import NDArray
-from pydantic import Field, ValidationError, field_validator
+from pydantic import Field, field_validator
 
 from bench.errors import RecordError
+from bench.records.names import SLUG, Run, history_path, model_slug, predictions_path
 from bench.records.sealed import (
     Sealed,
     Strict,
     explain_os_error,
-    explain_validation,
-    pretty,
     read_sealed,
     write_atomic,
     write_sealed,
@@ -35,75 +28,11 @@ from bench.records.sealed import (
 if TYPE_CHECKING:  # imported where tables are read: a third of `medbench plan`'s second
     import pandas as pd
 
-NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.+-]*(/[A-Za-z0-9_][A-Za-z0-9_.+-]*)?")
-SLUG = re.compile(r"[a-z0-9]+(-[a-z0-9]+)*")
-SYNTHETIC_PREFIX = "synthetic-"
 MEASURED_FOLDERS = ("costs", "timings", "cams", "self_reported", "reruns")  # sealed evidence beside the records
 STORE_FILE = "store.json"  # {"real_only": true} marks a folder that refuses synthetic records
 
 Scores = dict[str, float | None]
 Split = Literal["train", "val", "test"]
-
-
-@dataclass(frozen=True, order=True)
-class Run:
-    """One execution: model x dataset x protocol x seed."""
-
-    protocol: str
-    model: str
-    dataset: str
-    seed: int
-
-    @property
-    def run_id(self) -> str:
-        """The id that names the run everywhere: `resnet18__breastmnist__paper-224__s0`."""
-        return f"{model_slug(self.model)}__{self.dataset}__{self.protocol}__s{self.seed}"
-
-    @property
-    def synthetic(self) -> bool:
-        """Whether the data was made here."""
-        return self.dataset.startswith(SYNTHETIC_PREFIX)
-
-    def path(self, results: Path) -> Path:
-        """Where the record stands in a results folder."""
-        folder = results / "records" / self.protocol / model_slug(self.model) / self.dataset
-        return folder / f"seed{self.seed}.json"
-
-
-def model_slug(name: str) -> str:
-    """A model's name as a path part: `/` becomes `--`.
-
-    Raises:
-        RecordError: If the name could leave its folder or break a page.
-    """
-    if not NAME.fullmatch(name) or ".." in name or "--" in name:
-        raise RecordError(f"{name!r} is no usable model name: letters, digits, '_.+-' and one '/'")
-    return name.replace("/", "--")
-
-
-class DataCard(Strict):
-    """What `results/data/<dataset>.json` holds: all that reports need of a data set."""
-
-    schema_version: Literal[1] = 1
-    dataset: str
-    synthetic: bool
-    task: Literal["binary-class", "multi-class", "ordinal-regression"]
-    source_size: int
-    num_channels: int
-    class_names: list[str]
-    clinical_positive: int | None
-    license: str
-    citation: str
-    md5: str
-    num_images: dict[str, int]
-    class_counts: dict[str, list[int]]
-    labels_digest: dict[str, str]
-    twin_threshold: float
-    num_exact_pairs: dict[str, int]
-    num_twin_pairs: dict[str, int]
-    twins: dict[str, list[list[int]]]
-    exact: dict[str, list[list[int]]]
-    twin_test_indices: list[int]
 
 
 class Failure(Strict):
@@ -174,28 +103,6 @@ class Record(Sealed):
     def run(self) -> Run:
         """The run that left this record."""
         return Run(self.protocol, self.model, self.dataset, self.seed)
-
-
-def frame_bytes(frame: pd.DataFrame) -> bytes:
-    """A table as parquet bytes; the same table gives the same bytes under the same pyarrow."""
-    buffer = io.BytesIO()
-    frame.to_parquet(buffer, index=False, compression="zstd")
-    return buffer.getvalue()
-
-
-def predictions_path(record_path: Path) -> Path:
-    """`seed0.json` -> `seed0.predictions.parquet`."""
-    return record_path.with_suffix(".predictions.parquet")
-
-
-def history_path(record_path: Path) -> Path:
-    """`seed0.json` -> `seed0.history.parquet`."""
-    return record_path.with_suffix(".history.parquet")
-
-
-def lock_path(results: Path, run: Run) -> Path:
-    """The lock file of a run: who writes it, or does it, holds it."""
-    return results / ".locks" / f"{run.run_id}.lock"
 
 
 def is_done(path: Path) -> bool:
@@ -303,71 +210,6 @@ def read_records(results: Path) -> tuple[list[Record], list[RecordError]]:
         except RecordError as error:
             problems.append(error)
     return records, problems
-
-
-def read_attached(file: Path, sha256: str | None, of: str = "the record") -> bytes:
-    """The bytes of a file that a record is sealed with.
-
-    Args:
-        file: Predictions, history or maps.
-        sha256: What the record says of it.
-        of: What the message calls the record.
-
-    Raises:
-        RecordError: If the file is missing or another.
-    """
-    try:
-        content = file.read_bytes()
-    except OSError as error:
-        raise RecordError(f"{file}: {error.strerror}") from None
-    if hashlib.sha256(content).hexdigest() != sha256:
-        raise RecordError(f"{file} is not the file that {of} was sealed with; restore it or do the run again")
-    return content
-
-
-def read_predictions(source: Path | bytes) -> pd.DataFrame:
-    """Predictions as a table: `split, index, label, logit_0 ...`.
-
-    Raises:
-        RecordError: If the file is missing or damaged.
-    """
-    import pandas as pd
-
-    name = source if isinstance(source, Path) else "predictions"
-    try:
-        return pd.read_parquet(source if isinstance(source, Path) else io.BytesIO(source))
-    except (OSError, ValueError) as error:
-        raise RecordError(f"{name}: unreadable predictions ({error})") from None
-
-
-def labels_digest(labels: NDArray[np.int64]) -> str:
-    """SHA-256 over labels as little-endian int64: what cards and records know a split by."""
-    return hashlib.sha256(labels.astype("<i8").tobytes()).hexdigest()
-
-
-def card_path(results: Path, dataset: str) -> Path:
-    """Where a data set's card stands."""
-    return results / "data" / f"{dataset}.json"
-
-
-def read_card(results: Path, dataset: str) -> DataCard | None:
-    """The data set's card, None where it was not measured.
-
-    Raises:
-        RecordError: If the card is damaged.
-    """
-    path = card_path(results, dataset)
-    if not path.exists():
-        return None
-    try:
-        return DataCard.model_validate_json(path.read_bytes())
-    except ValidationError as error:
-        raise RecordError(f"{path}: {explain_validation(error)}") from None
-
-
-def write_card(results: Path, card: DataCard) -> None:
-    """Write a data set's card."""
-    write_atomic(card_path(results, card.dataset), pretty(card.model_dump(mode="json")))
 
 
 def to_frame(records: list[Record]) -> pd.DataFrame:

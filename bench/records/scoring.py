@@ -9,7 +9,8 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from bench.errors import RecordError
-from bench.records.run_record import DataCard, Scores, labels_digest
+from bench.records.card import DataCard, labels_digest
+from bench.records.run_record import Scores
 from bench.stats.metrics import score, softmax
 
 SCORE_TOLERANCE = 1e-12

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from pydantic import Field
 
 from bench.errors import BenchError
-from bench.records.run_record import model_slug
+from bench.records.names import model_slug
 from bench.records.sealed import Sealed, Strict, read_all
 from models.catalog import outdated
 

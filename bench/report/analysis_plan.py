@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from bench.data.names import PAPER_DATASETS
-from bench.records.run_record import SYNTHETIC_PREFIX
+from bench.records.names import SYNTHETIC_PREFIX
 from bench.stats.intervals import EQUIVALENCE_MARGIN
 from models.catalog import ModelError, get_spec
 

@@ -10,8 +10,9 @@ from pathlib import Path
 
 from bench import __version__
 from bench.plan.selection import staleness, unchecked
+from bench.records.card import DataCard, read_card
 from bench.records.cost_record import CostRecord, read_costs
-from bench.records.run_record import DataCard, Record, read_card, read_records
+from bench.records.run_record import Record, read_records
 from bench.records.sealed import Sealed
 from bench.records.timing_record import TimingRecord, read_timings
 

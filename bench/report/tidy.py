@@ -12,7 +12,8 @@ from bench.errors import BenchError
 from bench.machine.cpu_isa import DEFAULT
 from bench.plan.selection import obstacle
 from bench.protocols.loading import list_studies, load_protocol, load_study
-from bench.records.run_record import SYNTHETIC_PREFIX, Record
+from bench.records.names import SYNTHETIC_PREFIX
+from bench.records.run_record import Record
 from bench.report.evidence import Evidence
 from bench.report.formats import quoted
 from models.catalog import ModelError, get_spec

@@ -23,7 +23,8 @@ from typing import Any
 
 from bench.errors import BenchError, DataMissingError, Interrupted
 from bench.machine import cpu_isa
-from bench.records.run_record import Failure, Record, finished_digest, lock_path, sweep_run, write_run
+from bench.records.names import lock_path
+from bench.records.run_record import Failure, Record, finished_digest, sweep_run, write_run
 from bench.records.sealed import write_atomic
 from bench.runs.engine_local import Event
 from bench.runs.runner import RunBundle, RunRequest, failed_record

@@ -15,17 +15,9 @@ from bench.errors import BenchError, DataMissingError, RecordError
 from bench.machine.cpu_isa import DEFAULT, CpuIsa
 from bench.plan.selection import PlannedRun
 from bench.protocols.loading import load_protocol
-from bench.records.run_record import (
-    DataCard,
-    Failure,
-    Record,
-    Run,
-    lock_path,
-    read_card,
-    real_only,
-    write_card,
-    write_run,
-)
+from bench.records.card import DataCard, read_card, write_card
+from bench.records.names import Run, lock_path
+from bench.records.run_record import Failure, Record, real_only, write_run
 from bench.records.sealed import explain_os_error
 from bench.runs.engine_local import Event, LocalEngine
 from bench.runs.runner import RunRequest, skipped_record

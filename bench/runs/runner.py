@@ -18,16 +18,10 @@ from bench.errors import BenchError, DataError, RecordError
 from bench.machine import cpu_isa, provenance
 from bench.machine.cpu_isa import CpuIsa
 from bench.protocols.loading import Protocol
-from bench.records.run_record import (
-    DataCard,
-    Failure,
-    Record,
-    Run,
-    Scores,
-    frame_bytes,
-    labels_digest,
-    read_predictions,
-)
+from bench.records.card import DataCard, labels_digest
+from bench.records.names import Run
+from bench.records.predictions import frame_bytes, read_predictions
+from bench.records.run_record import Failure, Record, Scores
 from bench.records.scoring import score_predictions, split_scores
 from bench.records.sealed import canonical
 from models import ModelError, fingerprint, get_spec, load_plugin

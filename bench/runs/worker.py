@@ -18,7 +18,8 @@ from pathlib import Path
 from typing import Any, Literal
 
 from bench.errors import RecordError
-from bench.records.run_record import Failure, finished_digest, lock_path, sweep_run
+from bench.records.names import lock_path
+from bench.records.run_record import Failure, finished_digest, sweep_run
 from bench.runs.runner import Hooks, RunBundle, RunRequest, failed_record, run_one
 
 GRACE_SECONDS = 60.0

@@ -11,7 +11,9 @@ import pytest
 from bench.check.bands import METRICS, Bands, read_bands, standings
 from bench.check.verify import verify
 from bench.errors import RecordError
-from bench.records.run_record import Run, read_card, read_record
+from bench.records.card import read_card
+from bench.records.names import Run
+from bench.records.run_record import read_record
 from bench.stats.power import accuracy_error, auc_error
 from tests.making import make_run
 

@@ -24,15 +24,10 @@ from bench.check.trust import read_reruns
 from bench.check.verdicts import AGREEING, RerunVerdict, judge
 from bench.cli.app import app
 from bench.errors import RecordError
-from bench.records.run_record import (
-    Record,
-    Run,
-    frame_bytes,
-    predictions_path,
-    read_card,
-    read_predictions,
-    read_records,
-)
+from bench.records.card import read_card
+from bench.records.names import Run, predictions_path
+from bench.records.predictions import frame_bytes, read_predictions
+from bench.records.run_record import Record, read_records
 from bench.stats.intervals import EQUIVALENCE_MARGIN, Difference, paired_difference
 from models.catalog import get_spec
 from tests import making

@@ -13,7 +13,7 @@ from bench.check.compare.folders import compare_folders
 from bench.check.contribution import MAX_FILE_BYTES, MAX_TOTAL_BYTES, NEW_FOLDERS, check_contribution, outside
 from bench.check.trust import Rerun, SelfReported
 from bench.errors import RecordError
-from bench.records.run_record import Run, predictions_path
+from bench.records.names import Run, predictions_path
 from bench.stats.intervals import EQUIVALENCE_MARGIN
 from tests.check.test_trust import ROW
 from tests.making import make_rerun, make_run

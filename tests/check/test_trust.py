@@ -21,7 +21,9 @@ from bench.check.trust import (
     trust_of_cell,
 )
 from bench.check.verify import verify
-from bench.records.run_record import Run, card_path, predictions_path, read_card, read_record
+from bench.records.card import card_path, read_card
+from bench.records.names import Run, predictions_path
+from bench.records.run_record import read_record
 from bench.records.sealed import canonical, pretty, write_atomic
 from tests.making import make_record, make_rerun, make_run
 

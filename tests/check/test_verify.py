@@ -13,18 +13,12 @@ import pytest
 
 from bench.check.verify import verify
 from bench.errors import RecordError
-from bench.records.run_record import (
-    Record,
-    Run,
-    card_path,
-    frame_bytes,
-    history_path,
-    predictions_path,
-    pretty,
-    read_card,
-    read_predictions,
-)
+from bench.records.card import card_path, read_card
+from bench.records.names import Run, history_path, predictions_path
+from bench.records.predictions import frame_bytes, read_predictions
+from bench.records.run_record import Record
 from bench.records.scoring import score_predictions
+from bench.records.sealed import pretty
 from tests.making import make_run
 
 RUNS = [Run("smoke", "resnet18_28", "breastmnist", seed) for seed in range(3)]

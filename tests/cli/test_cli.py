@@ -12,7 +12,8 @@ import pytest
 from typer.testing import CliRunner
 
 from bench.cli import app
-from bench.records.run_record import Run, read_records
+from bench.records.names import Run
+from bench.records.run_record import read_records
 from tests.making import make_run
 
 SMOKE = ["--protocol", "smoke", "--models", "floor/prior", "--device", "cpu"]

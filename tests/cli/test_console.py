@@ -10,7 +10,7 @@ from rich.console import Console
 from bench.cli import console
 from bench.cli.console import LiveProgress, duration
 from bench.protocols.loading import load_protocol
-from bench.records.run_record import Run
+from bench.records.names import Run
 from bench.runs.engine_local import Event
 from bench.runs.runner import RunRequest
 from tests.making import make_card

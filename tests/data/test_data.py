@@ -26,7 +26,8 @@ from bench.data import download, synthetic
 from bench.data import loading as data
 from bench.data.names import DATASETS
 from bench.errors import DataError, DataMissingError
-from bench.records.run_record import card_path, pretty, read_card
+from bench.records.card import card_path, labels_digest, read_card
+from bench.records.sealed import pretty
 
 REPOSITORY = Path(__file__).parents[2]
 REAL_ROOT = data.data_root()  # before a test hides it
@@ -361,9 +362,9 @@ def test_arrays_of_another_form_are_refused(official, root, change, words):
 def test_labels_digest_is_over_little_endian_int64():
     """The digest is SHA-256 of the labels as eight-byte little-endian numbers, whatever their order in memory."""
     expected = hashlib.sha256(struct.pack("<3q", 0, 1, 10)).hexdigest()
-    assert data.labels_digest(np.array([0, 1, 10])) == expected
-    assert data.labels_digest(np.array([0, 1, 10], dtype=">i8")) == expected
-    assert data.labels_digest(np.array([0, 9, 1, 9, 10])[::2]) == expected
+    assert labels_digest(np.array([0, 1, 10])) == expected
+    assert labels_digest(np.array([0, 1, 10], dtype=">i8")) == expected
+    assert labels_digest(np.array([0, 9, 1, 9, 10])[::2]) == expected
 
 
 # Missing files and download
@@ -504,7 +505,7 @@ def test_measure_describes_the_set():
     assert card.num_images == synthetic.SPLIT_SIZES
     for split, labels in arrays.labels.items():
         assert card.class_counts[split] == [int((labels == label).sum()) for label in range(7)]
-        assert card.labels_digest[split] == data.labels_digest(labels)
+        assert card.labels_digest[split] == labels_digest(labels)
     assert set(card.num_twin_pairs.values()) == set(card.num_exact_pairs.values()) == {0}
     assert (card.twin_test_indices, card.md5) == ([], arrays.md5)
 

@@ -21,7 +21,7 @@ from bench.machine.foreign import Pinned, cast, num_threads, restored, seed_gene
 from bench.measure.timing.blocks import Budget
 from bench.measure.timing.worker import Bench
 from bench.protocols.loading import load_protocol
-from bench.records.run_record import Run, predictions_path
+from bench.records.names import Run, predictions_path
 from bench.runs.runner import RunBundle, RunRequest, run_one
 from models import catalog, load_plugin
 

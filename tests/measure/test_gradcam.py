@@ -38,7 +38,8 @@ from bench.records.cam_record import (
     similarity_to_random,
     write_cam,
 )
-from bench.records.run_record import DataCard, Run, write_card
+from bench.records.card import DataCard, write_card
+from bench.records.names import Run
 from bench.records.sealed import read_sealed
 from bench.runs.runner import RunRequest, run_one
 from bench.training import trainer

@@ -9,7 +9,8 @@ from typing import Any
 import pytest
 
 from bench.plan.estimate import CostEstimate, Estimate
-from bench.records.run_record import Run, read_card
+from bench.records.card import read_card
+from bench.records.names import Run
 from bench.records.sealed import write_sealed
 from bench.records.timing_record import Round, Setting, TimingCell, timing_path
 from models import get_spec

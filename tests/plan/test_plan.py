@@ -9,7 +9,7 @@ import pytest
 from bench.errors import BenchError
 from bench.plan.selection import choose, expand, expand_study, make_plan, obstacle, parse_seeds
 from bench.protocols.loading import load_protocol
-from bench.records.run_record import Run, predictions_path
+from bench.records.names import Run, predictions_path
 from models import ModelError, get_spec
 from tests.making import make_record, make_run
 

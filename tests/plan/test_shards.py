@@ -12,17 +12,10 @@ from hypothesis import strategies as st
 from bench.cli.app import app
 from bench.errors import BenchError, RecordError
 from bench.plan.shards import take_shard
+from bench.records.card import read_card, write_card
 from bench.records.merge import merge
-from bench.records.run_record import (
-    Failure,
-    Run,
-    predictions_path,
-    read_card,
-    read_record,
-    read_records,
-    write_card,
-    write_run,
-)
+from bench.records.names import Run, predictions_path
+from bench.records.run_record import Failure, read_record, read_records, write_run
 from tests.making import make_record, make_run
 
 RUNS = [Run("smoke", "resnet18", "breastmnist", seed) for seed in range(4)]

@@ -11,18 +11,9 @@ from hypothesis import strategies as st
 
 import bench
 from bench.errors import RecordError
-from bench.records.run_record import (
-    Record,
-    Run,
-    history_path,
-    model_slug,
-    predictions_path,
-    read_record,
-    read_records,
-    sweep_run,
-    write_atomic,
-    write_run,
-)
+from bench.records.names import Run, history_path, model_slug, predictions_path
+from bench.records.run_record import Record, read_record, read_records, sweep_run, write_run
+from bench.records.sealed import write_atomic
 from tests.making import RUN, make_record
 
 

@@ -9,7 +9,8 @@ import pandas as pd
 import pytest
 
 from bench.errors import RecordError
-from bench.records.run_record import Record, Run
+from bench.records.names import Run
+from bench.records.run_record import Record
 from bench.report.analysis.analyse import Analysis, analyse
 from bench.report.analysis.contrasts import CONTRASTS, EFFECTS, INTERACTION, MAIN_CUTMIX, MAIN_MODEL
 from bench.report.analysis_plan import PARTS

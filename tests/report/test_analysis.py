@@ -12,7 +12,7 @@ import pytest
 
 from bench.data.names import PAPER_DATASETS
 from bench.errors import RecordError
-from bench.records.run_record import Run, predictions_path
+from bench.records.names import Run, predictions_path
 from bench.report import analysis_plan
 from bench.report.analysis import cells as analysis_cells
 from bench.report.analysis.analyse import CELLS, CLASSES, MCNEMAR, PAIRS, Analysis, analyse

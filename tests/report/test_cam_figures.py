@@ -26,7 +26,8 @@ from bench.records.cam_record import (
     read_cams,
     write_cam,
 )
-from bench.records.run_record import Run, read_record
+from bench.records.names import Run
+from bench.records.run_record import read_record
 from bench.report.evidence import MODELS, gather
 from bench.report.figures import gradcam
 from bench.report.figures.drawing import captions_of, draw_all

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from bench.records.run_record import Run, model_slug
+from bench.records.names import Run, model_slug
 from bench.report.analysis.analyse import analyse
 from bench.report.evidence import gather
 from bench.report.tables import model_cards

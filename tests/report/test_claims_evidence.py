@@ -9,7 +9,8 @@ from typing import Any
 import pandas as pd
 import pytest
 
-from bench.records.run_record import Run, write_card
+from bench.records.card import write_card
+from bench.records.names import Run
 from bench.report.analysis.resolution import TEST_IMAGES
 from bench.report.claims.sources import STATED, Sources, collect
 from bench.report.evidence import Evidence

@@ -12,7 +12,8 @@ from hypothesis import strategies as st
 
 from bench.errors import RecordError
 from bench.records.cost_record import CostRecord, Count
-from bench.records.run_record import Record, Run
+from bench.records.names import Run
+from bench.records.run_record import Record
 from bench.records.timing_record import Round, Setting, TimingCell, TimingRecord
 from bench.report.figures.parameters import parameter_numbers, parameters_plot
 from bench.report.figures.pareto import (

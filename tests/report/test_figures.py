@@ -17,16 +17,10 @@ import pytest
 from matplotlib.figure import Figure
 
 from bench.errors import RecordError
-from bench.records.run_record import (
-    Run,
-    frame_bytes,
-    history_path,
-    labels_digest,
-    predictions_path,
-    read_predictions,
-    write_card,
-    write_run,
-)
+from bench.records.card import labels_digest, write_card
+from bench.records.names import Run, history_path, predictions_path
+from bench.records.predictions import frame_bytes, read_predictions
+from bench.records.run_record import write_run
 from bench.records.scoring import split_scores
 from bench.report.analysis.analyse import analyse
 from bench.report.evidence import MODELS, Evidence, gather

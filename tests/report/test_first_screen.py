@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from bench.records.run_record import Run
+from bench.records.names import Run
 from bench.report import build
 from bench.report.analysis.analyse import analyse
 from bench.report.evidence import gather

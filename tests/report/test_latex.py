@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from bench.records.run_record import Run
+from bench.records.names import Run
 from bench.report.analysis.analyse import analyse
 from bench.report.evidence import gather
 from bench.report.formats import Bullets, Heading, Row, Table, Text, latex

@@ -16,7 +16,8 @@ from typing import Any
 import pytest
 
 from bench.check.compare.folders import compare_folders
-from bench.records.run_record import Run, card_path
+from bench.records.card import card_path
+from bench.records.names import Run
 from bench.report.analysis.analyse import analyse
 from bench.report.evidence import gather
 from bench.report.figures.style import Caption

@@ -13,7 +13,7 @@ import pandas as pd
 import pytest
 
 from bench.errors import RecordError
-from bench.records.run_record import Run
+from bench.records.names import Run
 from bench.report import build, compare
 from bench.report.build import FOLDERS, _is_generated
 from bench.report.contents import render

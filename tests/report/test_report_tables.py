@@ -14,7 +14,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bench.records.run_record import Run
+from bench.records.names import Run
 from bench.report import formats
 from bench.report.analysis.analyse import Analysis, analyse
 from bench.report.analysis_plan import PARTS

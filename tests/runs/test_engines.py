@@ -17,7 +17,8 @@ import pytest
 from bench.data.loading import measure
 from bench.machine import cpu_isa
 from bench.protocols.loading import load_protocol
-from bench.records.run_record import Run, read_records, write_run
+from bench.records.names import Run
+from bench.records.run_record import read_records, write_run
 from bench.runs.runner import RunRequest, run_one
 from models import catalog
 

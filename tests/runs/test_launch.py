@@ -14,7 +14,9 @@ from bench.data.loading import data_root, file_name, find_file, measure
 from bench.errors import BenchError
 from bench.plan.selection import PlannedRun, State
 from bench.protocols.loading import load_protocol
-from bench.records.run_record import Failure, Run, lock_path, read_card, read_record, write_run
+from bench.records.card import read_card
+from bench.records.names import Run, lock_path
+from bench.records.run_record import Failure, read_record, write_run
 from bench.runs import engine_ray, launch
 from bench.runs.engine_local import BUSY_SECONDS, Event, LocalEngine
 from bench.runs.engine_ray import Parcel

@@ -10,11 +10,13 @@ import numpy as np
 import pytest
 
 from bench.data import loading
-from bench.data.loading import Arrays, labels_digest, load, measure
+from bench.data.loading import Arrays, load, measure
 from bench.machine import cpu_isa
 from bench.machine.cpu_isa import CpuIsa
 from bench.protocols.loading import load_protocol
-from bench.records.run_record import Run, read_predictions
+from bench.records.card import labels_digest
+from bench.records.names import Run
+from bench.records.predictions import read_predictions
 from bench.records.scoring import score_predictions
 from bench.runs import runner
 from bench.runs.runner import Hooks, OfficialMismatchError, RunBundle, RunRequest, check_official, run_one

@@ -12,7 +12,8 @@ import pytest
 
 from bench.cli.options import match_models
 from bench.plan.selection import expand
-from bench.records.run_record import Run, read_records
+from bench.records.names import Run
+from bench.records.run_record import read_records
 from tests.making import make_run
 from tools import gpu_study
 from tools.gpu_study import DONE, FAILED, TIME_IS_UP, Step, do, for_one_architecture, pack, rest, untimed

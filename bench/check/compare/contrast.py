@@ -13,7 +13,10 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from bench.check.verdicts import TEST_LEVEL, RerunVerdict, judge
-from bench.records.run_record import DataCard, Record, predictions_path, read_attached, read_predictions
+from bench.records.card import DataCard
+from bench.records.names import predictions_path
+from bench.records.predictions import read_attached, read_predictions
+from bench.records.run_record import Record
 from bench.records.scoring import split_scores
 from bench.stats.bootstrap import NUM_RESAMPLES, Weights, auc_resamples, image_weights, sum_resamples
 from bench.stats.intervals import (

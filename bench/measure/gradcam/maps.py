@@ -41,7 +41,10 @@ from bench.records.cam_record import (
     may_store_images,
     write_cam,
 )
-from bench.records.run_record import Record, labels_digest, predictions_path, read_predictions
+from bench.records.card import labels_digest
+from bench.records.names import predictions_path
+from bench.records.predictions import read_predictions
+from bench.records.run_record import Record
 from bench.runs.runner import RunRequest, build_model
 from bench.stats.metrics import softmax
 from bench.streams import Streams, stream_seed

@@ -20,7 +20,8 @@ from torch import Tensor
 
 from bench.errors import BenchError, Interrupted, RecordError
 from bench.plan.selection import staleness
-from bench.records.run_record import Record, lock_path, read_record, write_run
+from bench.records.names import lock_path
+from bench.records.run_record import Record, read_record, write_run
 from bench.records.sealed import write_atomic
 from bench.runs.runner import Hooks, RunBundle, RunRequest, run_key, run_one
 from bench.runs.worker import forget_checkpoints, signals_noted

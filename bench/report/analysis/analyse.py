@@ -15,7 +15,8 @@ import numpy as np
 import pandas as pd
 
 from bench.errors import RecordError
-from bench.records.run_record import DataCard, Record
+from bench.records.card import DataCard
+from bench.records.run_record import Record
 from bench.report.analysis.cells import CLASS_MEASURES, RATES, RESAMPLED, TEST_PARTS, Cell, kept_images, read_cells
 from bench.report.analysis.contrasts import CONTRASTS, contrast_rows
 from bench.report.analysis.pairs import PAIRED, Interval, Pair, compare_cells, marks, mcnemar_rows

@@ -18,7 +18,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bench.errors import RecordError
-from bench.records.run_record import DataCard, Record
+from bench.records.card import DataCard
+from bench.records.run_record import Record
 from bench.records.sealed import canonical, write_atomic
 from bench.report.analysis_plan import VERSION
 

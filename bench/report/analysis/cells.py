@@ -15,7 +15,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bench.machine.forked import forked_map
-from bench.records.run_record import DataCard, Record
+from bench.records.card import DataCard
+from bench.records.run_record import Record
 from bench.report.analysis import cache
 from bench.report.analysis.cache import Arrays
 from bench.report.analysis.predictions import Floats, Labels, Predictions, Reader, stored_bytes

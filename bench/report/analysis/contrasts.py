@@ -13,7 +13,7 @@ from functools import reduce
 
 import numpy as np
 
-from bench.records.run_record import DataCard
+from bench.records.card import DataCard
 from bench.report.analysis.cells import TEST_PARTS, Cell
 from bench.report.analysis.pairs import PAIRED, check_sources, restricted
 from bench.report.analysis.predictions import Reader

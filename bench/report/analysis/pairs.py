@@ -9,7 +9,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from bench.records.run_record import DataCard, Record
+from bench.records.card import DataCard
+from bench.records.run_record import Record
 from bench.report.analysis.cells import TEST_PARTS, Cell, read_cell
 from bench.report.analysis.predictions import Reader
 from bench.report.analysis_plan import MARGIN, OURS, comparison_order, is_fitted, is_primary

@@ -15,7 +15,10 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from bench.errors import RecordError
-from bench.records.run_record import DataCard, Record, labels_digest, predictions_path, read_attached
+from bench.records.card import DataCard, labels_digest
+from bench.records.names import predictions_path
+from bench.records.predictions import read_attached
+from bench.records.run_record import Record
 from bench.stats.intervals import PairingError
 from bench.stats.metrics import softmax
 

@@ -10,7 +10,8 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from bench.records.run_record import SYNTHETIC_PREFIX, DataCard
+from bench.records.card import DataCard
+from bench.records.names import SYNTHETIC_PREFIX
 from bench.report.analysis_plan import INTRACLASS, NUM_TEST_SCANS, REFERENCE
 from bench.stats.intervals import critical, wilson
 from bench.stats.power import (

@@ -15,7 +15,8 @@ import pandas as pd
 
 from bench.data.names import PAPER_DATASETS
 from bench.errors import RecordError
-from bench.records.run_record import Record, history_path
+from bench.records.names import history_path
+from bench.records.run_record import Record
 from bench.report.analysis_plan import MARGIN
 from bench.report.claims.sources import OURS, STATED, Sources
 from bench.report.claims.values import Quantity, absent, leaf, show

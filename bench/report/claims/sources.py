@@ -11,8 +11,9 @@ import pandas as pd
 
 from bench.data.names import PAPER_DATASETS
 from bench.errors import RecordError
+from bench.records.card import DataCard, read_card
 from bench.records.cost_record import CostRecord
-from bench.records.run_record import DataCard, Record, read_card
+from bench.records.run_record import Record
 from bench.report.analysis.analyse import Analysis
 from bench.report.evidence import Evidence
 from bench.report.published.numbers import published_costs, published_scores, score_name

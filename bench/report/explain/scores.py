@@ -13,7 +13,8 @@ import pandas as pd
 from bench.data.names import flag_of
 from bench.errors import RecordError
 from bench.protocols.loading import list_protocols, load_protocol
-from bench.records.run_record import SYNTHETIC_PREFIX, Record, Run
+from bench.records.names import SYNTHETIC_PREFIX, Run
+from bench.records.run_record import Record
 from bench.report.analysis.analyse import Analysis, analyse
 from bench.report.evidence import Evidence, gather
 from bench.report.explain.costs import COST_METRICS, explain_cost

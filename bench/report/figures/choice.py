@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING
 import pandas as pd
 
 from bench.records.cost_record import CostRecord
-from bench.records.run_record import SYNTHETIC_PREFIX, Record, model_slug
+from bench.records.names import SYNTHETIC_PREFIX, model_slug
+from bench.records.run_record import Record
 from bench.records.timing_record import TimingRecord
 from bench.report.evidence import MODELS, Evidence
 from bench.report.figures.curves import curves_plot

@@ -12,7 +12,9 @@ from matplotlib.lines import Line2D
 from matplotlib.ticker import MaxNLocator
 
 from bench.errors import RecordError
-from bench.records.run_record import DataCard, Record, history_path
+from bench.records.card import DataCard
+from bench.records.names import history_path
+from bench.records.run_record import Record
 from bench.report.figures.style import (
     Caption,
     Plot,

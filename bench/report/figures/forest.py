@@ -13,7 +13,8 @@ from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 
 from bench.data.names import PAPER_DATASETS
-from bench.records.run_record import SYNTHETIC_PREFIX, Record
+from bench.records.names import SYNTHETIC_PREFIX
+from bench.records.run_record import Record
 from bench.report.analysis_plan import NUM_TEST_SCANS
 from bench.report.figures.style import ROW, WIDE, WIDTH, Caption, Plot, colour, legend_below, legend_height, new_figure
 from bench.report.tidy import model_order

@@ -32,7 +32,7 @@ from bench.records.cam_record import (
     similarity_across_images,
     similarity_to_random,
 )
-from bench.records.run_record import model_slug
+from bench.records.names import model_slug
 from bench.report.evidence import Evidence
 from bench.report.figures.style import WIDE, Caption, Plot, beginnings, new_figure
 

@@ -15,7 +15,8 @@ from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
 from bench.errors import RecordError
-from bench.records.run_record import DataCard, Record
+from bench.records.card import DataCard
+from bench.records.run_record import Record
 from bench.report.analysis.predictions import read_predictions
 from bench.report.figures.roc_points import FINEST, Points, mean_precision_recall, mean_roc
 from bench.report.figures.style import (

@@ -28,7 +28,8 @@ from matplotlib.figure import Figure
 from matplotlib.layout_engine import ConstrainedLayoutEngine
 from matplotlib.ticker import LogLocator, MaxNLocator, NullLocator, StrMethodFormatter
 
-from bench.records.run_record import DataCard, Record
+from bench.records.card import DataCard
+from bench.records.run_record import Record
 from bench.records.sealed import Sealed
 from bench.report.evidence import first_line
 from bench.report.tidy import STAMP, csv_bytes

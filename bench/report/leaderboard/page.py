@@ -16,7 +16,8 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup, escape
 
 from bench.check.trust import MEANING, MEASURED, read_reruns, read_self_reported
-from bench.records.run_record import SYNTHETIC_PREFIX, DataCard
+from bench.records.card import DataCard
+from bench.records.names import SYNTHETIC_PREFIX
 from bench.report.analysis.analyse import Analysis
 from bench.report.analysis_plan import NUM_TEST_SCANS
 from bench.report.evidence import Evidence, first_line

@@ -9,7 +9,8 @@ from dataclasses import dataclass, field
 import pandas as pd
 
 from bench.check.trust import MEASURED, CellTrust, Rerun, trust_of_cell
-from bench.records.run_record import DataCard, Record
+from bench.records.card import DataCard
+from bench.records.run_record import Record
 from bench.report.analysis.analyse import Analysis
 from bench.report.evidence import Evidence
 from bench.report.tables.score_cells import METRICS, TEST_PARTS, interval_text, record_link, score_cells, value_text

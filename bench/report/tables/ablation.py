@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import pandas as pd
 
-from bench.records.run_record import SYNTHETIC_PREFIX
+from bench.records.names import SYNTHETIC_PREFIX
 from bench.report.analysis.analyse import Analysis
 from bench.report.analysis.contrasts import EFFECTS, TRUNK
 from bench.report.analysis_plan import OURS, PARTS

@@ -7,7 +7,8 @@ from collections.abc import Mapping, Sequence
 import pandas as pd
 
 from bench.records.cost_record import COUNTERS, CostCell, CostRecord
-from bench.records.run_record import Record, model_slug
+from bench.records.names import model_slug
+from bench.records.run_record import Record
 from bench.report.analysis.analyse import Analysis
 from bench.report.analysis_plan import PARTS
 from bench.report.evidence import Evidence, first_line

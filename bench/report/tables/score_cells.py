@@ -10,7 +10,8 @@ from collections.abc import Iterable, Sequence
 
 import pandas as pd
 
-from bench.records.run_record import Record, model_slug
+from bench.records.names import model_slug
+from bench.records.run_record import Record
 from bench.report.analysis_plan import PARTS
 from bench.report.evidence import first_line
 from bench.report.formats import (

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pandas as pd
 
-from bench.records.run_record import SYNTHETIC_PREFIX
+from bench.records.names import SYNTHETIC_PREFIX
 from bench.report.analysis.analyse import Analysis
 from bench.report.evidence import Evidence
 from bench.report.formats import NOTHING, Block, Bullets, Heading, Row, Table, quoted, signed

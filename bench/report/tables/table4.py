@@ -9,7 +9,7 @@ from pathlib import Path
 import pandas as pd
 
 from bench.records.cost_record import COUNTERS, CostCell, CostRecord
-from bench.records.run_record import model_slug
+from bench.records.names import model_slug
 from bench.report.analysis.analyse import Analysis
 from bench.report.evidence import Evidence, first_line
 from bench.report.formats import NOTHING, Block, Bullets, Heading, Row, Table, Text, latex, markdown, signed

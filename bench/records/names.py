@@ -1,0 +1,64 @@
+"""A run's names: its id, and where the files that it leaves stand. No torch."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from pathlib import Path
+
+from bench.errors import RecordError
+
+NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.+-]*(/[A-Za-z0-9_][A-Za-z0-9_.+-]*)?")
+SLUG = re.compile(r"[a-z0-9]+(-[a-z0-9]+)*")
+SYNTHETIC_PREFIX = "synthetic-"
+
+
+@dataclass(frozen=True, order=True)
+class Run:
+    """One execution: model x dataset x protocol x seed."""
+
+    protocol: str
+    model: str
+    dataset: str
+    seed: int
+
+    @property
+    def run_id(self) -> str:
+        """The id that names the run everywhere: `resnet18__breastmnist__paper-224__s0`."""
+        return f"{model_slug(self.model)}__{self.dataset}__{self.protocol}__s{self.seed}"
+
+    @property
+    def synthetic(self) -> bool:
+        """Whether the data was made here."""
+        return self.dataset.startswith(SYNTHETIC_PREFIX)
+
+    def path(self, results: Path) -> Path:
+        """Where the record stands in a results folder."""
+        folder = results / "records" / self.protocol / model_slug(self.model) / self.dataset
+        return folder / f"seed{self.seed}.json"
+
+
+def model_slug(name: str) -> str:
+    """A model's name as a path part: `/` becomes `--`.
+
+    Raises:
+        RecordError: If the name could leave its folder or break a page.
+    """
+    if not NAME.fullmatch(name) or ".." in name or "--" in name:
+        raise RecordError(f"{name!r} is no usable model name: letters, digits, '_.+-' and one '/'")
+    return name.replace("/", "--")
+
+
+def predictions_path(record_path: Path) -> Path:
+    """`seed0.json` -> `seed0.predictions.parquet`."""
+    return record_path.with_suffix(".predictions.parquet")
+
+
+def history_path(record_path: Path) -> Path:
+    """`seed0.json` -> `seed0.history.parquet`."""
+    return record_path.with_suffix(".history.parquet")
+
+
+def lock_path(results: Path, run: Run) -> Path:
+    """The lock file of a run: who writes it, or does it, holds it."""
+    return results / ".locks" / f"{run.run_id}.lock"
