@@ -38,9 +38,6 @@ ALLOWED = {
 UNBOUND = {"cli"}  # the top floor imports everything, inside its commands
 # (file, room that it imports against the plan): what still has to move, and why.
 EXCEPTIONS = {
-    ("check/compare/folders.py", "plan"): "staleness belongs to records",
-    ("check/verify.py", "plan"): "staleness belongs to records",
-    ("measure/gradcam/weights.py", "plan"): "staleness belongs to records",
     ("report/tables/timings.py", "measure"): "how many blocks a summary needs belongs to records",
 }
 # Rooms that load without torch, timm and medmnist; the files that do not are named.

@@ -11,13 +11,13 @@ from typing import Any
 from bench.check.bands import standings
 from bench.check.trust import read_reruns
 from bench.errors import BenchError, RecordError
-from bench.plan.selection import staleness
 from bench.records.cam_record import read_cams
 from bench.records.card import DataCard, read_card
 from bench.records.names import history_path, predictions_path
 from bench.records.predictions import read_attached, read_predictions
 from bench.records.run_record import MEASURED_FOLDERS, Record, Scores, read_records, real_only, record_files
 from bench.records.scoring import same_score, score_predictions, wrong_labels
+from bench.records.staleness import staleness
 
 UNSCORED = "cannot be scored"
 

@@ -26,7 +26,7 @@ from bench.cli.options import (
 from bench.machine.cpu_isa import CpuIsa
 
 if TYPE_CHECKING:
-    from bench.plan.selection import PlannedRun
+    from bench.plan.state import PlannedRun
     from bench.records.names import Run
 
 Shard = Annotated[str, typer.Option(help="i/n: only every n-th run of the selection, from the i-th.")]
@@ -40,7 +40,7 @@ class EngineChoice(StrEnum):
 
 
 class OverwriteChoice(StrEnum):
-    """Which recorded runs are done again; the values are `bench.plan.selection.Overwrite`'s."""
+    """Which recorded runs are done again; the values are `bench.plan.state.Overwrite`'s."""
 
     never = "never"
     stale = "stale"
@@ -118,7 +118,7 @@ def plan(
 ) -> None:
     """Show which runs a selection means: done, missing, stale, failed, and what they should cost."""
     from bench.cli.console import out, print_json, print_table
-    from bench.plan.selection import make_plan
+    from bench.plan.state import make_plan
 
     planned = make_plan(_select(study, protocol, models, datasets, seeds, plugin, shard), results)
     if as_json:
@@ -162,7 +162,8 @@ def run(
     isa = pin_cpu(cpu_isa)
     from bench.cli.console import err, out, progress_for
     from bench.errors import BenchError
-    from bench.plan.selection import choose, make_plan, optional_runs
+    from bench.plan.selection import optional_runs
+    from bench.plan.state import choose, make_plan
     from bench.runs import launch as launching
     from models.catalog import check_timm_names
 

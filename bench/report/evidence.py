@@ -9,11 +9,11 @@ from functools import cached_property
 from pathlib import Path
 
 from bench import __version__
-from bench.plan.selection import staleness, unchecked
 from bench.records.card import DataCard, read_card
 from bench.records.cost_record import CostRecord, read_costs
 from bench.records.run_record import Record, read_records
 from bench.records.sealed import Sealed
+from bench.records.staleness import staleness, unchecked
 from bench.records.timing_record import TimingRecord, read_timings
 
 STATISTICS = ("cells", "pairs", "mcnemar", "classes", "contrasts", "resolution", "published_checks")  # an `Analysis`

@@ -13,7 +13,7 @@ from filelock import FileLock, Timeout
 
 from bench.errors import BenchError, DataMissingError, RecordError
 from bench.machine.cpu_isa import DEFAULT, CpuIsa
-from bench.plan.selection import PlannedRun
+from bench.plan.state import PlannedRun
 from bench.protocols.loading import load_protocol
 from bench.records.card import DataCard, read_card, write_card
 from bench.records.names import Run, lock_path

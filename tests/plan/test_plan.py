@@ -7,7 +7,8 @@ from pathlib import Path
 import pytest
 
 from bench.errors import BenchError
-from bench.plan.selection import choose, expand, expand_study, make_plan, obstacle, parse_seeds
+from bench.plan.selection import expand, expand_study, obstacle, parse_seeds
+from bench.plan.state import choose, make_plan
 from bench.protocols.loading import load_protocol
 from bench.records.names import Run, predictions_path
 from models import ModelError, get_spec

@@ -12,7 +12,7 @@ from filelock import FileLock
 from bench.data import loading
 from bench.data.loading import data_root, file_name, find_file, measure
 from bench.errors import BenchError
-from bench.plan.selection import PlannedRun, State
+from bench.plan.state import PlannedRun, State
 from bench.protocols.loading import load_protocol
 from bench.records.card import read_card
 from bench.records.names import Run, lock_path

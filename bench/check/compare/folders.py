@@ -29,10 +29,10 @@ from bench.check.compare.reasons import origins
 from bench.check.compare.rows import CellRow, Comparison, RunRow, Verdict
 from bench.check.trust import Rerun, read_reruns, rerun_path, same_scores
 from bench.errors import BenchError, RecordError
-from bench.plan.selection import staleness
 from bench.records.card import DataCard, read_card
 from bench.records.run_record import Record, read_record, record_files
 from bench.records.sealed import write_sealed
+from bench.records.staleness import staleness
 from bench.stats.intervals import EQUIVALENCE_MARGIN
 
 COPY = "the same record: a copy, not a re-run"

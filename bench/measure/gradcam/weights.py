@@ -19,10 +19,10 @@ from filelock import FileLock, Timeout
 from torch import Tensor
 
 from bench.errors import BenchError, Interrupted, RecordError
-from bench.plan.selection import staleness
 from bench.records.names import lock_path
 from bench.records.run_record import Record, read_record, write_run
 from bench.records.sealed import write_atomic
+from bench.records.staleness import staleness
 from bench.runs.runner import Hooks, RunBundle, RunRequest, run_key, run_one
 from bench.runs.worker import forget_checkpoints, signals_noted
 from bench.training.checkpoint import DIGEST_BYTES, Checkpoint
