@@ -63,7 +63,8 @@ def gradcam(
 
 def similarity_rows(results: Path, record: CamRecord) -> list[dict[str, Any]]:
     """Per layer: how alike the trained model's maps are to a randomised model's, and to each other."""
-    from bench.records.cam_record import median, read_maps, similarity_across_images, similarity_to_random
+    from bench.records.cam_record import read_maps
+    from bench.records.cam_similarity import median, similarity_across_images, similarity_to_random
 
     maps = read_maps(results, record)
     rows = []

@@ -24,14 +24,11 @@ from bench.records.cam_record import (
     CamLayer,
     CamRecord,
     Map,
-    median,
-    rank_correlation,
     read_cams,
     read_images,
     read_maps,
-    similarity_across_images,
-    similarity_to_random,
 )
+from bench.records.cam_similarity import median, rank_correlation, similarity_across_images, similarity_to_random
 from bench.records.names import model_slug
 from bench.report.evidence import Evidence
 from bench.report.figures.style import WIDE, Caption, Plot, beginnings, new_figure
