@@ -49,7 +49,7 @@ class Sealed(Strict):
         return self.model_copy(update={"record_digest": self.computed_digest()})
 
 
-Record = TypeVar("Record", bound=Sealed)
+Kind = TypeVar("Kind", bound=Sealed)
 
 
 def explain_os_error(error: OSError, path: Path) -> RecordError:
@@ -96,7 +96,7 @@ def write_sealed(path: Path, record: Sealed) -> None:
     write_atomic(path, pretty(record.sealed().model_dump(mode="json")))
 
 
-def read_sealed(path: Path, kind: type[Record]) -> Record:
+def read_sealed(path: Path, kind: type[Kind]) -> Kind:
     """Read a record and check schema and digest.
 
     Raises:
@@ -129,8 +129,8 @@ def read_sealed(path: Path, kind: type[Record]) -> Record:
 
 
 def read_all(
-    paths: Iterable[Path], kind: type[Record], objection: Callable[[Record, Path], str]
-) -> tuple[list[Record], list[str]]:
+    paths: Iterable[Path], kind: type[Kind], objection: Callable[[Kind, Path], str]
+) -> tuple[list[Kind], list[str]]:
     """Every record that counts, and why the others were left out, one line each.
 
     Args:
@@ -138,7 +138,7 @@ def read_all(
         kind: What they hold.
         objection: Why a readable record does not count, "" if it does.
     """
-    records: list[Record] = []
+    records: list[Kind] = []
     notes: list[str] = []
     for path in sorted(paths):
         try:
