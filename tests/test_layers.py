@@ -36,10 +36,6 @@ ALLOWED = {
     "measure": BELOW_CHECK | {"classical", "runs"},
 }
 UNBOUND = {"cli"}  # the top floor imports everything, inside its commands
-# (file, room that it imports against the plan): what still has to move, and why.
-EXCEPTIONS = {
-    ("report/tables/timings.py", "measure"): "how many blocks a summary needs belongs to records",
-}
 # Rooms that load without torch, timm and medmnist; the files that do not are named.
 LIGHT = {
     "errors",
@@ -136,18 +132,8 @@ def test_a_room_imports_only_what_the_plan_allows(room: str) -> None:
     """One direction of imports."""
     for path in _files("bench"):
         if _room(path) == room:
-            against = {
-                other for other in _rooms_imported(path) - ALLOWED[room] if (_name(path), other) not in EXCEPTIONS
-            }
+            against = _rooms_imported(path) - ALLOWED[room]
             assert not against, f"{_name(path)} also imports {sorted(against)}"
-
-
-def test_no_exception_outlives_its_reason() -> None:
-    """What is imported no longer is no longer excused."""
-    files = {_name(path): path for path in _files("bench")}
-    for name, other in EXCEPTIONS:
-        assert name in files, name
-        assert other in _rooms_imported(files[name]) - ALLOWED[_room(files[name])], f"{name}: {other}"
 
 
 def _no_circle(graph: dict[str, set[str]]) -> None:
@@ -158,7 +144,7 @@ def _no_circle(graph: dict[str, set[str]]) -> None:
 
 
 def test_no_rooms_import_each_other_in_a_circle() -> None:
-    """The plan itself, exceptions included, goes down only."""
+    """The plan itself goes down only."""
     graph: dict[str, set[str]] = {room: set(below) for room, below in ALLOWED.items()}
     for path in _files("bench"):
         if _room(path):

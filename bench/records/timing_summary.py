@@ -15,6 +15,7 @@ CellStatus = Literal["done", "disagrees", "oom", "timeout", "failed"]
 FAILURES: tuple[RoundStatus, ...] = ("oom", "timeout", "failed")
 WARM_UPS: tuple[WarmUp, ...] = ("steady", "moving", "cold")
 NUM_BOOTSTRAPS = 2000
+MIN_BLOCKS = 30  # of a cell that a summary can rest on: fewer are measured only where its time ends, and are named
 
 
 @dataclass(frozen=True)

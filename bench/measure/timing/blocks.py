@@ -12,6 +12,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from statistics import median
 
+from bench.records.timing_summary import MIN_BLOCKS
+
 WINDOW = 5  # blocks whose median must stand still
 STILL = 0.01
 MARGIN = 1.2  # a block is planned a little longer than it must be
@@ -30,7 +32,7 @@ class Budget:
 
     cell_seconds: float | None = 20.0
     warm_up_seconds: float = 20.0
-    min_blocks: int = 30
+    min_blocks: int = MIN_BLOCKS
     block_seconds: float = 0.05
 
     @property

@@ -7,8 +7,8 @@ from typing import Any
 
 import pandas as pd
 
-from bench.measure.timing.blocks import Budget
 from bench.records.timing_record import TimingRecord
+from bench.records.timing_summary import MIN_BLOCKS
 from bench.report.formats import NOTHING, Block, Bullets, Heading, Row, Table, quoted
 from bench.report.tidy import model_order
 from bench.report.tidy_costs import one_device, timing_rows
@@ -66,10 +66,10 @@ def _few_blocks(own: Sequence[TimingRecord]) -> list[Block]:
     for record in own:
         for cell in record.cells:
             count = sum(len(round_.block_seconds) for round_ in cell.rounds)
-            if 0 < count < Budget.min_blocks:
+            if 0 < count < MIN_BLOCKS:
                 found.setdefault(cell.setting.label(), []).append(f"{record.model} {count}")
     items = [f"{setting}: {', '.join(models)}" for setting, models in sorted(found.items())]
-    text = f"Fewer than {Budget.min_blocks} blocks in all rounds, since a batch outlasts a share of a cell's time:"
+    text = f"Fewer than {MIN_BLOCKS} blocks in all rounds, since a batch outlasts a share of a cell's time:"
     return [text, Bullets(items)] if items else []
 
 
