@@ -13,7 +13,8 @@ from __future__ import annotations
 
 from typing import Literal
 
-from bench.stats.intervals import EQUIVALENCE_MARGIN, LEVEL, is_inside
+from bench.stats.comparisons import EQUIVALENCE_MARGIN, is_inside
+from bench.stats.intervals import LEVEL
 
 RerunVerdict = Literal["bit-equal", "equivalent", "not told apart", "differs"]
 Ends = tuple[float, float]

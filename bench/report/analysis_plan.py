@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from bench.data.names import PAPER_DATASETS
 from bench.records.names import SYNTHETIC_PREFIX
-from bench.stats.intervals import EQUIVALENCE_MARGIN
+from bench.stats.comparisons import EQUIVALENCE_MARGIN
 from models.catalog import ModelError, get_spec
 
 VERSION = 1  # of the analysis code; a new one makes every cached result void

@@ -28,7 +28,7 @@ from bench.records.card import read_card
 from bench.records.names import Run, predictions_path
 from bench.records.predictions import frame_bytes, read_predictions
 from bench.records.run_record import Record, read_records
-from bench.stats.intervals import EQUIVALENCE_MARGIN, Difference, paired_difference
+from bench.stats.comparisons import EQUIVALENCE_MARGIN, Difference, paired_difference
 from models.catalog import get_spec
 from tests import making
 from tests.making import make_card, make_predictions, make_record, make_rerun, make_run

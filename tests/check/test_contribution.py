@@ -14,7 +14,7 @@ from bench.check.contribution import MAX_FILE_BYTES, MAX_TOTAL_BYTES, NEW_FOLDER
 from bench.check.trust import Rerun, SelfReported
 from bench.errors import RecordError
 from bench.records.names import Run, predictions_path
-from bench.stats.intervals import EQUIVALENCE_MARGIN
+from bench.stats.comparisons import EQUIVALENCE_MARGIN
 from tests.check.test_trust import ROW
 from tests.making import make_rerun, make_run
 

@@ -16,7 +16,7 @@ from bench.report.analysis.contrasts import CONTRASTS, EFFECTS, INTERACTION, MAI
 from bench.report.analysis_plan import PARTS
 from bench.report.evidence import Evidence, gather
 from bench.report.tables import ablation, table2, table3
-from bench.stats.intervals import PairingError
+from bench.stats.comparisons import PairingError
 from models.catalog import get_spec
 from tests.making import make_skilled
 

@@ -20,7 +20,7 @@ from bench.report.analysis.contrasts import CONTRASTS
 from bench.report.analysis.resolution import CHECKS, RESOLUTION, TEST_IMAGES, published_checks, resolution_rows
 from bench.report.evidence import Evidence, gather
 from bench.report.published.numbers import published_scores
-from bench.stats.intervals import PairingError
+from bench.stats.comparisons import PairingError
 from tests.making import make_card, make_labels
 from tests.making import make_skilled as train
 

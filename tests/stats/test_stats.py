@@ -16,9 +16,10 @@ from statsmodels.stats.multitest import multipletests
 from statsmodels.stats.proportion import proportion_confint
 
 from bench.errors import ShapeError
-from bench.stats import bootstrap, intervals, power
+from bench.stats import bootstrap, comparisons, intervals, power
 from bench.stats.bootstrap import auc_resamples, image_weights, sum_resamples
-from bench.stats.intervals import PairingError, Spread, StatsError
+from bench.stats.comparisons import PairingError
+from bench.stats.intervals import Spread, StatsError
 
 # The six sets of the paper: flag, task, number of classes.
 SIX = [
@@ -195,11 +196,11 @@ def test_an_interval_covers_as_often_as_it_says() -> None:
 def test_a_difference_of_1_96_errors_has_p_0_05() -> None:
     """Hand-computed normal and Student values; the interval just touches 0."""
     resamples = np.array([-1.0, 1.0]) * 0.01 / math.sqrt(2)  # sample variance 0.01 squared
-    found = intervals.paired_difference(resamples, [0.01 * 1.959963984540054])
+    found = comparisons.paired_difference(resamples, [0.01 * 1.959963984540054])
     assert found.p == pytest.approx(0.05)
     assert found.low == pytest.approx(0.0, abs=1e-12)
     assert found.high_90 == pytest.approx(0.01 * (1.959963984540054 + 1.6448536269514722))
-    seeds = intervals.paired_difference(np.zeros(9), [0.1, 0.3])  # 0.2, error 0.1, one degree of freedom
+    seeds = comparisons.paired_difference(np.zeros(9), [0.1, 0.3])  # 0.2, error 0.1, one degree of freedom
     assert seeds.p == pytest.approx(1 - 2 * math.atan(2) / math.pi)
     assert seeds.high == pytest.approx(min(1.0, 0.2 + 12.706204736 * 0.1))
 
@@ -208,27 +209,27 @@ def test_a_difference_of_1_96_errors_has_p_0_05() -> None:
 def test_differences_are_antisymmetric(seed_differences: list[float], seed: int) -> None:
     """Model less baseline is baseline less model, mirrored, with the same p."""
     resamples = np.random.default_rng(seed).normal(size=50)
-    one = intervals.paired_difference(resamples, seed_differences)
-    other = intervals.paired_difference(-resamples, [-value for value in seed_differences])
+    one = comparisons.paired_difference(resamples, seed_differences)
+    other = comparisons.paired_difference(-resamples, [-value for value in seed_differences])
     assert (one.value, one.low, one.high, one.p) == (-other.value, -other.high, -other.low, other.p)
-    assert intervals.is_equivalent(one, 0.3) == intervals.is_equivalent(other, 0.3)
+    assert comparisons.is_equivalent(one, 0.3) == comparisons.is_equivalent(other, 0.3)
 
 
 def test_equivalence_needs_the_whole_90_percent_interval_inside() -> None:
     """Two one-sided tests: 1.645 errors from the margin, not 1.96; touching it is not inside."""
     resamples = np.array([-1.0, 1.0]) * 0.01 / math.sqrt(2)
-    found = intervals.paired_difference(resamples, [0.003])
+    found = comparisons.paired_difference(resamples, [0.003])
     edge = 0.003 + 0.016448536269514722
-    assert intervals.is_equivalent(found, edge + 1e-9)
-    assert not intervals.is_equivalent(found, edge - 1e-9)
+    assert comparisons.is_equivalent(found, edge + 1e-9)
+    assert not comparisons.is_equivalent(found, edge - 1e-9)
 
 
 def test_a_perfect_pair_is_no_proof_of_equality() -> None:
     """Two AUCs of 1 that no resample moves: p 1, and as wide as the two intervals."""
-    found = intervals.end_to_end(0.0, (0.9, 1.0), (0.8, 1.0))
+    found = comparisons.end_to_end(0.0, (0.9, 1.0), (0.8, 1.0))
     assert (found.p, found.low, found.high) == (1.0, pytest.approx(-0.1), pytest.approx(0.2))
-    assert not intervals.is_equivalent(found, 0.02)
-    assert intervals.end_to_end(0.5, (0.92, 1.0), (0.5, 0.5)).p < 1e-9
+    assert not comparisons.is_equivalent(found, 0.02)
+    assert comparisons.end_to_end(0.5, (0.92, 1.0), (0.5, 0.5)).p < 1e-9
 
 
 @settings(max_examples=10, deadline=None)  # the oracle takes 80 ms a call
@@ -236,16 +237,16 @@ def test_a_perfect_pair_is_no_proof_of_equality() -> None:
 def test_holm_is_statsmodels(p_values: list[float], missing: int) -> None:
     """Equal to the oracle; planned comparisons that were not made count as p = 1."""
     expected = multipletests([*p_values, *[1.0] * missing], method="holm")[1][: len(p_values)]
-    assert intervals.holm(p_values, len(p_values) + missing) == pytest.approx(expected.tolist(), abs=1e-15)
+    assert comparisons.holm(p_values, len(p_values) + missing) == pytest.approx(expected.tolist(), abs=1e-15)
 
 
 def test_holm_by_hand() -> None:
     """0.01, 0.04, 0.03 of three: 0.03, then twice 0.03, and never below that."""
-    assert intervals.holm([0.01, 0.04, 0.03]) == pytest.approx([0.03, 0.06, 0.06])
-    assert intervals.holm([0.01], 5) == pytest.approx([0.05])
-    assert intervals.holm([]) == []
+    assert comparisons.holm([0.01, 0.04, 0.03]) == pytest.approx([0.03, 0.06, 0.06])
+    assert comparisons.holm([0.01], 5) == pytest.approx([0.05])
+    assert comparisons.holm([]) == []
     with pytest.raises(StatsError, match="2 p-values in a family of 1"):
-        intervals.holm([0.1, 0.2], 1)
+        comparisons.holm([0.1, 0.2], 1)
 
 
 @given(st.integers(0, 60), st.integers(0, 60))
@@ -254,19 +255,19 @@ def test_mcnemar_is_statsmodels(only_first: int, only_second: int) -> None:
     expected = (
         statsmodels_mcnemar([[5, only_first], [only_second, 5]], exact=True).pvalue if only_first + only_second else 1.0
     )
-    found = intervals.mcnemar(np.array([only_first, only_second]), np.array([only_second, only_first]))
+    found = comparisons.mcnemar(np.array([only_first, only_second]), np.array([only_second, only_first]))
     assert found.tolist() == pytest.approx([expected, expected], abs=1e-12)
-    assert intervals.mcnemar(np.array([6]), np.array([0])).tolist() == [1 / 32]
+    assert comparisons.mcnemar(np.array([6]), np.array([0])).tolist() == [1 / 32]
 
 
 def test_a_wrong_pairing_is_refused() -> None:
     """Another order, other images, another length: one clear line each."""
     labels = np.array([0, 1, 1, 0])
-    intervals.check_pairing(labels, labels.copy(), ("a", "b"))
+    comparisons.check_pairing(labels, labels.copy(), ("a", "b"))
     with pytest.raises(PairingError, match="labels of a and b differ at 2 of 4 test images, first at 0"):
-        intervals.check_pairing(labels, np.array([1, 0, 1, 0]), ("a", "b"))
+        comparisons.check_pairing(labels, np.array([1, 0, 1, 0]), ("a", "b"))
     with pytest.raises(PairingError, match="a has 4 test images and b has 3"):
-        intervals.check_pairing(labels, labels[:3], ("a", "b"))
+        comparisons.check_pairing(labels, labels[:3], ("a", "b"))
 
 
 def test_the_threshold_is_youdens_and_the_lower_on_a_tie() -> None:

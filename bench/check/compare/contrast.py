@@ -19,18 +19,8 @@ from bench.records.predictions import read_attached, read_predictions
 from bench.records.run_record import Record
 from bench.records.scoring import split_scores
 from bench.stats.bootstrap import NUM_RESAMPLES, Weights, auc_resamples, image_weights, sum_resamples
-from bench.stats.intervals import (
-    IMAGES,
-    Difference,
-    Spread,
-    area_interval,
-    check_pairing,
-    critical,
-    end_to_end,
-    mcnemar,
-    paired_difference,
-    variance,
-)
+from bench.stats.comparisons import Difference, check_pairing, end_to_end, mcnemar, paired_difference
+from bench.stats.intervals import IMAGES, Spread, area_interval, critical, variance
 from bench.stats.metrics import accuracy, auc
 
 Floats = NDArray[np.float64]

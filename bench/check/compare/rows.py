@@ -10,7 +10,7 @@ from typing import Any, Literal
 from bench.check.compare.contrast import Contrast
 from bench.check.verdicts import AGREEING, RerunVerdict
 from bench.records.run_record import Record
-from bench.stats.intervals import Difference
+from bench.stats.comparisons import Difference
 
 Verdict = RerunVerdict | Literal["not the same run", "damaged", "no scores", "only in A", "only in B"]
 COMPARED: tuple[RerunVerdict, ...] = ("bit-equal", "equivalent", "not told apart", "differs")

@@ -26,7 +26,8 @@ from bench.report.analysis_plan import MARGIN, PARTS, family_size
 from bench.report.evidence import Evidence
 from bench.report.published.numbers import ABLATION, published_scores
 from bench.report.tidy import model_order
-from bench.stats.intervals import area_interval, fraction_interval, holm, mean, plain_interval, spread, variance
+from bench.stats.comparisons import holm
+from bench.stats.intervals import area_interval, fraction_interval, mean, plain_interval, spread, variance
 
 METRICS = ("auc", "acc", "balanced_acc", "pr_auc", "brier", "ece", "nll", *RATES)
 CEILINGS = {"brier": 2.0, "nll": math.inf}  # measures that are no fraction

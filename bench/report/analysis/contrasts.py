@@ -19,7 +19,7 @@ from bench.report.analysis.pairs import PAIRED, check_sources, restricted
 from bench.report.analysis.predictions import Reader
 from bench.report.analysis_plan import OURS
 from bench.report.published.numbers import ABLATION
-from bench.stats.intervals import Difference, paired_difference
+from bench.stats.comparisons import Difference, paired_difference
 
 TRUNK = "resnet18"
 CONTRASTS = ["dataset", "optimiser", "part", "metric", "effect", "n_seeds", "difference", "ci_low", "ci_high", "p"]

@@ -15,8 +15,7 @@ from bench.report.analysis.cells import TEST_PARTS, Cell, read_cell
 from bench.report.analysis.predictions import Reader
 from bench.report.analysis_plan import MARGIN, OURS, comparison_order, is_fitted, is_primary
 from bench.report.tidy import model_order
-from bench.stats.intervals import (
-    LEVEL,
+from bench.stats.comparisons import (
     Difference,
     PairingError,
     check_pairing,
@@ -26,6 +25,7 @@ from bench.stats.intervals import (
     mcnemar,
     paired_difference,
 )
+from bench.stats.intervals import LEVEL
 
 PAIRED = ("auc", "acc")
 Interval = tuple[float, float]

@@ -19,7 +19,7 @@ from bench.records.card import DataCard, labels_digest
 from bench.records.names import predictions_path
 from bench.records.predictions import read_attached
 from bench.records.run_record import Record
-from bench.stats.intervals import PairingError
+from bench.stats.comparisons import PairingError
 from bench.stats.metrics import softmax
 
 Floats = NDArray[np.float64]

@@ -1,0 +1,134 @@
+"""Two models on the same images: paired differences, equivalence, corrections for many tests. No files, no torch."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import special
+
+from bench.errors import BenchError
+from bench.stats.intervals import CONFIDENCE, LEVEL, Floats, StatsError, critical, mean, spread
+
+EQUIVALENCE_MARGIN = 0.02  # a fraction, of AUC and of accuracy; `results/ANALYSIS_PLAN.md` fixes it
+
+
+class PairingError(BenchError, ValueError):
+    """Two runs whose images are not the same in the same order."""
+
+
+@dataclass(frozen=True)
+class Difference:
+    """A paired difference with its interval, its p-value, and the narrower interval that equivalence is judged by."""
+
+    value: float
+    low: float
+    high: float
+    p: float
+    low_90: float
+    high_90: float
+
+
+def check_pairing(labels: NDArray[Any], others: NDArray[Any], names: tuple[str, str]) -> None:
+    """Refuse to pair runs on different images.
+
+    Args:
+        labels: (N,) labels of the first run's images, in its order.
+        others: The same of the second.
+        names: What the runs are called.
+
+    Raises:
+        PairingError: In one line.
+    """
+    first, second = names
+    if len(labels) != len(others):
+        counts = f"{first} has {len(labels)} test images and {second} has {len(others)}"
+        raise PairingError(f"{counts}; pair runs on the same images")
+    wrong = np.flatnonzero(np.asarray(labels) != np.asarray(others))
+    if len(wrong):
+        where = f"the labels of {first} and {second} differ at {len(wrong)} of {len(labels)} test images"
+        raise PairingError(f"{where}, first at {wrong[0]}; pair runs on the same images in the same order")
+
+
+def paired_difference(resamples: Floats, seed_differences: Sequence[float]) -> Difference:
+    """A difference of two models, mean over common seeds, on the same images.
+
+    The p-value is Student's, two-sided, from the bootstrap's standard error: a count of resamples could not go below
+    one in B, which a correction for many comparisons would never let pass.
+
+    Args:
+        resamples: (B,) first model's seed mean less the second's, both on the same resampled images.
+        seed_differences: First less second, of each common seed on the images as they are.
+    """
+    value = mean(seed_differences)
+    found = spread(resamples, seed_differences)
+    error = math.sqrt(found.variance)
+    half, narrow = (critical(found.degrees, confidence) * error for confidence in (CONFIDENCE, 1 - 2 * LEVEL))
+    if error == 0.0:
+        p = 1.0 if value == 0.0 else 0.0
+    else:
+        size = abs(value) / error
+        p = 2 * float(special.ndtr(-size) if math.isinf(found.degrees) else special.stdtr(found.degrees, -size))
+    ends = [max(-1.0, min(1.0, value + side)) for side in (-half, half, -narrow, narrow)]
+    return Difference(value, ends[0], ends[1], p, ends[2], ends[3])
+
+
+def end_to_end(value: float, first: tuple[float, float], second: tuple[float, float]) -> Difference:
+    """A difference that no resample moves because a value is 0 or 1: as wide as the two intervals allow.
+
+    The p-value takes that width for two normal bounds; the narrower interval is not narrower here.
+    """
+    low, high = first[0] - second[1], first[1] - second[0]
+    error = (high - low) / (2 * critical(math.inf))
+    p = 1.0 if value == 0.0 else 2 * float(special.ndtr(-abs(value) / error))
+    return Difference(value, low, high, p, low, high)
+
+
+def is_inside(low: float, high: float, margin: float) -> bool:
+    """Whether an interval of a difference lies strictly inside a margin around 0."""
+    return -margin < low and high < margin
+
+
+def is_equivalent(found: Difference, margin: float) -> bool:
+    """Two one-sided tests at 5 %: the 90 % interval lies strictly inside the margin."""
+    return is_inside(found.low_90, found.high_90, margin)
+
+
+def holm(p_values: Sequence[float], family_size: int | None = None) -> list[float]:
+    """Holm's adjusted p-values, in the order given.
+
+    Args:
+        p_values: Of the comparisons that were made.
+        family_size: How many were planned; those not made count as p = 1. By default as many as were made.
+
+    Raises:
+        StatsError: If more were made than planned, or a value is no probability.
+    """
+    size = len(p_values) if family_size is None else family_size
+    if size < len(p_values) or not all(0.0 <= p <= 1.0 for p in p_values):
+        raise StatsError(f"{len(p_values)} p-values in a family of {size}; all are in [0, 1] and of the family")
+    adjusted, highest = [0.0] * len(p_values), 0.0
+    for rank, place in enumerate(sorted(range(len(p_values)), key=lambda place: p_values[place])):
+        highest = max(highest, min(1.0, (size - rank) * p_values[place]))
+        adjusted[place] = highest
+    return adjusted
+
+
+def mcnemar(only_first: NDArray[Any], only_second: NDArray[Any]) -> Floats:
+    """Exact two-sided McNemar test: binomial on the images that exactly one of two models gets right.
+
+    Args:
+        only_first: (M,) how many images only the first gets right.
+        only_second: (M,) only the second.
+
+    Returns:
+        (M,) p-values; 1 where none is discordant.
+    """
+    first, second = np.asarray(only_first, dtype=np.int64), np.asarray(only_second, dtype=np.int64)
+    tail: Floats = special.bdtr(np.minimum(first, second).astype(np.float64), first + second, 0.5)
+    p: Floats = np.minimum(1.0, 2.0 * tail)
+    return p
