@@ -8,7 +8,8 @@ from collections.abc import Iterable
 
 from bench.data.names import flag_of
 from bench.errors import BenchError
-from bench.protocols.loading import MAX_SEED, Protocol, load_protocol, load_study
+from bench.protocols.loading import load_protocol, load_study
+from bench.protocols.schema import MAX_SEED, Protocol
 from bench.records.names import Run
 from models.catalog import ModelSpec, get_spec
 

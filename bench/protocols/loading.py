@@ -8,177 +8,18 @@ default, so a new key makes no old record stale.
 from __future__ import annotations
 
 import difflib
-import hashlib
-import json
 import tomllib
-from collections.abc import Mapping
 from functools import cache
 from pathlib import Path
-from typing import Annotated, Any, Literal, TypeVar
+from typing import Any, TypeVar
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BaseModel, ValidationError
 
 from bench.errors import ProtocolError
+from bench.protocols.schema import Protocol, Study
 
 PROTOCOL_DIR = Path(__file__).parent
 STUDY_DIR = Path(__file__).parents[1] / "studies"
-Probability = Field(default=0.0, ge=0.0, le=1.0)
-MAX_SEED = 2**32 - 1  # what NumPy and scikit-learn take
-
-
-class _Frozen(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
-
-
-class DataRules(_Frozen):
-    """Which pixels reach the model."""
-
-    source_size: Literal[28, 64, 128, 224]
-    img_size: int = Field(ge=1)
-    interpolation: Literal["nearest", "bilinear"]
-    channels: Literal["native", "rgb"]
-    mean: tuple[float, ...]
-    std: tuple[Annotated[float, Field(gt=0.0)], ...]
-    max_train: int | None = Field(default=None, ge=2)
-
-
-class AugmentRules(_Frozen):
-    """Random changes of training images; a key left out is off.
-
-    Geometry is one warp per image from the source pixels to `img_size`; colour changes come before it, blur
-    after it, then normalisation, erasing, CutMix.
-    """
-
-    horizontal_flip: float = Probability
-    rotation_degrees: float = Field(default=0.0, ge=0.0, le=180.0)
-    translation: float = Field(default=0.0, ge=0.0, le=1.0)
-    scale: tuple[float, float] = (1.0, 1.0)
-    shear_degrees: float = Field(default=0.0, ge=0.0, lt=90.0)
-    perspective: float = Field(default=0.0, ge=0.0, le=1.0)
-    perspective_p: float = Probability
-    brightness: float = Field(default=0.0, ge=0.0)
-    contrast: float = Field(default=0.0, ge=0.0)
-    saturation: float = Field(default=0.0, ge=0.0)
-    hue: float = Field(default=0.0, ge=0.0, le=0.5)
-    blur_kernel: int = Field(default=0, ge=0)
-    blur_sigma: tuple[float, float] = (0.1, 2.0)
-    blur_p: float = Probability
-    erasing_p: float = Probability
-    erasing_area: tuple[float, float] = (0.02, 0.33)
-    erasing_ratio: tuple[float, float] = (0.3, 3.3)
-    cutmix_p: float = Probability
-    cutmix_alpha: float = Field(default=1.0, gt=0.0)
-
-
-class PinnedWeights(_Frozen):
-    """Public weights of one model: timm's full name, and the SHA-256 of the file where it could be pinned."""
-
-    tag: str = Field(pattern=r"^[a-z0-9_]+\.[a-z0-9_]+$")
-    sha256: str | None = Field(default=None, pattern="^[0-9a-f]{64}$")
-
-
-class InitRules(_Frozen):
-    """Where training starts."""
-
-    kind: Literal["scratch", "imagenet"]
-    weights: Mapping[str, PinnedWeights] = Field(default_factory=dict)
-
-
-class OptimRules(_Frozen):
-    """Optimiser and its settings, torch's names."""
-
-    name: Literal["sgd", "rmsprop", "adam", "adamw"]
-    lr: float = Field(gt=0.0)
-    weight_decay: float = Field(default=0.0, ge=0.0)
-    momentum: float = Field(default=0.0, ge=0.0, lt=1.0)
-    clip_grad_norm: float | None = Field(default=None, gt=0.0)
-    decay_norm_and_bias: bool = True
-
-
-class ScheduleRules(_Frozen):
-    """Learning rate over the training, and how long it is."""
-
-    name: Literal["constant", "cosine", "multistep"]
-    epochs: int = Field(ge=1)
-    batch_size: int = Field(ge=2)
-    warmup_epochs: int = Field(default=0, ge=0)
-    milestones: tuple[int, ...] = ()
-    gamma: float = Field(default=0.1, gt=0.0)
-
-
-class LossRules(_Frozen):
-    """Cross-entropy and its softening."""
-
-    label_smoothing: float = Field(default=0.0, ge=0.0, lt=1.0)
-
-
-class NumericsRules(_Frozen):
-    """Precision and memory format; float64 is for tests."""
-
-    precision: Literal["fp32", "bf16", "fp64"]
-    memory_format: Literal["contiguous", "channels_last"]
-
-
-class Protocol(_Frozen):
-    """Everything that changes a number, under a frozen name.
-
-    The epoch is chosen by `select`: `val_auc` is the highest macro AUC on val, ties to the earlier epoch.
-    """
-
-    name: str = Field(pattern=r"^[a-z0-9]+(-[a-z0-9]+)*$")
-    description: str
-    sources: tuple[str, ...] = ()
-    data: DataRules
-    augment: AugmentRules = AugmentRules()
-    init: InitRules
-    optim: OptimRules
-    schedule: ScheduleRules
-    loss: LossRules = LossRules()
-    numerics: NumericsRules
-    select: Literal["val_auc"]
-
-    @model_validator(mode="after")
-    def _statistics_fit_the_channels(self) -> Protocol:
-        lengths = {len(self.data.mean), len(self.data.std)}
-        if lengths not in ({1}, {3}):
-            raise ValueError("data.mean and data.std need one value for all channels, or three")
-        if self.schedule.warmup_epochs >= self.schedule.epochs:
-            raise ValueError("schedule.warmup_epochs must be smaller than schedule.epochs")
-        augment = self.augment
-        if augment.blur_kernel and (augment.blur_kernel % 2 == 0 or augment.blur_kernel > self.data.img_size):
-            raise ValueError("augment.blur_kernel must be odd and no larger than data.img_size")
-        for key in ("scale", "blur_sigma", "erasing_area", "erasing_ratio"):
-            low, high = getattr(augment, key)
-            if not 0 < low <= high:
-                raise ValueError(f"augment.{key} must be two positive numbers, the smaller first")
-        return self
-
-    def digested(self) -> dict[str, Any]:
-        """What the digest covers: all but name and prose, keys at their default left out."""
-        return self.model_dump(mode="json", exclude={"name", "description", "sources"}, exclude_defaults=True)
-
-    def digest(self) -> str:
-        """SHA-256 over the canonical JSON of `digested()`."""
-        text = json.dumps(self.digested(), sort_keys=True, separators=(",", ":"))
-        return hashlib.sha256(text.encode()).hexdigest()
-
-
-class StudyPart(_Frozen):
-    """A block of runs: every combination of its lists; an optional one may lack its data without failing the study."""
-
-    protocols: tuple[str, ...]
-    models: tuple[str, ...]
-    datasets: tuple[str, ...]
-    seeds: tuple[Annotated[int, Field(ge=0, le=MAX_SEED)], ...]
-    optional: bool = False
-
-
-class Study(_Frozen):
-    """A list of runs that answers one question."""
-
-    name: str
-    question: str
-    parts: tuple[StudyPart, ...] = Field(min_length=1)
 
 
 Kind = TypeVar("Kind", Protocol, Study)

@@ -17,7 +17,7 @@ from bench import __version__
 from bench.errors import BenchError, DataError, RecordError
 from bench.machine import cpu_isa, provenance
 from bench.machine.cpu_isa import CpuIsa
-from bench.protocols.loading import Protocol
+from bench.protocols.schema import Protocol
 from bench.records.card import DataCard, labels_digest
 from bench.records.names import Run
 from bench.records.predictions import frame_bytes, read_predictions

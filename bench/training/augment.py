@@ -27,7 +27,7 @@ from kornia.geometry.transform import get_affine_matrix2d, get_perspective_trans
 from torch import Tensor
 
 from bench.errors import ProtocolError, ShapeError
-from bench.protocols.loading import AugmentRules, DataRules, Protocol
+from bench.protocols.schema import AugmentRules, DataRules, Protocol
 
 ERASING_ATTEMPTS = 10
 # One row of uniform numbers a name and image, drawn as one block whatever the protocol uses: switching a change off

@@ -19,7 +19,7 @@ from torch import Tensor, nn
 
 from bench.errors import BenchError
 from bench.machine.foreign import Pinned, cast, seed_generators
-from bench.protocols.loading import OptimRules, Protocol, ScheduleRules
+from bench.protocols.schema import OptimRules, Protocol, ScheduleRules
 from bench.stats.metrics import accuracy, auc, softmax
 from bench.streams import Streams, stream_seed
 from bench.training.augment import augment, prepare

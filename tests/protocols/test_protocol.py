@@ -8,15 +8,8 @@ from pathlib import Path
 import pytest
 
 from bench.errors import ProtocolError
-from bench.protocols.loading import (
-    PROTOCOL_DIR,
-    AugmentRules,
-    Protocol,
-    list_protocols,
-    list_studies,
-    load_protocol,
-    load_study,
-)
+from bench.protocols.loading import PROTOCOL_DIR, list_protocols, list_studies, load_protocol, load_study
+from bench.protocols.schema import AugmentRules, Protocol
 
 SMOKE = (PROTOCOL_DIR / "smoke.toml").read_text(encoding="utf-8")
 

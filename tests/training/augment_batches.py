@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 import bench.training.augment as module
-from bench.protocols.loading import Protocol
+from bench.protocols.schema import Protocol
 from bench.training.augment import augment
 
 EVERYTHING: dict[str, Any] = {

@@ -12,7 +12,8 @@ from torch.overrides import TorchFunctionMode
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
-from bench.protocols.loading import Protocol, list_protocols, load_protocol
+from bench.protocols.loading import list_protocols, load_protocol
+from bench.protocols.schema import Protocol
 from bench.streams import Streams
 from bench.training import trainer as train
 from bench.training.trainer import SplitData, Trainer

@@ -13,7 +13,8 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from bench.protocols.loading import Protocol, ScheduleRules, load_protocol
+from bench.protocols.loading import load_protocol
+from bench.protocols.schema import Protocol, ScheduleRules
 from bench.streams import Streams, stream_seed
 from bench.training.checkpoint import Checkpoint
 from bench.training.trainer import (

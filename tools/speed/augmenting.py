@@ -25,7 +25,8 @@ import torch.nn.functional as F
 from torch import Tensor
 from torchvision.transforms import v2
 
-from bench.protocols.loading import Protocol, load_protocol
+from bench.protocols.loading import load_protocol
+from bench.protocols.schema import Protocol
 from bench.training.augment import augment
 
 PROTOCOL, SOURCE = "paper-224-scratch", 28

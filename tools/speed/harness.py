@@ -32,7 +32,8 @@ from torch import Tensor, nn
 
 from bench.data.loading import load
 from bench.machine.provenance import peak_memory_mib
-from bench.protocols.loading import Protocol, load_protocol
+from bench.protocols.loading import load_protocol
+from bench.protocols.schema import Protocol
 from bench.streams import Streams
 from bench.training.trainer import DTYPES, FORMATS, SplitData, Trainer, build_optimizer
 from models import create_model

@@ -29,7 +29,8 @@ from torch import nn
 from torch.utils.data import DataLoader, Subset
 
 from bench.data.loading import data_root, load
-from bench.protocols.loading import Protocol, load_protocol
+from bench.protocols.loading import load_protocol
+from bench.protocols.schema import Protocol
 from bench.stats.metrics import accuracy, auc, softmax
 from bench.streams import Streams
 from bench.training.trainer import SplitData, Trainer, predict

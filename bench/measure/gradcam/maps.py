@@ -26,7 +26,7 @@ from bench.machine import provenance
 from bench.machine.foreign import cast, keep_fp32
 from bench.measure.gradcam.layers import Target, find_targets, tapped
 from bench.measure.gradcam.weights import Weights, chosen_weights, recorded_run
-from bench.protocols.loading import InitRules
+from bench.protocols.schema import InitRules
 from bench.records.cam_record import (
     RANDOM,
     TRAINED,
