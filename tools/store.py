@@ -16,7 +16,8 @@ import numpy as np
 import pandas as pd
 
 from bench import __version__
-from bench.data.loading import load, measure
+from bench.data.card import measure
+from bench.data.loading import load
 from bench.data.names import PAPER_DATASETS
 from bench.protocols.loading import load_protocol
 from bench.records.card import DataCard, write_card

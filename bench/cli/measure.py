@@ -31,7 +31,7 @@ def measure_data(
 ) -> None:
     """Measure counts, digests and duplicates of data sets into results/data/."""
     from bench.cli.console import err, out
-    from bench.data.loading import measure
+    from bench.data.card import measure
     from bench.data.names import flag_of
     from bench.errors import DataMissingError
     from bench.records.card import write_card

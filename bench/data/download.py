@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import hashlib
 import http.client
 import os
 import queue
@@ -14,7 +13,9 @@ import urllib.parse
 import urllib.request
 from collections.abc import Mapping
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
+
+from bench.data.md5 import md5_of
 
 OFFLINE_VARIABLE = "MEDBENCH_OFFLINE"
 ANSWER_SECONDS = 8.0
@@ -29,11 +30,6 @@ class DownloadError(Exception):
 def offline(environment: Mapping[str, str] = os.environ) -> bool:
     """Whether MEDBENCH_OFFLINE forbids the network."""
     return environment.get(OFFLINE_VARIABLE, "0") not in ("", "0")
-
-
-def md5_of(stream: IO[bytes]) -> str:
-    """MD5 of what a stream holds from here on."""
-    return hashlib.file_digest(stream, lambda: hashlib.md5(usedforsecurity=False)).hexdigest()  # type: ignore[arg-type]
 
 
 def download_file(url: str, path: Path, md5: str) -> None:

@@ -10,7 +10,7 @@ from __future__ import annotations
 import hashlib
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -114,16 +114,6 @@ def make(name: str, size: int = 28) -> dict[str, NDArray[np.uint8]]:
         content[f"{split}_images"] = np.stack(images)
         content[f"{split}_labels"] = np.array(labels, dtype=np.uint8)[:, None]
     return content
-
-
-def arrays_md5(content: dict[str, NDArray[Any]]) -> str:
-    """MD5 over the arrays' names, dtypes, shapes and bytes: what stands for a file's MD5."""
-    digest = hashlib.md5(usedforsecurity=False)
-    for key in sorted(content):
-        array = content[key]
-        digest.update(f"{key} {array.dtype.str} {array.shape}\n".encode())
-        digest.update(array.tobytes())
-    return digest.hexdigest()
 
 
 def write_npz(name: str, folder: Path, size: int = 28) -> Path:

@@ -89,7 +89,8 @@ def ready_card(results: Path, dataset: str, sizes: Sequence[int], data_root: str
         DataError: If a file is damaged.
         RecordError: If the card does not fit the file.
     """
-    from bench.data.loading import load, measure
+    from bench.data.card import measure
+    from bench.data.loading import load
 
     arrays = [load(dataset, size, root=data_root) for size in sizes]
     card = read_card(results, dataset)

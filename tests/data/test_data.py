@@ -24,6 +24,7 @@ import pytest
 
 from bench.data import download, synthetic
 from bench.data import loading as data
+from bench.data.card import CLINICAL_POSITIVE, measure
 from bench.data.names import DATASETS
 from bench.errors import DataError, DataMissingError
 from bench.records.card import card_path, labels_digest, read_card
@@ -145,9 +146,9 @@ def test_info_of_every_flag_is_usable():
         for size, url in info.url.items():
             assert f"/{data.file_name(flag, size)}" in url
     assert data.get_info("dermamnist").license == "CC BY-NC 4.0"
-    assert data.get_info("breastmnist").class_names[data.CLINICAL_POSITIVE["breastmnist"]] == "malignant"
-    assert data.get_info("pneumoniamnist").class_names[data.CLINICAL_POSITIVE["pneumoniamnist"]] == "pneumonia"
-    assert data.get_info("dermamnist").class_names[data.CLINICAL_POSITIVE["dermamnist"]] == "melanoma"
+    assert data.get_info("breastmnist").class_names[CLINICAL_POSITIVE["breastmnist"]] == "malignant"
+    assert data.get_info("pneumoniamnist").class_names[CLINICAL_POSITIVE["pneumoniamnist"]] == "pneumonia"
+    assert data.get_info("dermamnist").class_names[CLINICAL_POSITIVE["dermamnist"]] == "melanoma"
 
 
 @pytest.mark.parametrize(
@@ -499,7 +500,7 @@ def test_a_root_that_cannot_be_written_is_a_clear_error(official, server, root, 
 
 def test_measure_describes_the_set():
     """A card holds counts, digests and duplicates of all three splits; a stand-in's says synthetic and has none."""
-    card = data.measure("synthetic-dermamnist")
+    card = measure("synthetic-dermamnist")
     arrays = data.load("synthetic-dermamnist", 28)
     assert (card.synthetic, card.task, card.num_channels, card.clinical_positive) == (True, "multi-class", 3, 4)
     assert card.num_images == synthetic.SPLIT_SIZES
@@ -516,7 +517,7 @@ def test_measure_finds_planted_duplicates(official, root):
     arrays["train_images"][5] = arrays["test_images"][40]
     arrays["val_images"][3] = np.minimum(arrays["test_images"][7], 250) + 5
     put(root, with_md5(official, npz(**arrays)))
-    card = data.measure("breastmnist", root)
+    card = measure("breastmnist", root)
     assert card.exact == {"train/val": [], "train/test": [[5, 40]], "val/test": []}
     assert card.twins == {"train/val": [], "train/test": [[5, 40]], "val/test": [[3, 7]]}
     assert card.num_twin_pairs == {"train/val": 0, "train/test": 1, "val/test": 1}
@@ -547,7 +548,7 @@ def real(flag):
 @pytest.mark.parametrize("flag", CARDS)
 def test_committed_card_is_the_real_files(flag):
     """Measured again from the official file, the committed card comes out."""
-    assert data.measure(flag, real(flag), download=False) == read_card(REPOSITORY / "results", flag)
+    assert measure(flag, real(flag), download=False) == read_card(REPOSITORY / "results", flag)
 
 
 @pytest.mark.data

@@ -11,16 +11,8 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from bench.data import loading as data
-from bench.data.synthetic import (
-    MIN_PER_CLASS,
-    SPLIT_SIZES,
-    STAND_INS,
-    arrays_md5,
-    class_counts,
-    make,
-    stand_in,
-    write_npz,
-)
+from bench.data.md5 import arrays_md5
+from bench.data.synthetic import MIN_PER_CLASS, SPLIT_SIZES, STAND_INS, class_counts, make, stand_in, write_npz
 from bench.data.twins import find_twins
 from bench.errors import DataError
 

@@ -15,7 +15,7 @@ import torch
 from torch import nn
 
 from bench.check.contract import check_model
-from bench.data.loading import measure
+from bench.data.card import measure
 from bench.machine import foreign
 from bench.machine.foreign import Pinned, cast, num_threads, restored, seed_generators
 from bench.measure.timing.blocks import Budget

@@ -17,7 +17,8 @@ from typer.testing import CliRunner
 
 import models
 from bench.cli.app import app
-from bench.data.loading import load, measure
+from bench.data.card import measure
+from bench.data.loading import load
 from bench.errors import BenchError, RecordError
 from bench.measure.gradcam import maps as gradcam
 from bench.measure.gradcam import weights as cam_weights

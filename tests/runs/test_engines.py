@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from bench.data.loading import measure
+from bench.data.card import measure
 from bench.machine import cpu_isa
 from bench.protocols.loading import load_protocol
 from bench.records.names import Run

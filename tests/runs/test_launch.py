@@ -10,7 +10,8 @@ import pytest
 from filelock import FileLock
 
 from bench.data import loading
-from bench.data.loading import data_root, file_name, find_file, measure
+from bench.data.card import measure
+from bench.data.loading import data_root, file_name, find_file
 from bench.errors import BenchError
 from bench.plan.state import PlannedRun, State
 from bench.protocols.loading import load_protocol

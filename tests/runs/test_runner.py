@@ -10,7 +10,8 @@ import numpy as np
 import pytest
 
 from bench.data import loading
-from bench.data.loading import Arrays, load, measure
+from bench.data.card import measure
+from bench.data.loading import Arrays, load
 from bench.machine import cpu_isa
 from bench.machine.cpu_isa import CpuIsa
 from bench.protocols.loading import load_protocol
