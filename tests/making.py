@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import io
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -91,6 +92,11 @@ def make_predictions(dataset: str, seed: int, num_classes: int = 2) -> bytes:
     return frame_bytes(pd.concat(parts, ignore_index=True))
 
 
+def read_frame(predictions: bytes) -> pd.DataFrame:
+    """Stored predictions as a table that a test can change."""
+    return pd.read_parquet(io.BytesIO(predictions))
+
+
 def make_run(results: Path, run: Run, num_classes: int = 2, **changes: Any) -> Record:
     """Write a finished run whose scores are really those of its predictions."""
     card = make_card(run.dataset, num_classes)
@@ -145,10 +151,9 @@ def make_rerun(
     """As `make_run`, with predictions that a function changed: another training of the same run."""
     card = make_card(run.dataset, num_classes)
     write_card(results, card)
-    table = change(read_predictions(make_predictions(run.dataset, run.seed, num_classes)))
-    predictions = frame_bytes(table)
+    predictions = frame_bytes(change(read_frame(make_predictions(run.dataset, run.seed, num_classes))))
     content = {
-        **score_predictions(table, card),
+        **score_predictions(read_predictions(predictions), card),
         "labels_digest": card.labels_digest,
         "predictions_sha256": hashlib.sha256(predictions).hexdigest(),
         "train_seconds": 2.0,

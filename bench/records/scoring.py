@@ -5,41 +5,33 @@ from __future__ import annotations
 import math
 
 import numpy as np
-import pandas as pd
 from numpy.typing import NDArray
 
 from bench.errors import RecordError
 from bench.records.card import DataCard, labels_digest
+from bench.records.predictions import PredictionTable
 from bench.records.run_record import Scores
 from bench.stats.metrics import score, softmax
 
 SCORE_TOLERANCE = 1e-12
 
 
-def split_scores(table: pd.DataFrame, split: str) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
+def split_scores(table: PredictionTable, split: str) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
     """Labels (N,) and probabilities (N, K) of one split of a prediction table, in index order.
 
     Raises:
-        RecordError: If columns are missing or indices are not 0 .. N-1.
+        RecordError: If indices are not 0 .. N-1.
     """
-    try:
-        part = table[table["split"] == split].sort_values("index")
-        logits = part[[f"logit_{k}" for k in range(part.shape[1] - 3)]].to_numpy(np.float32)
-        labels, indices = part["label"].to_numpy(np.int64), part["index"].to_numpy(np.int64)
-    except KeyError as error:
-        raise RecordError(
-            f"the prediction table lacks {error}; known columns: split, index, label, logit_0 ..."
-        ) from None
-    if not np.array_equal(indices, np.arange(len(indices))):
-        raise RecordError(f"the prediction table's {split} indices are not 0 .. {len(indices) - 1}")
-    return labels, softmax(logits)
+    part = table.split(split)
+    if not part.is_whole:
+        raise RecordError(f"the prediction table's {split} indices are not 0 .. {len(part.indices) - 1}")
+    return part.labels, softmax(part.logits)
 
 
-def wrong_labels(table: pd.DataFrame, card: DataCard) -> str:
+def wrong_labels(table: PredictionTable, card: DataCard) -> str:
     """Why a prediction table's labels are not those of the data set's stored digests, "" if they are."""
     for split in ("val", "test"):
-        labels = table[table["split"] == split].sort_values("index")["label"].to_numpy(np.int64)
-        if labels_digest(labels) != card.labels_digest[split]:
+        if labels_digest(table.split(split).labels) != card.labels_digest[split]:
             return f"the {split} labels beside the predictions are not the data set's"
     return ""
 
@@ -51,7 +43,7 @@ def same_score(stored: float | None, computed: float | None) -> bool:
     return math.isclose(stored, computed, rel_tol=0.0, abs_tol=SCORE_TOLERANCE)
 
 
-def score_predictions(table: pd.DataFrame, card: DataCard) -> dict[str, Scores]:
+def score_predictions(table: PredictionTable, card: DataCard) -> dict[str, Scores]:
     """Every stored metric of a run, from its predictions alone: val, test, and test without twins."""
     val_labels, val_probs = split_scores(table, "val")
     test_labels, test_probs = split_scores(table, "test")

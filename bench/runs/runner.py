@@ -20,7 +20,7 @@ from bench.machine.cpu_isa import CpuIsa
 from bench.protocols.schema import Protocol
 from bench.records.card import DataCard, labels_digest
 from bench.records.names import Run
-from bench.records.predictions import frame_bytes, read_predictions
+from bench.records.predictions import PredictionTable, frame_bytes, read_predictions
 from bench.records.run_record import Failure, Record, Scores
 from bench.records.scoring import score_predictions, split_scores
 from bench.records.sealed import canonical
@@ -380,7 +380,7 @@ def _prediction_table(logits: dict[str, NDArray[np.float32]], labels: dict[str, 
     return pd.concat(parts, ignore_index=True)
 
 
-def check_official(table: pd.DataFrame, card: DataCard, scores: dict[str, Scores]) -> None:
+def check_official(table: PredictionTable, card: DataCard, scores: dict[str, Scores]) -> None:
     """Give medmnist's own functions the same array.
 
     Raises:

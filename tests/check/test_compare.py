@@ -26,12 +26,12 @@ from bench.cli.app import app
 from bench.errors import RecordError
 from bench.records.card import read_card
 from bench.records.names import Run, predictions_path
-from bench.records.predictions import frame_bytes, read_predictions
+from bench.records.predictions import PredictionTable, frame_bytes, read_predictions
 from bench.records.run_record import Record, read_records
 from bench.stats.comparisons import EQUIVALENCE_MARGIN, Difference, paired_difference
 from models.catalog import get_spec
 from tests import making
-from tests.making import make_card, make_predictions, make_record, make_rerun, make_run
+from tests.making import make_card, make_predictions, make_record, make_rerun, make_run, read_frame
 
 RUN = Run("smoke", "resnet18_28", "breastmnist", 0)
 OTHER = Run("smoke", "resnet18_28", "breastmnist", 1)
@@ -132,9 +132,9 @@ def test_opposite_answers_differ(folders: tuple[Path, Path]) -> None:
 def test_the_two_tests_by_hand() -> None:
     """McNemar is scipy's exact binomial test on the discordant images; differences are B minus A."""
     card = make_card("breastmnist")
-    first = read_predictions(make_predictions("breastmnist", 0))
-    second = read_predictions(make_predictions("breastmnist", 1))
-    found = contrast(first, second, card, ("one", "two"))
+    stored = make_predictions("breastmnist", 0), make_predictions("breastmnist", 1)
+    first, second = (read_frame(content) for content in stored)
+    found = contrast(*(read_predictions(content) for content in stored), card, ("one", "two"))
     right = []
     for table in (first, second):
         test = table[table["split"] == "test"]
@@ -145,11 +145,12 @@ def test_the_two_tests_by_hand() -> None:
     assert found.auc_resamples.std() > 0
 
 
-def made_table(labels: np.ndarray, scores: np.ndarray) -> pd.DataFrame:
+def made_table(labels: np.ndarray, scores: np.ndarray) -> PredictionTable:
     """Predictions of two classes, the same of val and test, whose logit of label 1 is given."""
     part = {"index": np.arange(len(labels), dtype=np.int32), "label": labels.astype(np.int16)}
     part |= {"logit_0": np.zeros(len(labels), dtype=np.float32), "logit_1": scores.astype(np.float32)}
-    return pd.concat([pd.DataFrame({"split": split, **part}) for split in ("val", "test")], ignore_index=True)
+    parts = [pd.DataFrame({"split": split, **part}) for split in ("val", "test")]
+    return read_predictions(frame_bytes(pd.concat(parts, ignore_index=True)))
 
 
 def compared(labels: np.ndarray, first: np.ndarray, second: np.ndarray) -> Contrast:
@@ -497,5 +498,5 @@ def test_recording_writes_sealed_evidence_once(folders: tuple[Path, Path]) -> No
 
 def test_predictions_of_the_helper_are_what_the_runner_writes() -> None:
     """The helper's unchanged re-run is bit for bit the run itself."""
-    table = read_predictions(make_predictions("breastmnist", 0))
+    table = read_frame(make_predictions("breastmnist", 0))
     assert frame_bytes(same(table)) == make_predictions("breastmnist", 0)

@@ -32,7 +32,7 @@ from bench.report.figures.scores import Cell, area_numbers, confusion_numbers, d
 from bench.report.figures.style import Caption, Plot, class_labels, file_name, files, num_columns, style
 from bench.report.tidy import score_rows
 from bench.stats.metrics import confusion_matrix, per_class
-from tests.making import make_card, make_predictions, make_record, make_run
+from tests.making import make_card, make_predictions, make_record, make_run, read_frame
 
 NAMES = ["malignant & <worse>", "normal, benign"]
 OURS = [Run("smoke", "medspectralnet", "breastmnist", seed) for seed in (0, 1)]
@@ -298,7 +298,7 @@ def test_a_class_without_test_images_has_no_curve_and_an_empty_row(tmp_path: Pat
     card = make_card("dermamnist", 3)
     run = Run("smoke", "medspectralnet", "dermamnist", 0)
     make_run(tmp_path, run, 3)
-    table = read_predictions(predictions_path(run.path(tmp_path)))
+    table = read_frame(predictions_path(run.path(tmp_path)).read_bytes())
     table["label"] = table["label"].replace({2: 1})
     content = frame_bytes(table)
     predictions_path(run.path(tmp_path)).write_bytes(content)

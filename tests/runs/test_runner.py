@@ -23,6 +23,7 @@ from bench.runs import runner
 from bench.runs.runner import Hooks, OfficialMismatchError, RunBundle, RunRequest, check_official, run_one
 from bench.training.trainer import InterruptedTraining
 from models import fingerprint, get_spec, load_plugin
+from tests.making import read_frame
 
 SET = "synthetic-bloodmnist"
 
@@ -85,9 +86,10 @@ def test_a_record_holds_what_its_predictions_give(tiny: str) -> None:
         "test_twin_free": record.test_twin_free,
     }
     assert record.predictions_sha256 == hashlib.sha256(bundle.predictions).hexdigest()
-    assert list(table.columns) == ["split", "index", "label", *[f"logit_{k}" for k in range(8)]]
-    assert table["logit_0"].dtype == np.float32
-    assert len(table) == 44 + 88
+    frame = read_frame(bundle.predictions)
+    assert list(frame.columns) == ["split", "index", "label", *[f"logit_{k}" for k in range(8)]]
+    assert frame["logit_0"].dtype == np.float32
+    assert len(frame) == 44 + 88
     assert record.synthetic
     assert record.record_digest == record.computed_digest()
     assert record.num_threads == 1

@@ -9,13 +9,12 @@ from functools import lru_cache
 from pathlib import Path
 
 import numpy as np
-import pandas as pd
 from numpy.typing import NDArray
 
 from bench.check.verdicts import TEST_LEVEL, RerunVerdict, judge
 from bench.records.card import DataCard
 from bench.records.names import predictions_path
-from bench.records.predictions import read_attached, read_predictions
+from bench.records.predictions import PredictionTable, read_attached, read_predictions
 from bench.records.run_record import Record
 from bench.records.scoring import split_scores
 from bench.stats.bootstrap import NUM_RESAMPLES, Weights, auc_resamples, image_weights, sum_resamples
@@ -92,7 +91,7 @@ def other_run(a: Record, b: Record) -> str:
     return f"not the same run: {', '.join(wrong)} differ" if wrong else ""
 
 
-def read_table(results: Path, record: Record) -> pd.DataFrame:
+def read_table(results: Path, record: Record) -> PredictionTable:
     """A run's predictions, after a look at their digest.
 
     Raises:
@@ -101,7 +100,7 @@ def read_table(results: Path, record: Record) -> pd.DataFrame:
     return read_predictions(read_attached(predictions_path(record.run.path(results)), record.predictions_sha256))
 
 
-def contrast(first: pd.DataFrame, second: pd.DataFrame, card: DataCard, names: tuple[str, str]) -> Contrast:
+def contrast(first: PredictionTable, second: PredictionTable, card: DataCard, names: tuple[str, str]) -> Contrast:
     """Compare two prediction tables of one data set, first A's, then B's.
 
     The accuracy's interval counts one image more each way, answered right by one run alone (Bonett and Price 2012):
@@ -152,15 +151,13 @@ def _area_difference(
     return found, drawn[1] - drawn[0]
 
 
-def _equal_logits(first: pd.DataFrame, second: pd.DataFrame) -> bool:
+def _equal_logits(first: PredictionTable, second: PredictionTable) -> bool:
     """Whether two tables hold the same numbers, bit for bit, in whatever order of rows."""
-    order = ["split", "index"]
-    a, b = (table.sort_values(order, ignore_index=True) for table in (first, second))
-    columns = [name for name in a.columns if name.startswith("logit_")]
-    if list(a.columns) != list(b.columns) or len(a) != len(b):
-        return False
-    bits = [table[columns].to_numpy(np.float32).view(np.uint32) for table in (a, b)]
-    return np.array_equal(bits[0], bits[1])
+    for split in ("val", "test"):
+        a, b = (np.ascontiguousarray(table.split(split).logits).view(np.uint32) for table in (first, second))
+        if not np.array_equal(a, b):
+            return False
+    return True
 
 
 def _predictions(probs: Floats, task: str) -> NDArray[np.int64]:
