@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import hashlib
 import io
 import os
 import time
@@ -12,15 +11,14 @@ from typing import Any
 
 import torch
 
-from bench.records.sealed import write_atomic
+from bench.records.framed import read_framed, write_framed
 
-DIGEST_BYTES = 32
 DEFAULT_INTERVAL_SECONDS = 60.0
 INTERVAL_VARIABLE = "MEDBENCH_CHECKPOINT_SECONDS"
 
 
 class Checkpoint:
-    """Two files that take turns, each a SHA-256 followed by what torch.save wrote.
+    """Two files that take turns, each what torch.save wrote behind its SHA-256.
 
     Args:
         folder: Where the files go; made when first needed.
@@ -46,8 +44,7 @@ class Checkpoint:
         """
         buffer = io.BytesIO()
         torch.save({"key": self.key, "saved_ns": time.time_ns(), "state": state}, buffer)
-        payload = buffer.getvalue()
-        write_atomic(self.folder / f"turn{self._turn}.ckpt", hashlib.sha256(payload).digest() + payload)
+        write_framed(self.folder / f"turn{self._turn}.ckpt", buffer.getvalue())
         self._turn = 1 - self._turn
         self._last_saved = time.monotonic()
 
@@ -66,12 +63,8 @@ class Checkpoint:
 
     @staticmethod
     def _read(path: Path) -> dict[str, Any] | None:
-        try:
-            blob = path.read_bytes()
-        except OSError:
-            return None
-        digest, payload = blob[:DIGEST_BYTES], blob[DIGEST_BYTES:]
-        if hashlib.sha256(payload).digest() != digest:
+        payload = read_framed(path)
+        if payload is None:
             return None
         content: dict[str, Any] = torch.load(io.BytesIO(payload), map_location="cpu", weights_only=True)
         return content

@@ -19,13 +19,13 @@ from filelock import FileLock, Timeout
 from torch import Tensor
 
 from bench.errors import BenchError, Interrupted, RecordError
+from bench.records.framed import read_framed, write_framed
 from bench.records.names import lock_path
 from bench.records.run_record import Record, read_record, write_run
-from bench.records.sealed import write_atomic
 from bench.records.staleness import staleness
 from bench.runs.runner import Hooks, RunBundle, RunRequest, run_key, run_one
 from bench.runs.worker import forget_checkpoints, signals_noted
-from bench.training.checkpoint import DIGEST_BYTES, Checkpoint
+from bench.training.checkpoint import Checkpoint
 from bench.training.trainer import InterruptedTraining
 
 
@@ -63,12 +63,8 @@ def weights_path(results: Path, request: RunRequest) -> Path:
 
 def read_weights(path: Path, key: str) -> Weights | None:
     """Weights from a file; None where there is none, it is damaged, or it belongs to other code, rules or data."""
-    try:
-        blob = path.read_bytes()
-    except OSError:
-        return None
-    payload = blob[DIGEST_BYTES:]
-    if hashlib.sha256(payload).digest() != blob[:DIGEST_BYTES]:
+    payload = read_framed(path)
+    if payload is None:
         return None
     content: dict[str, Any] = torch.load(io.BytesIO(payload), map_location="cpu", weights_only=True)
     if content.get("key") != key:
@@ -85,8 +81,7 @@ def write_weights(path: Path, key: str, weights: Weights) -> None:
     buffer = io.BytesIO()
     content = {"key": key, "state": dict(weights.state), "predictions_sha256": weights.predictions_sha256}
     torch.save(content, buffer)
-    payload = buffer.getvalue()
-    write_atomic(path, hashlib.sha256(payload).digest() + payload)
+    write_framed(path, buffer.getvalue())
 
 
 def chosen_weights(
