@@ -76,7 +76,7 @@ def accuracy(labels: NDArray[Any], probs: NDArray[Any], task: str) -> float:
         A fraction in [0, 1], not a percentage.
     """
     checked_labels, checked_probs = _check(labels, probs, task)
-    return float(np.mean(_predict(checked_probs, task) == checked_labels))
+    return float(np.mean(predict(checked_probs, task) == checked_labels))
 
 
 def score(labels: NDArray[Any], probs: NDArray[Any], task: str) -> dict[str, float | None]:
@@ -104,8 +104,8 @@ def score(labels: NDArray[Any], probs: NDArray[Any], task: str) -> dict[str, flo
     truth, checked = _check(labels, probs, task)
     _check_distribution(checked)
     ranking = _rank(truth, checked)
-    correct = _predict(checked, task) == truth
-    table = _confusion(truth, _predict(checked, task), checked.shape[1])
+    correct = predict(checked, task) == truth
+    table = _confusion(truth, predict(checked, task), checked.shape[1])
     return {
         "auc": _auc(ranking, task),
         "acc": float(np.mean(correct)),
@@ -128,7 +128,7 @@ def per_class(labels: NDArray[Any], probs: NDArray[Any], task: str) -> dict[str,
     """
     truth, checked = _check(labels, probs, task)
     ranking = _rank(truth, checked)
-    table = _confusion(truth, _predict(checked, task), checked.shape[1])
+    table = _confusion(truth, predict(checked, task), checked.shape[1])
     hits, actual, predicted = np.diag(table), table.sum(axis=1), table.sum(axis=0)
     return {
         "auc": _areas(ranking),
@@ -145,7 +145,7 @@ def confusion_matrix(labels: NDArray[Any], probs: NDArray[Any], task: str) -> La
     Args, errors as in `auc`.
     """
     truth, checked = _check(labels, probs, task)
-    return _confusion(truth, _predict(checked, task), checked.shape[1])
+    return _confusion(truth, predict(checked, task), checked.shape[1])
 
 
 @dataclass(frozen=True)
@@ -215,8 +215,16 @@ def _negative_log_likelihood(labels: Labels, probs: Scores) -> float:
     return float(-np.mean(np.log(np.maximum(likelihood, np.finfo(np.float64).tiny))))
 
 
-def _predict(probs: Scores, task: str) -> Labels:
-    """Predicted labels: medmnist's threshold on label 1 if binary, else the highest score, ties to the lower label."""
+def predict(probs: Scores, task: str) -> Labels:
+    """Predicted labels: medmnist's threshold on label 1 if binary, else the highest score, ties to the lower label.
+
+    Args:
+        probs: (N, K).
+        task: medmnist's word.
+
+    Returns:
+        (N,) class indices.
+    """
     if task == "binary-class":
         return np.where(probs[:, 1] > 0.5, 1, 0)
     highest: Labels = np.argmax(probs, axis=1)

@@ -20,7 +20,7 @@ from bench.records.scoring import split_scores
 from bench.stats.bootstrap import NUM_RESAMPLES, Weights, auc_resamples, image_weights, sum_resamples
 from bench.stats.comparisons import Difference, check_pairing, end_to_end, mcnemar, paired_difference
 from bench.stats.intervals import IMAGES, Spread, area_interval, critical, variance
-from bench.stats.metrics import accuracy, auc
+from bench.stats.metrics import accuracy, auc, predict
 
 Floats = NDArray[np.float64]
 
@@ -118,7 +118,7 @@ def contrast(first: PredictionTable, second: PredictionTable, card: DataCard, na
         defined = auc(labels, probs[0], card.task) is not None
         return Contrast(True, NO_DIFFERENCE if defined else None, NO_DIFFERENCE)
     shares = [accuracy(labels, scores, card.task) for scores in probs]
-    right = np.stack([_predictions(scores, card.task) == labels for scores in probs])
+    right = np.stack([predict(scores, card.task) == labels for scores in probs])
     discordant = [np.array([int((right[i] & ~right[1 - i]).sum())]) for i in (0, 1)]
     counted = np.concatenate([right, np.eye(2, dtype=bool)], axis=1)
     drawn = sum_resamples(counted, _weights(np.append(labels, [0, 0]).tobytes(), card.dataset, False))
@@ -158,11 +158,6 @@ def _equal_logits(first: PredictionTable, second: PredictionTable) -> bool:
         if not np.array_equal(a, b):
             return False
     return True
-
-
-def _predictions(probs: Floats, task: str) -> NDArray[np.int64]:
-    """As `bench.stats.metrics.accuracy` predicts."""
-    return np.where(probs[:, 1] > 0.5, 1, 0) if task == "binary-class" else np.argmax(probs, axis=1)
 
 
 @lru_cache(maxsize=4)
