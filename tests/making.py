@@ -11,6 +11,8 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from bench.data import synthetic
+from bench.data.loading import file_name
 from bench.protocols.loading import load_protocol
 from bench.records.card import DataCard, write_card
 from bench.records.names import Run
@@ -44,6 +46,13 @@ def make_record(run: Run = RUN, **changes: Any) -> Record:
         "predictions_sha256": "0" * 64,
     }
     return Record.model_validate({**content, **changes}).sealed()
+
+
+def write_npz(name: str, folder: Path, size: int = 28) -> Path:
+    """Write a stand-in as an npz file, named and built like an official one."""
+    path = folder / file_name(name, size)
+    np.savez_compressed(path, **synthetic.make(name, size))
+    return path
 
 
 def make_labels(dataset: str, num_classes: int = 2) -> dict[str, np.ndarray]:

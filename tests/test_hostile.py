@@ -12,7 +12,6 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from bench.check.verify import verify
-from bench.data import synthetic
 from bench.data.loading import read_npz
 from bench.errors import DataError, RecordError
 from bench.records.names import Run, predictions_path
@@ -20,7 +19,7 @@ from bench.records.run_record import read_record, read_records, real_only
 from bench.records.sealed import pretty
 from bench.report import build
 from bench.training.checkpoint import Checkpoint
-from tests.making import make_record, make_run
+from tests.making import make_record, make_run, write_npz
 
 RUN = Run("smoke", "resnet18", "breastmnist", 0)
 SLOW_FOLDERS = [HealthCheck.function_scoped_fixture]
@@ -29,7 +28,7 @@ SLOW_FOLDERS = [HealthCheck.function_scoped_fixture]
 @pytest.mark.parametrize("part", range(20))
 def test_a_truncated_npz_is_a_clear_error(tmp_path: Path, part: int) -> None:
     """Cut at twenty places, an npz is refused by name; no cut gives arrays."""
-    content = synthetic.write_npz("synthetic-breastmnist", tmp_path).read_bytes()
+    content = write_npz("synthetic-breastmnist", tmp_path).read_bytes()
     path = tmp_path / "cut.npz"
     path.write_bytes(content[: len(content) * part // 20])
     with pytest.raises(DataError, match=r"cut\.npz"):

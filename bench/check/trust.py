@@ -214,18 +214,6 @@ def contradiction(rerun: Rerun, record: Record) -> str:
     return ""
 
 
-def trust_of(record: Record, results: Path, card: DataCard | None, reruns: Mapping[str, Rerun]) -> Level:
-    """The level of one record; its predictions are read and scored.
-
-    Args:
-        record: A record of the folder.
-        results: The folder.
-        card: The data set's, with the stored label digests.
-        reruns: From `read_reruns`.
-    """
-    return trust_of_cell([record], reruns, rescored=is_rescored(record, results, card)).level
-
-
 def is_rescored(record: Record, results: Path, card: DataCard | None) -> bool:
     """Whether the stored predictions are the record's, on the stored labels, and give every one of its scores."""
     if record.status != "done" or card is None or record.labels_digest != card.labels_digest:

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import hashlib
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Literal
 
 import numpy as np
@@ -114,17 +113,6 @@ def make(name: str, size: int = 28) -> dict[str, NDArray[np.uint8]]:
         content[f"{split}_images"] = np.stack(images)
         content[f"{split}_labels"] = np.array(labels, dtype=np.uint8)[:, None]
     return content
-
-
-def write_npz(name: str, folder: Path, size: int = 28) -> Path:
-    """Write a stand-in as an npz file, named and built like an official one.
-
-    Raises:
-        DataError: If there is no such stand-in.
-    """
-    path = folder / (f"{name}.npz" if size == 28 else f"{name}_{size}.npz")
-    np.savez_compressed(path, **make(name, size))  # type: ignore[arg-type]  # numpy's stub reads allow_pickle here
-    return path
 
 
 def _draw(key: str, num: int) -> NDArray[np.int64]:

@@ -14,10 +14,10 @@ from bench.check.trust import (
     MEANING,
     MEASURED,
     Rerun,
+    is_rescored,
     read_reruns,
     read_self_reported,
     rerun_path,
-    trust_of,
     trust_of_cell,
 )
 from bench.check.verify import verify
@@ -41,7 +41,8 @@ ROW = {
 
 def level(results: Path, run: Run = RUN) -> str:
     record = read_record(run.path(results), results)
-    return trust_of(record, results, read_card(results, run.dataset), read_reruns(results)[0])
+    rescored = is_rescored(record, results, read_card(results, run.dataset))
+    return trust_of_cell([record], read_reruns(results)[0], rescored=rescored).level
 
 
 NUMBERS: dict[str, dict[str, Any]] = {  # verdict -> what it can rest on

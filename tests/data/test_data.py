@@ -29,6 +29,7 @@ from bench.data.names import DATASETS
 from bench.errors import DataError, DataMissingError
 from bench.records.card import card_path, labels_digest, read_card
 from bench.records.sealed import pretty
+from tests.making import write_npz
 
 REPOSITORY = Path(__file__).parents[2]
 REAL_ROOT = data.data_root()  # before a test hides it
@@ -59,7 +60,7 @@ def root(tmp_path):
 def official(monkeypatch, tmp_path):
     """A small file that INFO calls breastmnist: its bytes, and INFO's entry to change."""
     (tmp_path / "official").mkdir()
-    content = synthetic.write_npz(STAND_IN, tmp_path / "official").read_bytes()
+    content = write_npz(STAND_IN, tmp_path / "official").read_bytes()
     entry = {
         "task": "binary-class",
         "label": {"0": "malignant", "1": "normal, benign"},
