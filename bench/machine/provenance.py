@@ -8,8 +8,11 @@ import platform
 import resource
 import subprocess
 import sys
+from collections.abc import Mapping
 from functools import cache
 from pathlib import Path
+from types import MappingProxyType
+from typing import Any
 
 PACKAGES = (
     "torch",
@@ -64,6 +67,16 @@ def commit() -> tuple[str | None, bool | None]:
         return None, None
     changed = _git("status", "--porcelain", "--", *CODE)
     return head, bool(changed)
+
+
+def origin(more: Mapping[str, str] = MappingProxyType({})) -> dict[str, Any]:
+    """The fields of every kind of record that say what made it: `commit`, `dirty`, `packages`.
+
+    Args:
+        more: Versions of packages that only this kind of record depends on.
+    """
+    head, dirty = commit()
+    return {"commit": head, "dirty": dirty, "packages": {**packages(), **more}}
 
 
 @cache

@@ -201,7 +201,6 @@ def count_model(cell: CostCell) -> CostRecord:
         BenchError: If it does not run.
     """
     sizes, counts = count_network(lambda device: _build(cell, device), cell.img_size)
-    commit, dirty = provenance.commit()
     return CostRecord(
         suite_version=__version__,
         model=cell.model,
@@ -211,7 +210,5 @@ def count_model(cell: CostCell) -> CostRecord:
         num_classes=cell.num_classes,
         **sizes._asdict(),
         counts=counts,
-        packages=provenance.packages() | {name: importlib.metadata.version(name) for name in ("thop", "ptflops")},
-        commit=commit,
-        dirty=dirty,
+        **provenance.origin({name: importlib.metadata.version(name) for name in ("thop", "ptflops")}),
     ).sealed()

@@ -249,7 +249,6 @@ def _record(
     request: RunRequest, results: Path, weights: Weights, targets: Sequence[Target], found: Explained
 ) -> CamRecord:
     run, protocol, card = request.run, request.protocol, request.card
-    commit, dirty = provenance.commit()
     recorded = recorded_run(request, results)
     return CamRecord(
         suite_version=__version__,
@@ -278,8 +277,6 @@ def _record(
         agrees_with_record=_same_scores(recorded, results, found.logits) if recorded else None,
         maps_sha256=hashlib.sha256(found.maps).hexdigest(),
         images_sha256=hashlib.sha256(found.pixels).hexdigest() if found.pixels is not None else None,
-        commit=commit,
-        dirty=dirty,
-        packages={**provenance.packages(), "captum": _captum()},
+        **provenance.origin({"captum": _captum()}),
         device=provenance.device_name(request.device),
     ).sealed()

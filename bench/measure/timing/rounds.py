@@ -100,12 +100,11 @@ def obstacle(spec: ModelSpec, settings: Sequence[Setting]) -> str:
 
 def load_or_start(plan: TimingPlan, model: str) -> TimingRecord:
     """The record to go on with; a new one where there is none, or model or torch are not what they were."""
-    packages, print_ = provenance.packages(), fingerprint(get_spec(model))
-    commit, dirty = provenance.commit()
+    origin, print_ = provenance.origin(), fingerprint(get_spec(model))
     try:
         record = read_sealed(plan.path(model), TimingRecord)
-        if record.model_fingerprint == print_ and record.packages.get("torch") == packages.get("torch"):
-            return record.model_copy(update={"packages": packages, "commit": commit, "dirty": dirty})
+        if record.model_fingerprint == print_ and record.packages.get("torch") == origin["packages"].get("torch"):
+            return record.model_copy(update=origin)
     except RecordError:
         pass
     return TimingRecord(
@@ -117,9 +116,7 @@ def load_or_start(plan: TimingPlan, model: str) -> TimingRecord:
         driver=None,
         scan_backend=None,
         cells=[],
-        packages=packages,
-        commit=commit,
-        dirty=dirty,
+        **origin,
     )
 
 
