@@ -1,4 +1,4 @@
-"""What the README shows works as it stands there."""
+"""What the README and the pages of docs/ show works as it stands there."""
 
 from __future__ import annotations
 
@@ -15,6 +15,9 @@ from models.catalog import read_file
 
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text(encoding="utf-8")
+PAGES = [ROOT / name for name in ("README.md", "CONTRIBUTING.md", "DECISIONS.md")] + sorted(
+    (ROOT / "docs").glob("*.md")
+)
 NET = next(block for block in re.findall(r"```python\n(.*?)```", README, flags=re.DOTALL) if "register_model" in block)
 
 
@@ -38,22 +41,38 @@ def test_the_readmes_baseline_passes_the_contract(net: Path) -> None:
     assert [row for row in rows if row["holds"] == "no"] == []
 
 
-def test_the_readme_names_commands_studies_and_files_that_exist() -> None:
-    """Every `medbench` command, study, protocol and linked file."""
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_a_page_names_commands_protocols_and_files_that_exist(page: Path) -> None:
+    """Every `medbench` command, protocol and linked file; a part of a page by its heading."""
+    text = page.read_text(encoding="utf-8")
     commands = {command.name or command.callback.__name__ for command in app.registered_commands if command.callback}
     commands |= {"measure"}
-    assert set(re.findall(r"medbench ([a-z]+)", README)) <= commands
-    assert set(list_studies()) <= set(re.findall(r"`([a-z0-9]+)`", README))
-    for name in re.findall(r"--protocol ([a-z0-9-]+)", README):
+    assert set(re.findall(r"medbench ([a-z]+)", text)) <= commands
+    for name in re.findall(r"--protocol ([a-z0-9-]+)", text):
         assert name in list_protocols()
-    for link in re.findall(r"\]\(((?!https?://|#)[^)]+)\)", README):
-        assert (ROOT / link).exists(), link
+    for link, heading in re.findall(r"\]\(((?!https?://)[^)#]*)#?([^)]*)\)", text):
+        target = page.parent / link if link else page
+        assert target.exists(), link
+        if heading:
+            titles = re.findall(r"^#+ (.*)$", target.read_text(encoding="utf-8"), flags=re.MULTILINE)
+            assert heading in {re.sub(r"[^a-z0-9 -]", "", title.lower()).replace(" ", "-") for title in titles}, heading
 
 
-def test_the_trunks_size_is_the_readmes() -> None:
+def test_the_readme_names_every_study_page_and_room() -> None:
+    """A study in its table, a page of docs/ by a link, a folder of bench/ in the tree."""
+    assert set(list_studies()) <= set(re.findall(r"`([a-z0-9]+)`", README))
+    for page in (ROOT / "docs").glob("*.md"):
+        assert f"](docs/{page.name})" in README, page.name
+    tree = README.partition("## The repository")[2]
+    for room in (path.name for path in (ROOT / "bench").iterdir() if path.is_dir() and path.name != "__pycache__"):
+        assert f"  {room}/" in tree, room
+
+
+def test_the_trunks_size_is_that_of_the_text() -> None:
     """11,176,512 parameters of the trunk alone: ResNet-18 without its classifier of 8 classes."""
     classifier = 512 * 8 + 8
-    assert f"{(get_spec('resnet18').num_params or 0) - classifier:,}" in README
+    page = (ROOT / "docs" / "protocols.md").read_text(encoding="utf-8")
+    assert f"{(get_spec('resnet18').num_params or 0) - classifier:,}" in page
 
 
 def test_the_scripts_are_sound() -> None:
