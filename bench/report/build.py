@@ -121,6 +121,7 @@ def _same(path: Path, content: bytes, *, exact: bool) -> bool:
 
 def _targets(results: Path, reports: Path, models: Sequence[str]) -> tuple[dict[Path, bytes], list[Path], list[str]]:
     """What each generated file must hold, files that a report wrote once and no record gives, and the notes."""
+    from bench.report import findings
     from bench.report.contents import render  # drawing libraries: two seconds that an unchanged folder need not pay
     from bench.report.tables.readme_summary import into_readme, readme_beside
 
@@ -139,6 +140,9 @@ def _targets(results: Path, reports: Path, models: Sequence[str]) -> tuple[dict[
     if readme is not None and "summary.md" in pages:
         text = into_readme(readme.read_text(encoding="utf-8"), pages["summary.md"].decode())
         files[readme] = text.encode()
+    page = findings.findings_beside(reports)
+    if page is not None and "claims.csv" in pages:
+        files[page] = findings.render({name: tables[name] for name in findings.TABLES}, pages["claims.csv"])
     return files, strays, notes
 
 

@@ -1,0 +1,166 @@
+"""What the records say about the headline claims, in words: `docs/findings.md` from the tidy tables.
+
+The sentences stand in `templates/findings.md.jinja`, every number and every list of models in them is looked up here. A
+sentence that draws a conclusion is shown only while its premise holds.
+"""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+from jinja2 import Environment, PackageLoader, StrictUndefined
+
+from bench.report.formats import NOTHING, signed
+from bench.report.published.numbers import reference_score
+from bench.report.tables.score_cells import interval_text, value_text
+
+BEGIN = "<!-- written by medbench report from results/tables/ and reports/claims.csv: edit its template instead -->"
+TABLES = ("cells.csv", "contrasts.csv", "costs.csv", "pairs.csv", "timings.csv")  # what the page is made of
+HOLM_ALPHA = 0.05
+DATASET = "breastmnist"
+IMG_SIZE, NUM_CLASSES, BATCH_SIZE = 224, 8, 32
+
+
+@dataclass(frozen=True)
+class Facts:
+    """What the template may ask; text says `–` where no record gives the number.
+
+    Attributes:
+        tables: Tidy tables by name, and `claims`.
+    """
+
+    tables: Mapping[str, pd.DataFrame]
+
+    def row(self, table: str, **keys: Any) -> pd.Series | None:
+        """The only row with these values, None where there is none."""
+        frame = self.tables[table]
+        for column, value in keys.items():
+            frame = frame[frame[column] == value]
+        return None if frame.empty else frame.iloc[0]
+
+    def cell(self, protocol: str, model: str, metric: str, part: str = "test") -> pd.Series | None:
+        """A model's row of `cells` on BreastMNIST."""
+        return self.row("cells", dataset=DATASET, protocol=protocol, model=model, metric=metric, part=part)
+
+    def value(self, *cell: str) -> str:
+        """`0.863 ± 0.012`."""
+        row = self.cell(*cell)
+        return NOTHING if row is None else value_text(row["mean"], row["sd"])
+
+    def mean(self, *cell: str) -> str:
+        """`0.863`."""
+        row = self.cell(*cell)
+        return NOTHING if row is None else f"{row['mean']:.3f}"
+
+    def interval(self, *cell: str) -> str:
+        """`0.794–0.911`."""
+        row = self.cell(*cell)
+        return NOTHING if row is None else interval_text(row["ci_low"], row["ci_high"])
+
+    def difference(self, protocol: str, baseline: str, metric: str, model: str = "medspectralnet") -> str:
+        """`+0.019 (−0.042 to +0.080)`, the model less the baseline."""
+        row = self.row(
+            "pairs", dataset=DATASET, protocol=protocol, part="test", metric=metric, model=model, baseline=baseline
+        )
+        return _signed(row)
+
+    def effect(self, effect: str, metric: str, optimiser: str = "adam", part: str = "test") -> str:
+        """A contrast of the ablation, as `difference`."""
+        return _signed(self.row("contrasts", optimiser=optimiser, part=part, metric=metric, effect=effect))
+
+    def shows_no_gain(self, effect: str, *optimisers: str) -> bool:
+        """Whether a contrast was measured on the official test and none of its intervals lies above zero."""
+        frame = self.tables["contrasts"]
+        found = frame[(frame["effect"] == effect) & frame["optimiser"].isin(optimisers) & (frame["part"] == "test")]
+        return set(found["optimiser"]) == set(optimisers) and not (found["ci_low"] > 0).any()
+
+    def separated(self, protocol: str, metric: str, models: Sequence[str], *, corrected: bool) -> str:
+        """Baselines that differ from MedSpectralNet: by Holm, or by the single interval alone; `none`."""
+        frame = self.tables["pairs"]
+        found = frame[(frame["protocol"] == protocol) & (frame["dataset"] == DATASET) & (frame["part"] == "test")]
+        found = found[(found["metric"] == metric) & (found["model"] == "medspectralnet")]
+        found = found[found["baseline"].isin(list(models))]
+        by_holm = found["p_holm"] < HOLM_ALPHA
+        single = (found["ci_low"] > 0) | (found["ci_high"] < 0)
+        chosen = found[by_holm if corrected else single & ~by_holm]
+        names = [f"`{row['baseline']}` ({signed(row['difference'])})" for _, row in chosen.iterrows()]
+        return ", ".join(names) or "none"
+
+    def seeds(self, protocol: str, model: str) -> str:
+        """How many seeds a cell has, in digits."""
+        row = self.cell(protocol, model, "auc")
+        return NOTHING if row is None else str(int(row["n_seeds"]))
+
+    def images(self, part: str = "test") -> int:
+        """Test images of BreastMNIST in a part; 0 without a record."""
+        frame = self.tables["cells"]
+        found = frame[(frame["dataset"] == DATASET) & (frame["part"] == part)]["num_images"]
+        return 0 if found.empty else int(found.iloc[0])
+
+    def cost(self, model: str, counter: str = "aten") -> float:
+        """GMACs at 224 px and 8 classes; NaN where they were not counted."""
+        row = self.row("costs", model=model, img_size=IMG_SIZE, num_classes=NUM_CLASSES, counter=counter)
+        return float("nan") if row is None else float(row["gmacs"])
+
+    def size(self, model: str) -> float:
+        """Millions of parameters with 8 classes; NaN where they were not counted."""
+        row = self.row("costs", model=model, img_size=IMG_SIZE, num_classes=NUM_CLASSES, counter="aten")
+        return float("nan") if row is None else float(row["num_params"]) / 1e6
+
+    def speed(self, model: str) -> str:
+        """Images a second of inference on a CPU at 224 px, fp32, batch 32, in the faster memory format."""
+        frame = self.tables["timings"]
+        found = frame[(frame["model"] == model) & (frame["img_size"] == IMG_SIZE) & (frame["mode"] == "inference")]
+        found = found[(found["precision"] == "fp32") & (found["batch_size"] == BATCH_SIZE) & ~found["compiled"]]
+        found = found[(found["status"] == "done") & found["device"].str.startswith("cpu")]
+        if found.empty:
+            return NOTHING
+        best = found.sort_values("median_images_per_second").iloc[-1]
+        return f"{best['median_images_per_second']:.1f} ({best['ci_low']:.1f} to {best['ci_high']:.1f})"
+
+    def published(self, model: str, protocol: str, metric: str) -> str:
+        """What is printed elsewhere for the model on BreastMNIST."""
+        found = reference_score(model, DATASET, metric, protocol)
+        return NOTHING if found is None else f"{found.value:.3f}"
+
+    def verdicts(self, verdict: str) -> int:
+        """Claims of the paper with this verdict."""
+        return int((self.tables["claims"]["verdict"] == verdict).sum())
+
+
+def _signed(row: pd.Series | None) -> str:
+    if row is None:
+        return NOTHING
+    return f"{signed(row['difference'])} ({signed(row['ci_low'])} to {signed(row['ci_high'])})"
+
+
+def render(tables: Mapping[str, bytes], claims: bytes) -> bytes:
+    """The page, a pure function of the generated tables.
+
+    Args:
+        tables: Content of `results/tables/` by file name.
+        claims: Content of `reports/claims.csv`.
+    """
+    frames = {name.removesuffix(".csv"): pd.read_csv(io.BytesIO(content)) for name, content in tables.items()}
+    frames["claims"] = pd.read_csv(io.BytesIO(claims), comment="#")
+    environment = Environment(
+        loader=PackageLoader("bench.report"),
+        undefined=StrictUndefined,
+        autoescape=False,  # Markdown
+        trim_blocks=True,
+        lstrip_blocks=True,
+        keep_trailing_newline=True,
+    )
+    page = environment.get_template("findings.md.jinja").render(facts=Facts(frames))
+    return f"{BEGIN}\n\n{page.strip()}\n".encode()
+
+
+def findings_beside(reports: Path) -> Path | None:
+    """The checkout's `docs/findings.md`, None where there is none that a report has written."""
+    path = reports.parent / "docs" / "findings.md"
+    return path if path.is_file() and path.read_text(encoding="utf-8").startswith(BEGIN) else None
