@@ -60,25 +60,27 @@ def _python() -> Row:
 
 
 def requirements() -> dict[str, list[Requirement]]:
-    """What the suite asks for, by extra; the key "" holds the packages that it cannot work without."""
+    """What the suite needs on this machine, by extra; the key "" holds the packages that it cannot work without."""
     try:
         lines = importlib.metadata.requires(DISTRIBUTION) or []
     except importlib.metadata.PackageNotFoundError:  # run from a checkout that is not installed
         project = tomllib.loads((provenance.ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
-        extras = {"": project["dependencies"], **project["optional-dependencies"]}
-        return {extra: [Requirement(line) for line in group] for extra, group in extras.items()}
-    found: dict[str, list[Requirement]] = {"": []}
-    for requirement in map(Requirement, lines):
-        words = str(requirement.marker or "").replace("'", '"').split('extra == "')
-        found.setdefault(words[1].split('"')[0] if len(words) > 1 else "", []).append(requirement)
-    return found
+        groups = {"": project["dependencies"], **project["optional-dependencies"]}
+        return {extra: [item for item in map(Requirement, group) if _applies(item)] for extra, group in groups.items()}
+    listed = [Requirement(line) for line in lines]
+    extras = importlib.metadata.metadata(DISTRIBUTION).get_all("Provides-Extra") or []
+    own = {extra: [item for item in listed if _applies(item, extra) and not _applies(item)] for extra in extras}
+    return {"": [item for item in listed if _applies(item)], **own}
+
+
+def _applies(requirement: Requirement, extra: str = "") -> bool:
+    return requirement.marker is None or requirement.marker.evaluate({"extra": extra})
 
 
 def _packages() -> Iterator[Row]:
     for extra, group in requirements().items():
         for requirement in group:
-            if requirement.marker is None or requirement.marker.evaluate({"extra": extra}):
-                yield _package(requirement, extra)
+            yield _package(requirement, extra)
 
 
 def _package(requirement: Requirement, extra: str) -> Row:
