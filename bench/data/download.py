@@ -1,4 +1,4 @@
-"""One file from one address, whole and with the right MD5, or not at all; a missing network is told in seconds."""
+"""One file from one address, whole and with the right MD5, or not at all; a missing network is an error within seconds."""
 
 from __future__ import annotations
 
@@ -68,8 +68,8 @@ def download_file(url: str, path: Path, md5: str) -> None:
 def _open(url: str) -> Any:
     """A server's answer, after its head has come.
 
-    A thread asks, because urllib's timeout covers neither name resolution nor the sum over a host's addresses.
-    A host without an answer is asked once a process: six sets wait once, not six times.
+    A thread waits for it, because urllib's timeout covers neither name resolution nor the sum over a host's addresses.
+    A host that gave no answer is not tried again in this process: six sets wait once, not six times.
     """
     host = urllib.parse.urlsplit(url).netloc
     if host in _silent_hosts:
