@@ -13,8 +13,9 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from bench.errors import BenchError, RecordError
-from bench.plan import staleness
-from bench.records import Record, read_card, read_records
+from bench.records.card import read_card
+from bench.records.run_record import Record, read_records
+from bench.records.staleness import staleness
 from models.catalog import ModelError, get_spec
 
 CPU_ISA = "avx2"
