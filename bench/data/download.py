@@ -1,4 +1,4 @@
-"""One file from one address, whole and with the right MD5, or not at all; a missing network is an error within seconds."""
+"""One file from one address, whole and with the right MD5, or not at all; without a network, an error in seconds."""
 
 from __future__ import annotations
 
