@@ -6,7 +6,6 @@ named and stamped SYNTHETIC.
 
 from __future__ import annotations
 
-import os
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -15,12 +14,12 @@ from pathlib import Path
 from bench.errors import RecordError
 from bench.records.sealed import write_atomic
 from bench.report.evidence import MODELS, STATISTICS
+from bench.report.links import Links
 from bench.report.stamp import draws_as_locked, inputs_digest, remember, unchanged
 
 __all__ = ["Built", "build", "compare"]
 
 PICTURES = (".svg", ".pdf")
-LINK = re.compile(rb"((?:\.\./)*)\.\./results/")  # rooms write links as if reports/ stood beside results/
 FOLDERS = (".", "figures", "figures/data", "models")  # of a report, below --reports
 # What stands at the head of everything that a report writes, behind what a format wants first.
 MARK = re.compile(rb"(?:<\?xml[^>]*\?>)?\s*(?:<!-- |# |% )(?:SYNTHETIC \| )?medbench report \| ")
@@ -125,32 +124,27 @@ def _targets(results: Path, reports: Path, models: Sequence[str]) -> tuple[dict[
     from bench.report.contents import render  # drawing libraries: two seconds that an unchanged folder need not pay
     from bench.report.tables.readme_summary import into_readme, readme_beside
 
-    tables, pages, notes = render(results, models)
-    way = os.path.relpath(results, reports).encode()
-    if way != b"../results":
-        pages = {name: _linked(name, content, way) for name, content in pages.items()}
+    readme = readme_beside(reports)
+    content = render(
+        results,
+        models,
+        links=Links.of(reports, results, reports),
+        readme_links=None if readme is None else Links.of(readme.parent, results, reports),
+    )
     files: dict[Path, bytes] = {}
     strays: list[Path] = []
-    for folder, contents in ((results / "tables", tables), (reports, pages)):
-        files |= {folder / name: content for name, content in contents.items()}
+    for folder, contents in ((results / "tables", content.tables), (reports, content.pages)):
+        files |= {folder / name: made for name, made in contents.items()}
     for folder in (results / "tables", *(reports / name for name in FOLDERS)):
         found = sorted(folder.iterdir()) if folder.is_dir() else []
         strays += [path for path in found if path.is_file() and path not in files and _is_generated(path, results)]
-    readme = readme_beside(reports)
-    if readme is not None and "summary.md" in pages:
-        text = into_readme(readme.read_text(encoding="utf-8"), pages["summary.md"].decode())
-        files[readme] = text.encode()
+    if readme is not None:
+        files[readme] = into_readme(readme.read_text(encoding="utf-8"), content.readme).encode()
     page = findings.findings_beside(reports)
-    if page is not None and "claims.csv" in pages:
-        files[page] = findings.render({name: tables[name] for name in findings.TABLES}, pages["claims.csv"])
-    return files, strays, notes
-
-
-def _linked(name: str, content: bytes, way: bytes) -> bytes:
-    """A page whose links lead to where the results folder is."""
-    if not name.endswith((".md", ".html")):
-        return content
-    return LINK.sub(lambda found: found[1] + way + b"/", content)
+    if page is not None and "claims.csv" in content.pages:
+        made = {name: content.tables[name] for name in findings.TABLES}
+        files[page] = findings.render(made, content.pages["claims.csv"])
+    return files, strays, content.notes
 
 
 def _is_generated(path: Path, results: Path) -> bool:

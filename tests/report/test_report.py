@@ -164,7 +164,7 @@ def test_a_report_gets_a_folder_of_its_own(results: Path, tmp_path: Path, place:
 
 def test_scores_are_one_measurement_a_row_with_all_digits(results: Path) -> None:
     """A reader of the CSV gets the record's number back."""
-    tables, _, _ = render(results)
+    tables = render(results).tables
     frame = pd.read_csv(io.BytesIO(tables["scores.csv"]))
     assert list(frame.columns) == ["protocol", "model", "dataset", "seed", "part", "metric", "value", "run_id"]
     record = json.loads(REAL[0].path(results).read_bytes())
@@ -174,7 +174,8 @@ def test_scores_are_one_measurement_a_row_with_all_digits(results: Path) -> None
 
 def test_synthetic_never_meets_real(results: Path) -> None:
     """Synthetic records have stamped tables of their own; the real tables do not know them."""
-    tables, pages, _ = render(results, DRAWN)
+    content = render(results, DRAWN)
+    tables, pages = content.tables, content.pages
     told = 0
     for name, content in {**tables, **pages}.items():
         if Path(name).name.startswith("SYNTHETIC_"):
@@ -196,7 +197,8 @@ def test_synthetic_never_meets_real(results: Path) -> None:
 def test_a_stale_record_enters_no_table_unnoticed(results: Path) -> None:
     """It is left out and named."""
     make_run(results, REAL[1], model_fingerprint="1" * 64)
-    tables, pages, notes = render(results)
+    content = render(results)
+    tables, pages, notes = content.tables, content.pages, content.notes
     assert REAL[1].run_id.encode() not in tables["scores.csv"]
     assert "(n=2)" not in pages["table3.md"].decode()
     assert [REAL[1].run_id in note and "stale" in note for note in notes if note.startswith("left out")] == [True]
@@ -205,7 +207,8 @@ def test_a_stale_record_enters_no_table_unnoticed(results: Path) -> None:
 def test_a_damaged_record_is_left_out_and_named(results: Path) -> None:
     """The others' tables go on without it."""
     REAL[0].path(results).write_bytes(b"{")
-    tables, _, notes = render(results)
+    content = render(results)
+    tables, notes = content.tables, content.notes
     assert REAL[0].run_id.encode() not in tables["scores.csv"]
     assert REAL[1].run_id.encode() in tables["scores.csv"]
     assert ["seed0.json" in note for note in notes if note.startswith("left out")] == [True]
