@@ -15,15 +15,17 @@ from bench.errors import RecordError
 from bench.records.sealed import write_atomic
 from bench.report.evidence import MODELS, STATISTICS
 from bench.report.links import Links
+from bench.report.manifest import MANIFEST, listed, manifest
 from bench.report.stamp import draws_as_locked, inputs_digest, remember, unchanged
 
 __all__ = ["Built", "build", "compare"]
 
 PICTURES = (".svg", ".pdf")
-FOLDERS = (".", "figures", "figures/data", "models")  # of a report, below --reports
 # What stands at the head of everything that a report writes, behind what a format wants first.
 MARK = re.compile(rb"(?:<\?xml[^>]*\?>)?\s*(?:<!-- |# |% )(?:SYNTHETIC \| )?medbench report \| ")
-TIDY = {f"{name}.csv" for name in ("scores", "runs", "costs", "timings", *STATISTICS)}  # below results/tables/
+TIDY = {  # below results/tables/, which no other command writes to; the stamp is not imported for its table library
+    f"{stamp}{name}.csv" for stamp in ("", "SYNTHETIC_") for name in ("scores", "runs", "costs", "timings", *STATISTICS)
+}
 INLINE_PICTURE = re.compile(rb"<svg\b.*?</svg>", re.DOTALL)
 
 
@@ -132,12 +134,11 @@ def _targets(results: Path, reports: Path, models: Sequence[str]) -> tuple[dict[
         readme_links=None if readme is None else Links.of(readme.parent, results, reports),
     )
     files: dict[Path, bytes] = {}
-    strays: list[Path] = []
-    for folder, contents in ((results / "tables", content.tables), (reports, content.pages)):
+    pages = {**content.pages, MANIFEST: manifest(content.pages)}
+    for folder, contents in ((results / "tables", content.tables), (reports, pages)):
         files |= {folder / name: made for name, made in contents.items()}
-    for folder in (results / "tables", *(reports / name for name in FOLDERS)):
-        found = sorted(folder.iterdir()) if folder.is_dir() else []
-        strays += [path for path in found if path.is_file() and path not in files and _is_generated(path, results)]
+    strays = [results / "tables" / name for name in sorted(TIDY) if (results / "tables" / name).is_file()]
+    strays = [path for path in [*strays, *listed(reports)] if path not in files and _is_own(path, results)]
     if readme is not None:
         files[readme] = into_readme(readme.read_text(encoding="utf-8"), content.readme).encode()
     page = findings.findings_beside(reports)
@@ -147,10 +148,14 @@ def _targets(results: Path, reports: Path, models: Sequence[str]) -> tuple[dict[
     return files, strays, content.notes
 
 
-def _is_generated(path: Path, results: Path) -> bool:
-    """Whether a report wrote a file: it begins with the mark, or is a table of the results; other people's stay."""
+def _is_own(path: Path, results: Path) -> bool:
+    """Whether a file still is what a report wrote under its name, and not somebody's own text.
+
+    It begins with the mark, or is a table of the results. This can only save a file: what may be removed is listed in
+    the manifest.
+    """
     if path.parent == results / "tables":
-        return path.name.removeprefix("SYNTHETIC_") in TIDY
+        return path.name in TIDY
     if path.suffix == ".pdf":  # the mark is in its Info dictionary
         content = path.read_bytes()
         return content.startswith(b"%PDF") and b"medbench report | " in content
@@ -161,4 +166,4 @@ def _is_generated(path: Path, results: Path) -> bool:
 def _may_replace(path: Path, results: Path, reports: Path) -> bool:
     """Whether a report may write over what is there: its own, an empty file, the README between its marks."""
     own = path.parent == results / "tables" or reports not in path.parents
-    return own or path.stat().st_size == 0 or _is_generated(path, results)
+    return own or path.stat().st_size == 0 or _is_own(path, results)
