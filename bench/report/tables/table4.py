@@ -188,7 +188,7 @@ def _published_cell(quoted: Quoted | None, column: str) -> str:
     if quoted is None or math.isnan(value):
         return NOTHING
     size = f" at {quoted.resolution} px" if column == "gmacs" and quoted.resolution != SIZE else ""
-    doubt = ", unverified" if quoted.source.startswith("UNVERIFIED") else ""
+    doubt = f", {quoted.doubt}" if quoted.doubt else ""
     return f"{value:g}{size} ({row_ids()[quoted.name]}{doubt})"
 
 
