@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from bench.records.cost_record import CostCell
-from bench.records.run_record import model_slug
+from bench.records.names import model_slug
 
 __all__ = ["BESIDE", "Links"]
 
