@@ -160,10 +160,13 @@ def run(
 ) -> None:
     """Run what is missing in a selection; exit code 1 if a run failed or was skipped."""
     isa = pin_cpu(cpu_isa)
-    from bench.cli.console import err, out, progress_for
+    from bench.cli.console import err, out
+    from bench.cli.progress import progress_for
     from bench.errors import BenchError
     from bench.plan.selection import optional_runs
     from bench.plan.state import choose, make_plan
+    from bench.machine.devices import choose_device
+    from bench.plan.selection import choose, make_plan, optional_runs
     from bench.runs import launch as launching
     from models.catalog import check_timm_names
 
@@ -185,7 +188,7 @@ def run(
         raise typer.Exit(0)
     how = launching.Launch(
         results=results,
-        device=launching.choose_device(device),
+        device=choose_device(device),
         jobs=jobs,
         timeout=timeout,
         data_root=data_root,

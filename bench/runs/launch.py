@@ -11,16 +11,19 @@ from typing import TYPE_CHECKING, Literal
 
 from filelock import FileLock, Timeout
 
-from bench.errors import BenchError, DataMissingError, RecordError
+from bench.errors import DataMissingError, RecordError
 from bench.machine.cpu_isa import DEFAULT, CpuIsa
 from bench.plan.state import PlannedRun
+from bench.machine.devices import device_slots
+from bench.plan.selection import PlannedRun
 from bench.protocols.loading import load_protocol
 from bench.records.card import DataCard, read_card, write_card
 from bench.records.names import Run, lock_path
 from bench.records.run_record import Failure, Record, real_only, write_run
 from bench.records.sealed import explain_os_error
-from bench.runs.engine_local import Event, LocalEngine
-from bench.runs.runner import RunRequest, skipped_record
+from bench.runs.engine_local import LocalEngine
+from bench.runs.request import Event, RunRequest
+from bench.runs.runner import skipped_record
 from models import fingerprint, get_spec
 
 if TYPE_CHECKING:
@@ -208,25 +211,6 @@ def _engine(launch: Launch, on_event: Callable[[Event], None]) -> LocalEngine | 
     )
 
 
-def device_slots(device: str, jobs: int, gpus_per_run: float) -> list[str]:
-    """One device for each run that goes on at once: `cuda` means all GPUs, each shared by 1 / gpus_per_run runs.
-
-    Raises:
-        BenchError: If the share is none, or more runs are asked for than the GPUs take.
-    """
-    if not 0 < gpus_per_run <= 1:
-        raise BenchError(f"--gpus-per-run {gpus_per_run:g} is refused; a run takes one GPU or a share of one")
-    if not device.startswith("cuda"):
-        return [device] * (jobs or 1)
-    import torch
-
-    gpus = [f"cuda:{index}" for index in range(torch.cuda.device_count())] if device == "cuda" else [device]
-    slots = [gpu for _ in range(int(1 / gpus_per_run + 1e-9)) for gpu in gpus]
-    if jobs > len(slots):
-        raise BenchError(f"--jobs {jobs} is more than {len(slots)} runs on {len(gpus)} GPUs; lower --gpus-per-run")
-    return slots[: jobs or len(slots)]
-
-
 def _request(item: PlannedRun, card: DataCard, launch: Launch) -> RunRequest:
     return RunRequest(
         run=item.run,
@@ -246,21 +230,3 @@ def _checkpoints(launch: Launch, run: Run) -> str | None:
     if launch.checkpoint_dir is not None:
         return str(launch.checkpoint_dir.resolve() / run.run_id)
     return str(launch.results / "checkpoints" / run.run_id) if launch.engine == "local" else None
-
-
-def choose_device(name: str) -> str:
-    """`auto` -> `cuda` where there is one, else `cpu`; others as they are.
-
-    Raises:
-        BenchError: If a CUDA device is asked for that is not there.
-    """
-    if name == "cpu":
-        return name
-    import torch
-
-    available = torch.cuda.is_available()
-    if name == "auto":
-        return "cuda" if available else "cpu"
-    if available and name in ("cuda", *(f"cuda:{index}" for index in range(torch.cuda.device_count()))):
-        return name
-    raise BenchError(f"--device {name!r} is not available here; use cpu or auto")

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import errno
 import hashlib
-from collections.abc import Callable
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -23,7 +22,7 @@ from bench.records.names import Run
 from bench.records.predictions import PredictionTable, frame_bytes, read_predictions
 from bench.records.run_record import Failure, Record, Scores
 from bench.records.scoring import score_predictions, split_scores
-from bench.records.sealed import canonical
+from bench.runs.request import Hooks, RunBundle, RunRequest, run_key
 from models import ModelError, fingerprint, get_spec, load_plugin
 
 if TYPE_CHECKING:
@@ -34,54 +33,6 @@ OTHER_CODE = (
     "{model}'s code here is not the one that the run was planned with: leave it alone while runs go on, and install "
     "one version of the suite on every node"
 )
-
-
-@dataclass(frozen=True)
-class RunRequest:
-    """All that a worker needs to do one run; it can be sent to another process or machine.
-
-    Attributes:
-        run: The run.
-        protocol: Its protocol, resolved.
-        card: The data set's card: digests and the twin-free part.
-        device: `cpu` or `cuda[:i]`.
-        data_root: Where the npz files are, None for the default.
-        checkpoint_dir: Folder of this run's checkpoints, None for none.
-        plugins: Model files to load first.
-        cpu_isa: The instruction set that a run on a CPU must compute at; not looked at on other devices.
-        model_fingerprint: Of the model's code where the run was planned; "" for whatever is here.
-        redo: Do the run although a finished record of it is there.
-        replaces: Digest of that record, "" where there is none; whoever holds the run's lock fills it in.
-    """
-
-    run: Run
-    protocol: Protocol
-    card: DataCard
-    device: str = "cpu"
-    data_root: str | None = None
-    checkpoint_dir: str | None = None
-    plugins: tuple[str, ...] = ()
-    cpu_isa: CpuIsa = cpu_isa.DEFAULT
-    model_fingerprint: str = ""
-    redo: bool = False
-    replaces: str = ""
-
-
-@dataclass(frozen=True)
-class RunBundle:
-    """What a run hands to the one that writes results: the record and the bytes of its two tables."""
-
-    record: Record
-    predictions: bytes | None = None
-    history: bytes | None = None
-
-
-@dataclass(frozen=True)
-class Hooks:
-    """How a run talks to its surroundings while it trains."""
-
-    on_progress: Callable[[dict[str, Any]], None] = field(default=lambda event: None)
-    should_stop: Callable[[], bool] = field(default=lambda: False)
 
 
 class OfficialMismatchError(Exception):
@@ -124,17 +75,6 @@ def _fingerprint_here(request: RunRequest) -> str:
     for plugin in request.plugins:
         load_plugin(plugin)
     return fingerprint(get_spec(request.run.model))
-
-
-def run_key(request: RunRequest) -> str:
-    """Digest of all that must be equal for a checkpoint to be this run's.
-
-    A run that is done again has another key than what the finished one left: it starts from nothing, and goes on from
-    its own checkpoint when it was killed.
-    """
-    run, isa = request.run, request.cpu_isa if request.device == "cpu" else ""
-    same = [request.protocol.digest(), fingerprint(get_spec(run.model)), request.card.labels_digest, run.run_id, isa]
-    return hashlib.sha256(canonical([*same, request.replaces])).hexdigest()
 
 
 def run_one(request: RunRequest, hooks: Hooks | None = None) -> RunBundle:

@@ -31,8 +31,25 @@ from bench.records.cam_record import cam_path, images_path, maps_path, read_cams
 from bench.records.cam_similarity import median, rank_correlation, similarity_across_images, similarity_to_random
 from bench.records.card import DataCard, write_card
 from bench.records.names import Run
+from bench.measure.gradcam.weights import chosen_weights, read_weights, recorded_run, weights_path
+from bench.protocols.loading import InitRules, Protocol, load_protocol
+from bench.records.cam_record import (
+    cam_path,
+    images_path,
+    maps_path,
+    median,
+    rank_correlation,
+    read_cams,
+    read_images,
+    read_maps,
+    similarity_across_images,
+    similarity_to_random,
+    write_cam,
+)
+from bench.records.run_record import DataCard, Run, write_card
 from bench.records.sealed import read_sealed
-from bench.runs.runner import RunRequest, run_one
+from bench.runs.request import RunRequest, run_key
+from bench.runs.runner import run_one
 from bench.training import trainer
 from bench.training.augment import prepare
 from models import catalog

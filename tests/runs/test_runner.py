@@ -20,7 +20,8 @@ from bench.records.names import Run
 from bench.records.predictions import read_predictions
 from bench.records.scoring import score_predictions
 from bench.runs import runner
-from bench.runs.runner import Hooks, OfficialMismatchError, RunBundle, RunRequest, check_official, run_one
+from bench.runs.request import Hooks, RunBundle, RunRequest
+from bench.runs.runner import OfficialMismatchError, check_official, run_one
 from bench.training.trainer import InterruptedTraining
 from models import fingerprint, get_spec, load_plugin
 from tests.making import read_frame

@@ -46,6 +46,9 @@ from bench.records.names import predictions_path
 from bench.records.predictions import read_predictions
 from bench.records.run_record import Record
 from bench.runs.runner import RunRequest, build_model
+from bench.records.run_record import Record, labels_digest, predictions_path, read_predictions
+from bench.runs.request import RunRequest
+from bench.runs.runner import build_model
 from bench.stats.metrics import softmax
 from bench.streams import Streams, stream_seed
 from bench.training.augment import prepare
