@@ -18,8 +18,8 @@ def report(
     plugin: Plugins = [],  # noqa: B006
 ) -> None:
     """Rebuild every table, figure and page of a results folder; --check only compares."""
+    from bench import api
     from bench.cli.console import err, out
-    from bench.report import build, compare
     from models import get_spec, load_plugin
 
     for path in plugin:
@@ -28,13 +28,13 @@ def report(
     for model in models:
         get_spec(model)
     if check:
-        wrong = compare(results, reports, models)
+        wrong = api.check_report(results, reports, models=models)
         for line in wrong:
             err.print(line, markup=False, soft_wrap=True)
         number = f"{len(wrong)} file{'s' if len(wrong) > 1 else ''} differ{'' if len(wrong) > 1 else 's'}"
         out.print("reports and tables are what the records give" if not wrong else number)
         raise typer.Exit(1 if wrong else 0)
-    outcome = build(results, reports, models)
+    outcome = api.report(results, reports, models=models)
     for note in outcome.notes:
         err.print(note, markup=False, soft_wrap=True)
     out.print(outcome.summary(), markup=False, soft_wrap=True)
@@ -51,8 +51,8 @@ def explain(
     plugin: Plugins = [],  # noqa: B006
 ) -> None:
     """Print the records, seeds, digests, commit and hardware that a table's cell comes from."""
+    from bench import api
     from bench.errors import BenchError
-    from bench.report.explain.scores import explain as lines_of
     from models import load_plugin
 
     for path in plugin:
@@ -60,7 +60,7 @@ def explain(
     if bool(dataset) == (table == "table4"):
         raise BenchError("--dataset is wanted for table2 and table3, and table4 has none: its costs are of a model")
     metric = metric or ("params" if table == "table4" else "auc")
-    for line in lines_of(
+    for line in api.explain(
         results, table=table, model=model, dataset=dataset, metric=metric, protocol=protocol or None, part=part
     ):
         print(line)

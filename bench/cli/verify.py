@@ -18,12 +18,12 @@ def verify(
     as_json: Json = False,
 ) -> None:
     """Check schema, digests, names and files of every record; exit code 1 if something is wrong."""
+    from bench import api
     from bench.check.contribution import check_contribution, outside
-    from bench.check.verify import verify as check
     from bench.cli.console import err, out, print_json
     from bench.errors import BenchError
 
-    findings = check(results, scores=scores)
+    findings = api.verify(results, scores=scores)
     contribution = check_contribution(results, against) if against is not None else None
     problems = findings.problems + (contribution.problems if contribution else [])
     if changed is not None:
@@ -58,10 +58,10 @@ def compare(
     as_json: Json = False,
 ) -> None:
     """Compare two results folders run by run: bit-equal, equivalent, not told apart, or differs (exit code 1)."""
-    from bench.check.compare.folders import compare_folders
+    from bench import api
     from bench.cli.console import err, out, print_json, print_table
 
-    found = compare_folders(a, b, record=record)
+    found = api.compare(a, b, record=record)
     if as_json:
         print_json(found.as_dict())
     else:

@@ -1,11 +1,12 @@
-"""What is asked of a run, what it hands back, and what it reports meanwhile. No torch."""
+"""What is asked of a run and of a launch of many, what a run hands back and reports meanwhile. No torch."""
 
 from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Any
+from pathlib import Path
+from typing import Any, Literal
 
 from bench.machine import cpu_isa
 from bench.machine.cpu_isa import CpuIsa
@@ -13,6 +14,37 @@ from bench.protocols.loading import Protocol
 from bench.records.run_record import DataCard, Record, Run
 from bench.records.sealed import canonical
 from models import fingerprint, get_spec
+
+
+@dataclass(frozen=True)
+class Launch:
+    """How to run: where results go, on what, how many at once.
+
+    Attributes:
+        results: The results folder; made if it is not there.
+        device: `cpu`, `cuda`, `cuda:1`, or `auto`.
+        jobs: Runs at once; 0 for one on a CPU, as many as the GPUs take, or as many as Ray takes.
+        timeout: Seconds after which a run is killed and fails, None for never.
+        data_root: Folder of the npz files, None for `$MEDMNIST_ROOT`.
+        plugins: Model files that every worker loads first.
+        engine: Processes of this machine, or a Ray cluster.
+        ray_address: The cluster's address; "" for `$RAY_ADDRESS`, else this machine.
+        gpus_per_run: GPUs, or a share of one, that a run on CUDA takes.
+        checkpoint_dir: Where checkpoints go; None for the results folder, and for none at all under Ray.
+        cpu_isa: The arithmetic of runs on a CPU.
+    """
+
+    results: Path = Path("results")
+    device: str = "cpu"
+    jobs: int = 0
+    timeout: float | None = None
+    data_root: str | None = None
+    plugins: tuple[str, ...] = ()
+    engine: Literal["local", "ray"] = "local"
+    ray_address: str = ""
+    gpus_per_run: float = 1.0
+    checkpoint_dir: Path | None = None
+    cpu_isa: CpuIsa = cpu_isa.DEFAULT
 
 
 @dataclass(frozen=True)
