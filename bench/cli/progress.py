@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
 
@@ -12,7 +11,7 @@ from bench.cli.console import duration, out
 
 if TYPE_CHECKING:
     from bench.records.run_record import Record
-    from bench.runs.request import Event
+    from bench.runs.request import Event, RunProgress
 
 
 def outcome_line(record: Record) -> str:
@@ -46,15 +45,13 @@ class PlainProgress:
             self.ended += 1
             line = outcome_line(event.record) if event.record else f"done elsewhere: {run_id}"
             out.print(f"[{self.ended}/{self.total}] {line}", markup=False, soft_wrap=True)
-        elif event.kind == "progress" and time.monotonic() - self.last.setdefault(run_id, time.monotonic()) > 60:
+        elif event.progress is not None and time.monotonic() - self.last.setdefault(run_id, time.monotonic()) > 60:
             self.last[run_id] = time.monotonic()
             out.print(f"  {run_id}: {_position(event.progress)}", markup=False, soft_wrap=True)
 
 
-def _position(progress: Mapping[str, Any]) -> str:
-    epoch, epochs, steps = progress["epoch"], progress["epochs"], progress["steps"]
-    rate = progress["images_per_second"]
-    return f"epoch {epoch + 1}/{epochs}, step {progress['step']}/{steps}, {rate:.0f} images/s"
+def _position(at: RunProgress) -> str:
+    return f"epoch {at.epoch + 1}/{at.epochs}, step {at.step}/{at.steps}, {at.images_per_second:.0f} images/s"
 
 
 class LiveProgress:
@@ -86,7 +83,7 @@ class LiveProgress:
         if event.kind == "started":
             if run_id not in self.running:
                 self.running[run_id] = self.bars.add_task(f"  {run_id}", total=None, note="preparing")
-        elif event.kind == "progress":
+        elif event.progress is not None:
             self._advance(run_id, event.progress)
         elif event.kind == "finished":
             self.bars.remove_task(self.running.pop(run_id))
@@ -95,13 +92,13 @@ class LiveProgress:
             line = outcome_line(event.record) if event.record else f"done elsewhere: {run_id}"
             self.bars.console.print(line, markup=False)
 
-    def _advance(self, run_id: str, progress: Mapping[str, Any]) -> None:
-        total = progress["epochs"] * progress["steps"]
-        done = progress["epoch"] * progress["steps"] + progress["step"]
+    def _advance(self, run_id: str, at: RunProgress) -> None:
+        total = at.epochs * at.steps
+        done = at.epoch * at.steps + at.step
         now = time.monotonic()
         began, first = self.started.setdefault(run_id, (now, done))  # a resumed run does not begin at 0
         left = (now - began) * (total - done) / (done - first) if done > first else None
-        note = f"epoch {progress['epoch'] + 1}/{progress['epochs']}, {progress['images_per_second']:.0f} images/s"
+        note = f"epoch {at.epoch + 1}/{at.epochs}, {at.images_per_second:.0f} images/s"
         self.bars.update(self.running[run_id], total=total, completed=done, note=f"{note}, {duration(left)} left")
 
 

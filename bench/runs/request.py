@@ -6,7 +6,7 @@ import hashlib
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 from bench.machine import cpu_isa
 from bench.machine.cpu_isa import CpuIsa
@@ -88,10 +88,21 @@ class RunBundle:
 
 
 @dataclass(frozen=True)
+class RunProgress:
+    """How far a training is: epochs and steps count from 0, the rate is that of training since its beginning."""
+
+    epoch: int
+    epochs: int
+    step: int
+    steps: int
+    images_per_second: float
+
+
+@dataclass(frozen=True)
 class Hooks:
     """How a run talks to its surroundings while it trains."""
 
-    on_progress: Callable[[dict[str, Any]], None] = field(default=lambda event: None)
+    on_progress: Callable[[RunProgress], None] = field(default=lambda event: None)
     should_stop: Callable[[], bool] = field(default=lambda: False)
 
 
@@ -101,7 +112,7 @@ class Event:
 
     kind: str
     request: RunRequest
-    progress: dict[str, Any] = field(default_factory=dict)
+    progress: RunProgress | None = None
     record: Record | None = None
 
 

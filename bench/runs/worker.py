@@ -21,7 +21,7 @@ from bench.records.names import lock_path
 from bench.records.run_record import Failure, finished_digest, sweep_run
 from bench.runs.runner import Hooks, RunBundle, RunRequest, failed_record, run_one
 from bench.records.run_record import Failure, finished_digest, lock_path, sweep_run
-from bench.runs.request import Hooks, RunBundle, RunRequest
+from bench.runs.request import Hooks, RunBundle, RunProgress, RunRequest
 from bench.runs.runner import failed_record, run_one
 
 GRACE_SECONDS = 60.0
@@ -35,7 +35,7 @@ class Link:
     def __init__(self, pipe: Connection) -> None:
         self.pipe, self.stopped, self.last = pipe, False, 0.0
 
-    def progress(self, event: dict[str, Any]) -> None:
+    def progress(self, event: RunProgress) -> None:
         """Tell the driver, at most every `PROGRESS_SECONDS`."""
         if time.monotonic() - self.last < PROGRESS_SECONDS:
             return

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import pytest
 from rich.console import Console
 
@@ -15,7 +13,7 @@ from bench.records.names import Run
 from bench.runs.engine_local import Event
 from bench.runs.runner import RunRequest
 from bench.records.run_record import Run
-from bench.runs.request import Event, RunRequest
+from bench.runs.request import Event, RunProgress, RunRequest
 from tests.making import make_card
 
 
@@ -28,7 +26,7 @@ def test_the_time_left_of_a_resumed_run_counts_from_where_it_went_on(monkeypatch
     live(Event("started", request))
 
     def note(epoch: int) -> str:
-        seen: dict[str, Any] = {"epoch": epoch, "epochs": 40, "step": 0, "steps": 5, "images_per_second": 9.0}
+        seen = RunProgress(epoch=epoch, epochs=40, step=0, steps=5, images_per_second=9.0)
         live(Event("progress", request, progress=seen))
         return str(live.bars.tasks[-1].fields["note"])
 
