@@ -9,20 +9,12 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from bench.api import (
-        Launch,
-        Protocol,
-        Record,
-        Run,
-        Selection,
-        check_report,
-        compare,
-        explain,
-        load_predictions,
-        load_results,
-        run,
-        verify,
-    )
+    from bench.api import check_report, compare, explain, load_predictions, load_results, run, verify
+    from bench.plan.selection import Selection
+    from bench.protocols.schema import Protocol
+    from bench.records.names import Run
+    from bench.records.run_record import Record
+    from bench.runs.request import Launch
 
 __version__ = "0.1.0"
 __all__ = [

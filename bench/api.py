@@ -13,20 +13,20 @@ heavy is imported by the function that needs it; nothing here imports torch.
 from __future__ import annotations
 
 import difflib
+import io
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from bench.errors import RecordError
-from bench.plan.selection import Overwrite, PlannedRun, Selection, make_plan
-from bench.protocols.loading import Protocol
+from bench.plan.selection import Selection
+from bench.plan.state import Overwrite, PlannedRun, make_plan
+from bench.protocols.schema import Protocol
+from bench.records.names import Run, predictions_path
+from bench.records.predictions import read_attached
 from bench.records.run_record import (
     MEASURED_FOLDERS,
     Record,
-    Run,
-    predictions_path,
-    read_attached,
-    read_predictions,
     read_record,
     read_records,
     record_files,
@@ -242,7 +242,11 @@ def load_predictions(run: str | Run | Record, results: str | Path = "results") -
     record = read_record(known[run_id], folder)
     if record.status != "done":
         raise RecordError(f"{run_id} has no predictions: its record says {record.status}")
-    return read_predictions(read_attached(predictions_path(known[run_id]), record.predictions_sha256))
+    import pandas as pd
+
+    content = read_attached(predictions_path(known[run_id]), record.predictions_sha256)
+    frame: pd.DataFrame = pd.read_parquet(io.BytesIO(content))
+    return frame
 
 
 def _candidates(folder: Path, run_id: str) -> list[Path]:

@@ -12,7 +12,8 @@ import pytest
 import bench
 from bench import api
 from bench.errors import BenchError, RecordError
-from bench.records.run_record import Run, predictions_path, read_records
+from bench.records.names import Run, predictions_path
+from bench.records.run_record import read_records
 
 RESULTS = Path(__file__).parents[1] / "results"
 FITTED = api.Selection(protocols=("smoke",), models=("floor/prior",), datasets=("synthetic-breastmnist",))

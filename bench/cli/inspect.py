@@ -5,11 +5,6 @@ from __future__ import annotations
 from enum import StrEnum
 from typing import Annotated
 
-from bench.data.names import DATASETS, PAPER_DATASETS
-from bench.plan.selection import expand_study
-from bench.protocols.loading import list_protocols, list_studies, load_protocol, load_study
-from bench.records.names import SYNTHETIC_PREFIX
-from models.catalog import get_spec, list_models
 import typer
 
 from bench.cli.options import Json, Plugins

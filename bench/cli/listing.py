@@ -8,7 +8,7 @@ from typing import Any
 from bench.data.names import DATASETS, PAPER_DATASETS
 from bench.plan.selection import expand_study
 from bench.protocols.loading import list_protocols, list_studies, load_protocol, load_study
-from bench.records.run_record import SYNTHETIC_PREFIX
+from bench.records.names import SYNTHETIC_PREFIX
 from models.catalog import get_spec, list_models
 
 

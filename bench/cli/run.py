@@ -27,9 +27,8 @@ from bench.cli.options import (
 from bench.machine.cpu_isa import CpuIsa
 
 if TYPE_CHECKING:
+    from bench.plan.selection import Selection
     from bench.plan.state import PlannedRun
-    from bench.records.names import Run
-    from bench.plan.selection import PlannedRun, Selection
     from bench.runs.launch import Outcome
     from bench.runs.request import Event, Launch
 
@@ -121,7 +120,6 @@ def plan(
     """Show which runs a selection means: done, missing, stale, failed, and what they should cost."""
     from bench import api
     from bench.cli.console import out, print_json, print_table
-    from bench.plan.state import make_plan
 
     planned = api.plan(_selection(study, protocol, models, datasets, seeds, plugin, shard), results)
     if as_json:
@@ -165,12 +163,6 @@ def run(
     isa = pin_cpu(cpu_isa)
     from bench import api
     from bench.errors import BenchError
-    from bench.plan.selection import optional_runs
-    from bench.plan.state import choose, make_plan
-    from bench.machine.devices import choose_device
-    from bench.plan.selection import choose, make_plan, optional_runs
-    from bench.runs import launch as launching
-    from models.catalog import check_timm_names
 
     check_seconds(timeout, "--timeout")
     if ray_address and engine is not EngineChoice.ray:

@@ -5,20 +5,16 @@ from __future__ import annotations
 import itertools
 import re
 from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
 
 from bench.data.names import flag_of
 from bench.errors import BenchError
+from bench.plan.shards import take_shard
 from bench.protocols.loading import load_protocol, load_study
 from bench.protocols.schema import MAX_SEED, Protocol
 from bench.records.names import Run
-from models.catalog import ModelSpec, get_spec
-from bench.errors import BenchError, ProtocolError, RecordError
-from bench.machine.cpu_isa import DEFAULT, CpuIsa
-from bench.plan.estimate import CostEstimate, Estimate
-from bench.plan.shards import take_shard
-from bench.protocols.loading import MAX_SEED, Protocol, load_protocol, load_study
-from bench.records.run_record import DataCard, Record, Run, read_card, read_record
-from models.catalog import ModelError, ModelSpec, get_spec, is_current, list_models, load_plugin
+from models.catalog import ModelSpec, get_spec, list_models, load_plugin
 
 SEED_RANGE = re.compile(r"([0-9]{1,10})(?:-([0-9]{1,10}))?")
 MAX_SEEDS = 10_000  # of one range: more is a slip

@@ -23,10 +23,9 @@ from typing import Any
 
 from bench.errors import BenchError, DataMissingError, Interrupted
 from bench.machine import cpu_isa
+from bench.machine.signals import signals_noted
 from bench.records.names import lock_path
 from bench.records.run_record import Failure, Record, finished_digest, sweep_run, write_run
-from bench.machine.signals import signals_noted
-from bench.records.run_record import Failure, Record, finished_digest, lock_path, sweep_run, write_run
 from bench.records.sealed import write_atomic
 from bench.runs.request import Event, RunBundle, RunRequest
 from bench.runs.runner import failed_record

@@ -12,13 +12,10 @@ from typing import TYPE_CHECKING, Literal
 from filelock import FileLock, Timeout
 
 from bench.errors import DataMissingError, RecordError
-from bench.machine.cpu_isa import DEFAULT, CpuIsa
-from bench.plan.state import PlannedRun
-from bench.machine.devices import device_slots
-from bench.plan.selection import PlannedRun
 from bench.machine import cpu_isa
 from bench.machine.devices import choose_device, device_slots
-from bench.plan.selection import Overwrite, PlannedRun, Selection, choose, make_plan, optional_runs
+from bench.plan.selection import Selection, optional_runs
+from bench.plan.state import Overwrite, PlannedRun, choose, make_plan
 from bench.protocols.loading import load_protocol
 from bench.records.card import DataCard, read_card, write_card
 from bench.records.names import Run, lock_path

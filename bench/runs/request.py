@@ -10,8 +10,10 @@ from typing import Literal
 
 from bench.machine import cpu_isa
 from bench.machine.cpu_isa import CpuIsa
-from bench.protocols.loading import Protocol
-from bench.records.run_record import DataCard, Record, Run
+from bench.protocols.schema import Protocol
+from bench.records.card import DataCard
+from bench.records.names import Run
+from bench.records.run_record import Record
 from bench.records.sealed import canonical
 from models import fingerprint, get_spec
 

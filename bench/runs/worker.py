@@ -19,8 +19,6 @@ from typing import Any, Literal
 from bench.errors import RecordError
 from bench.records.names import lock_path
 from bench.records.run_record import Failure, finished_digest, sweep_run
-from bench.runs.runner import Hooks, RunBundle, RunRequest, failed_record, run_one
-from bench.records.run_record import Failure, finished_digest, lock_path, sweep_run
 from bench.runs.request import Hooks, RunBundle, RunProgress, RunRequest
 from bench.runs.runner import failed_record, run_one
 

@@ -10,9 +10,6 @@ from bench.cli.console import duration
 from bench.cli.progress import LiveProgress
 from bench.protocols.loading import load_protocol
 from bench.records.names import Run
-from bench.runs.engine_local import Event
-from bench.runs.runner import RunRequest
-from bench.records.run_record import Run
 from bench.runs.request import Event, RunProgress, RunRequest
 from tests.making import make_card
 

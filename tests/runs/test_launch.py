@@ -13,9 +13,8 @@ from bench.data import loading
 from bench.data.card import measure
 from bench.data.loading import data_root, file_name, find_file
 from bench.errors import BenchError
-from bench.plan.state import PlannedRun, State
 from bench.machine.devices import device_slots
-from bench.plan.selection import PlannedRun, State
+from bench.plan.state import PlannedRun, State
 from bench.protocols.loading import load_protocol
 from bench.records.card import read_card
 from bench.records.names import Run, lock_path

@@ -44,8 +44,6 @@ from bench.records.card import labels_digest
 from bench.records.names import predictions_path
 from bench.records.predictions import read_predictions
 from bench.records.run_record import Record
-from bench.runs.runner import RunRequest, build_model
-from bench.records.run_record import Record, labels_digest, predictions_path, read_predictions
 from bench.runs.request import RunProgress, RunRequest
 from bench.runs.runner import build_model
 from bench.stats.metrics import softmax

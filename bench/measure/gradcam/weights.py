@@ -19,21 +19,15 @@ from filelock import FileLock, Timeout
 from torch import Tensor
 
 from bench.errors import BenchError, Interrupted, RecordError
+from bench.machine.signals import signals_noted
 from bench.records.framed import read_framed, write_framed
 from bench.records.names import lock_path
 from bench.records.run_record import Record, read_record, write_run
 from bench.records.staleness import staleness
-from bench.runs.runner import Hooks, RunBundle, RunRequest, run_key, run_one
-from bench.runs.worker import forget_checkpoints, signals_noted
-from bench.training.checkpoint import Checkpoint
-from bench.machine.signals import signals_noted
-from bench.plan.selection import staleness
-from bench.records.run_record import Record, lock_path, read_record, write_run
-from bench.records.sealed import write_atomic
 from bench.runs.request import Hooks, RunBundle, RunProgress, RunRequest, run_key
 from bench.runs.runner import run_one
 from bench.runs.worker import forget_checkpoints
-from bench.training.checkpoint import DIGEST_BYTES, Checkpoint
+from bench.training.checkpoint import Checkpoint
 from bench.training.trainer import InterruptedTraining
 
 

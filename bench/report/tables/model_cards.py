@@ -11,12 +11,13 @@ from bench.records.names import model_slug
 from bench.records.run_record import Record
 from bench.report.analysis.analyse import Analysis
 from bench.report.analysis_plan import PARTS
+from bench.report.claims.terms import SIZE
 from bench.report.evidence import Evidence, first_line
 from bench.report.formats import NOTHING, Block, Bullets, Heading, Row, Table, Text, markdown, quoted
 from bench.report.links import Links
 from bench.report.published.numbers import ABLATION, MAPS, quoted_cost
 from bench.report.tables.score_cells import METRICS, READING, TEST_PARTS, UNITS, score_cells, value_text
-from bench.report.tables.table4 import NUM_CLASSES, SIZE, notes_of, own_models
+from bench.report.tables.table4 import NUM_CLASSES, notes_of, own_models
 from bench.report.tidy import lost_lines, missing_lines, planned
 from models.catalog import HERE, ModelSpec, get_spec
 

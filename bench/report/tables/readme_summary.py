@@ -15,13 +15,14 @@ from bench.plan.selection import expand_study
 from bench.records.run_record import Record
 from bench.report.analysis.analyse import Analysis
 from bench.report.analysis_plan import PARTS
+from bench.report.claims.terms import SIZE
 from bench.report.claims.verdict import VERDICTS
 from bench.report.evidence import Evidence, first_line
 from bench.report.formats import NOTHING, Block, Row, Table, Text, markdown
 from bench.report.links import Links
 from bench.report.published.numbers import quoted_cost
 from bench.report.tables.score_cells import interval_text, measured_text, score_cells
-from bench.report.tables.table4 import NUM_CLASSES, SIZE, own_models
+from bench.report.tables.table4 import NUM_CLASSES, own_models
 from bench.report.tidy import model_order
 
 BEGIN, END = "<!-- measured: written by medbench report -->", "<!-- measured: end -->"
