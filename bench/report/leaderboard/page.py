@@ -116,7 +116,6 @@ def render(
             meaning=MEANING,
             metrics=METRICS,
             parts=TEST_PARTS,
-            links=evidence.links,
             library=library,
             ready=ready,
         )
