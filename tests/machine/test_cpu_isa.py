@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+import time
 from pathlib import Path
 from typing import Any
 
@@ -126,6 +127,7 @@ def test_a_command_pins_before_it_loads_anything_numeric(command: list[str], tmp
     """The pin comes first: a library that is loaded earlier has already chosen its kernels."""
     code = f"""
 import sys
+import time
 from bench.machine import cpu_isa
 early = []
 def pin(isa=cpu_isa.DEFAULT, pin=cpu_isa.pin):
@@ -206,8 +208,13 @@ def test_a_timing_is_native(tmp_path: Path) -> None:
     assert os.environ["ATEN_CPU_CAPABILITY"] == "avx2"
     with (tmp_path / "said").open("w+") as said:
         worker = process._start(1, said)
+        environ = Path(f"/proc/{worker.pid}/environ")
         try:
-            given = Path(f"/proc/{worker.pid}/environ").read_bytes().split(b"\0")
+            deadline = time.monotonic() + 60
+            while not environ.read_bytes():  # empty until the kernel has laid out the new program
+                assert time.monotonic() < deadline
+                time.sleep(0.01)
+            given = environ.read_bytes().split(b"\0")
         finally:
             worker.kill()
             worker.communicate()
