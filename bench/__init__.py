@@ -1,32 +1,43 @@
-"""A reproducible benchmark of MedSpectralNet and the models it was compared with, on MedMNIST."""
+"""A reproducible benchmark of MedSpectralNet and the models it was compared with, on MedMNIST.
+
+`bench.api` is the public face. Its names can be had from here too, loaded when they are first used, all but two:
+`bench.plan` and `bench.report` are subpackages, the functions are `bench.api.plan` and `bench.api.report`.
+"""
 
 from __future__ import annotations
 
-from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    import pandas as pd
+    from bench.api import check_report, compare, explain, load_predictions, load_results, run, verify
+    from bench.plan.selection import Selection
+    from bench.protocols.schema import Protocol
+    from bench.records.names import Run
+    from bench.records.run_record import Record
+    from bench.runs.request import Launch
 
 __version__ = "0.1.0"
-__all__ = ["__version__", "load_results"]
+__all__ = [
+    "Launch",
+    "Protocol",
+    "Record",
+    "Run",
+    "Selection",
+    "__version__",
+    "check_report",
+    "compare",
+    "explain",
+    "load_predictions",
+    "load_results",
+    "run",
+    "verify",
+]
 
 
-def load_results(results: str | Path = "results") -> pd.DataFrame:
-    """Every record of a results folder as one table, one row a run.
+def __getattr__(name: str) -> Any:
+    """A name of the public face, on first use: `import bench` alone loads nothing."""
+    if name not in __all__:
+        raise AttributeError(f"module 'bench' has no attribute {name!r}; bench.api has the functions")
+    from bench import api
 
-    Args:
-        results: The folder that holds `records/`.
-
-    Returns:
-        A DataFrame; scores are fractions in columns such as `test_auc` and `test_acc`.
-
-    Raises:
-        RecordError: If a record is damaged; nothing is left out silently.
-    """
-    from bench.records.run_record import read_records, to_frame
-
-    records, problems = read_records(Path(results))
-    if problems:
-        raise problems[0]
-    return to_frame(records)
+    return getattr(api, name)

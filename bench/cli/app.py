@@ -4,16 +4,16 @@ from __future__ import annotations
 
 import errno
 import sys
-from enum import StrEnum
-from typing import Annotated, Any
+from typing import Any
 
 import typer
 
 from bench.cli.gradcam import gradcam
+from bench.cli.inspect import check, doctor, list_
 from bench.cli.measure import measure_app
-from bench.cli.options import Json, Plugins
-from bench.cli.report import compare, explain, report, verify
+from bench.cli.report import explain, report
 from bench.cli.run import merge, plan, run
+from bench.cli.verify import compare, verify
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -28,78 +28,9 @@ app.command("merge")(merge)
 app.command("gradcam")(gradcam)
 for reading in (report, verify, compare, explain):
     app.command()(reading)
-
-
-class Listing(StrEnum):
-    """What `medbench list` knows."""
-
-    models = "models"
-    datasets = "datasets"
-    protocols = "protocols"
-    studies = "studies"
-
-
-@app.command("list")
-def list_(
-    what: Listing,
-    pattern: Annotated[str, typer.Option(help="Names that match a shell pattern.")] = "*",
-    plugin: Plugins = [],  # noqa: B006
-    as_json: Json = False,
-) -> None:
-    """List models, datasets, protocols or studies."""
-    from bench.cli.console import print_json, print_table
-    from bench.cli.inspect import list_rows
-    from models import load_plugin
-
-    for path in plugin:
-        load_plugin(path)
-    rows = list_rows(what.value, pattern)
-    if as_json:
-        print_json(rows)
-    else:
-        print_table(what.value, rows)
-
-
-@app.command()
-def check(
-    model: Annotated[str, typer.Argument(help="A model's name, or a Python file with registered models.")] = "",
-    plugin: Plugins = [],  # noqa: B006
-    img_size: Annotated[int, typer.Option(min=1, help="Height and width to check at.")] = 64,
-    as_json: Json = False,
-) -> None:
-    """Run the contract suite on a model or on all models of a file; exit code 1 if it does not hold."""
-    from bench.check.contract import check_model
-    from bench.cli.console import print_json, print_table
-    from bench.errors import BenchError
-    from models import load_plugin
-
-    names = [name for path in plugin for name in load_plugin(path)]
-    if model.endswith(".py"):
-        names += load_plugin(model)
-    elif model:
-        names.append(model)
-    if not names:
-        raise BenchError("Nothing to check: give a model's name, a file, or --plugin FILE")
-    rows = [row for name in names for row in check_model(name, img_size=img_size)]
-    if as_json:
-        print_json(rows)
-    else:
-        print_table("contract", rows)
-    raise typer.Exit(1 if any(row["holds"] == "no" for row in rows) else 0)
-
-
-@app.command()
-def doctor(as_json: Json = False) -> None:
-    """Tell what this machine has: packages, device, data sets, and what to do about what is missing."""
-    from bench.check.doctor import examine
-    from bench.cli.console import print_json, print_table
-
-    rows = examine()
-    if as_json:
-        print_json(rows)
-    else:
-        print_table("doctor", rows)
-    raise typer.Exit(1 if any(row["state"] == "missing" for row in rows) else 0)
+app.command("list")(list_)
+app.command("check")(check)
+app.command("doctor")(doctor)
 
 
 FIXABLE = (errno.ENAMETOOLONG, errno.ELOOP, errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR)

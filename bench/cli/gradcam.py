@@ -28,14 +28,15 @@ def gradcam(
 ) -> None:
     """Store a run's Grad-CAM maps in results/cams/, and those of randomised models; trains it where it must."""
     isa = pin_cpu(cpu_isa)
-    from bench.cli.console import out, print_json, print_table, progress_for
+    from bench.cli.console import out, print_json, print_table
+    from bench.cli.progress import progress_for
     from bench.errors import BenchError
+    from bench.machine.devices import choose_device
     from bench.measure.gradcam.maps import explain_run
     from bench.plan.selection import expand, obstacle
     from bench.protocols.loading import load_protocol
-    from bench.runs.engine_local import Event
-    from bench.runs.launch import check_store, choose_device, ready_card
-    from bench.runs.runner import RunRequest
+    from bench.runs.launch import check_store, ready_card
+    from bench.runs.request import Event, RunRequest
     from models import get_spec, load_plugin
 
     for path in plugin:

@@ -1,71 +1,79 @@
-"""Rows for `medbench list`: what the catalogue, the protocols and the studies say. No torch."""
+"""`medbench list`, `check`, `doctor`: what is available, and whether it works. Heavy imports inside."""
 
 from __future__ import annotations
 
-import fnmatch
-from typing import Any
+from enum import StrEnum
+from typing import Annotated
 
-from bench.data.names import DATASETS, PAPER_DATASETS
-from bench.plan.selection import expand_study
-from bench.protocols.loading import list_protocols, list_studies, load_protocol, load_study
-from bench.records.names import SYNTHETIC_PREFIX
-from models.catalog import get_spec, list_models
+import typer
+
+from bench.cli.options import Json, Plugins
 
 
-def list_rows(what: str, pattern: str = "*") -> list[dict[str, Any]]:
-    """One dict a row for `models`, `datasets`, `protocols` or `studies`, filtered by a shell pattern."""
-    makers = {"models": _models, "datasets": _datasets, "protocols": _protocols, "studies": _studies}
-    return [row for row in makers[what]() if fnmatch.fnmatchcase(str(row["name"]), pattern)]
+class Listing(StrEnum):
+    """What `medbench list` knows."""
+
+    models = "models"
+    datasets = "datasets"
+    protocols = "protocols"
+    studies = "studies"
 
 
-def _models() -> list[dict[str, Any]]:
-    rows = []
-    for name in list_models():
-        spec = get_spec(name)
-        rows.append(
-            {
-                "name": name,
-                "kind": spec.kind,
-                "num_params": spec.num_params,
-                "from_px": spec.min_size,
-                "source": spec.source,
-                "code_license": spec.code_license,
-                "weights": spec.pretrained_tag or spec.weights_license,
-                "paper": spec.paper,
-            }
-        )
-    return rows
+def list_(
+    what: Listing,
+    pattern: Annotated[str, typer.Option(help="Names that match a shell pattern.")] = "*",
+    plugin: Plugins = [],  # noqa: B006
+    as_json: Json = False,
+) -> None:
+    """List models, datasets, protocols or studies."""
+    from bench.cli.console import print_json, print_table
+    from bench.cli.listing import list_rows
+    from models import load_plugin
+
+    for path in plugin:
+        load_plugin(path)
+    rows = list_rows(what.value, pattern)
+    if as_json:
+        print_json(rows)
+    else:
+        print_table(what.value, rows)
 
 
-def _datasets() -> list[dict[str, Any]]:
-    names = [*DATASETS, *(SYNTHETIC_PREFIX + flag for flag in PAPER_DATASETS)]
-    note = dict.fromkeys(PAPER_DATASETS, "in the paper")
-    return [
-        {"name": name, "note": "made here by formula" if name.startswith(SYNTHETIC_PREFIX) else note.get(name, "")}
-        for name in names
-    ]
+def check(
+    model: Annotated[str, typer.Argument(help="A model's name, or a Python file with registered models.")] = "",
+    plugin: Plugins = [],  # noqa: B006
+    img_size: Annotated[int, typer.Option(min=1, help="Height and width to check at.")] = 64,
+    as_json: Json = False,
+) -> None:
+    """Run the contract suite on a model or on all models of a file; exit code 1 if it does not hold."""
+    from bench.check.contract import check_model
+    from bench.cli.console import print_json, print_table
+    from bench.errors import BenchError
+    from models import load_plugin
+
+    names = [name for path in plugin for name in load_plugin(path)]
+    if model.endswith(".py"):
+        names += load_plugin(model)
+    elif model:
+        names.append(model)
+    if not names:
+        raise BenchError("Nothing to check: give a model's name, a file, or --plugin FILE")
+    rows = [row for name in names for row in check_model(name, img_size=img_size)]
+    if as_json:
+        print_json(rows)
+    else:
+        print_table("contract", rows)
+    raise typer.Exit(1 if any(row["holds"] == "no" for row in rows) else 0)
 
 
-def _protocols() -> list[dict[str, Any]]:
-    rows = []
-    for name in list_protocols():
-        protocol = load_protocol(name)
-        rows.append(
-            {
-                "name": name,
-                "img_size": protocol.data.img_size,
-                "epochs": protocol.schedule.epochs,
-                "optimizer": f"{protocol.optim.name} {protocol.optim.lr:g}",
-                "init": protocol.init.kind,
-                "digest": protocol.digest()[:12],
-                "description": " ".join(protocol.description.split()),
-            }
-        )
-    return rows
+def doctor(as_json: Json = False) -> None:
+    """Tell what this machine has: packages, device, data sets, and what to do about what is missing."""
+    from bench.check.doctor import examine
+    from bench.cli.console import print_json, print_table
 
-
-def _studies() -> list[dict[str, Any]]:
-    return [
-        {"name": name, "runs": len(expand_study(name)), "question": load_study(name).question}
-        for name in list_studies()
-    ]
+    rows = examine()
+    if as_json:
+        print_json(rows)
+    else:
+        print_table("doctor", rows)
+    raise typer.Exit(1 if any(row["state"] == "missing" for row in rows) else 0)

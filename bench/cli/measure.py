@@ -103,10 +103,10 @@ def measure_timing(
 ) -> None:
     """Time inference and a training step into results/timings/; goes on where an earlier call ended."""
     from bench.cli.console import err, out
+    from bench.machine.devices import choose_device
+    from bench.machine.signals import signals_noted
     from bench.measure.timing.rounds import announcement, make_plan, run_timings
     from bench.records.timing_record import choose_settings
-    from bench.runs.launch import choose_device
-    from bench.runs.worker import signals_noted
     from models import load_plugin
 
     for path in plugin:

@@ -83,13 +83,6 @@ def match_models(patterns: str) -> list[str]:
     Raises:
         BenchError: If a pattern matches nothing.
     """
-    from bench.errors import BenchError
-    from models import list_models
+    from bench.plan import selection
 
-    names: list[str] = []
-    for pattern in chosen_names(patterns, "--models"):
-        found = list_models(pattern) if any(sign in pattern for sign in "*?[") else [pattern]
-        if not found:
-            raise BenchError(f"--models {pattern!r} matches no model; medbench list models names them")
-        names.extend(found)
-    return list(dict.fromkeys(names))
+    return selection.match_models(chosen_names(patterns, "--models"))

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+from collections.abc import Callable, Sequence
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -20,14 +22,15 @@ from bench.cli.options import (
     StudyName,
     check_seconds,
     chosen_names,
-    match_models,
     pin_cpu,
 )
 from bench.machine.cpu_isa import CpuIsa
 
 if TYPE_CHECKING:
+    from bench.plan.selection import Selection
     from bench.plan.state import PlannedRun
-    from bench.records.names import Run
+    from bench.runs.launch import Outcome
+    from bench.runs.request import Event, Launch
 
 Shard = Annotated[str, typer.Option(help="i/n: only every n-th run of the selection, from the i-th.")]
 
@@ -49,29 +52,27 @@ class OverwriteChoice(StrEnum):
     always = "always"
 
 
-def _select(
+def _selection(
     study: str, protocol: str, models: str, datasets: str, seeds: str, plugins: list[Path], shard: str
-) -> list[Run]:
-    from bench.errors import BenchError
-    from bench.plan.selection import expand, expand_study, parse_seeds
-    from bench.plan.shards import take_shard
-    from models import load_plugin
+) -> Selection:
+    """The options that choose runs, parsed."""
+    from bench.plan.selection import Selection, parse_seeds
 
-    for plugin in plugins:
-        load_plugin(plugin)
-    if study:
-        if protocol or models or datasets or seeds:
-            raise BenchError("--study names its own protocols, models, data sets and seeds; leave other selectors out")
-        return take_shard(expand_study(study), shard)
-    given = {"--protocol": protocol, "--models": models, "--datasets": datasets}
-    missing = [name for name, value in given.items() if not value]
-    if missing:
-        raise BenchError(f"Nothing is selected: give --study, or {', '.join(missing)} too")
-    names = chosen_names(protocol, "--protocol"), match_models(models), chosen_names(datasets, "--datasets")
-    return take_shard(expand(*names, parse_seeds(seeds or "0")), shard)
+    def names(text: str, option: str) -> tuple[str, ...]:
+        return tuple(chosen_names(text, option)) if text else ()
+
+    return Selection(
+        protocols=names(protocol, "--protocol"),
+        models=names(models, "--models"),
+        datasets=names(datasets, "--datasets"),
+        seeds=tuple(parse_seeds(seeds)) if seeds else (),
+        study=study,
+        plugins=tuple(plugins),
+        shard=shard,
+    )
 
 
-def _rows(planned: list[PlannedRun]) -> list[dict[str, Any]]:
+def _rows(planned: Sequence[PlannedRun]) -> list[dict[str, Any]]:
     return [
         {
             "run": item.run.run_id,
@@ -84,7 +85,7 @@ def _rows(planned: list[PlannedRun]) -> list[dict[str, Any]]:
     ]
 
 
-def _summary(planned: list[PlannedRun]) -> str:
+def _summary(planned: Sequence[PlannedRun]) -> str:
     from bench.cli.console import duration
 
     counts = {state: sum(item.state == state for item in planned) for state in ("done", "missing", "stale", "failed")}
@@ -117,10 +118,10 @@ def plan(
     as_json: Json = False,
 ) -> None:
     """Show which runs a selection means: done, missing, stale, failed, and what they should cost."""
+    from bench import api
     from bench.cli.console import out, print_json, print_table
-    from bench.plan.state import make_plan
 
-    planned = make_plan(_select(study, protocol, models, datasets, seeds, plugin, shard), results)
+    planned = api.plan(_selection(study, protocol, models, datasets, seeds, plugin, shard), results)
     if as_json:
         print_json(_rows(planned))
         return
@@ -160,57 +161,74 @@ def run(
 ) -> None:
     """Run what is missing in a selection; exit code 1 if a run failed or was skipped."""
     isa = pin_cpu(cpu_isa)
-    from bench.cli.console import err, out, progress_for
+    from bench import api
     from bench.errors import BenchError
-    from bench.plan.selection import optional_runs
-    from bench.plan.state import choose, make_plan
-    from bench.runs import launch as launching
-    from models.catalog import check_timm_names
 
     check_seconds(timeout, "--timeout")
     if ray_address and engine is not EngineChoice.ray:
         raise BenchError("--ray-address is for --engine ray; give both, or neither")
-    optional = optional_runs(study) if study else set()
-    planned = make_plan(_select(study, protocol, models, datasets, seeds, plugin, shard), results)
-    chosen = choose(planned, overwrite.value, isa)
-    out.print(_summary(planned))
-    launching.sweep_checkpoints([item for item in planned if item not in chosen], results, checkpoint_dir)
-    left = [item for item in planned if item.state in ("failed", "stale") and item not in chosen]
-    _tell_left(left)
-    unfinished = any(item.state == "failed" for item in left)
-    check_timm_names([item.run.model for item in chosen])
-    if not chosen:
-        raise typer.Exit(1 if unfinished else 0)
-    if ask and not typer.confirm("Go on?"):
-        raise typer.Exit(0)
-    how = launching.Launch(
+    launch = api.Launch(
         results=results,
-        device=launching.choose_device(device),
+        device=device,
         jobs=jobs,
         timeout=timeout,
         data_root=data_root,
-        plugins=tuple(str(path.resolve()) for path in plugin),
         engine=engine.value,
         ray_address=ray_address,
         gpus_per_run=gpus_per_run,
         checkpoint_dir=checkpoint_dir,
         cpu_isa=isa,
     )
-    with progress_for(len(chosen)) as progress:
-        outcome = launching.execute(
-            chosen, how, on_event=progress, on_skip=lambda line: err.print(f"skipped: {line}", markup=False)
+    selection = _selection(study, protocol, models, datasets, seeds, plugin, shard)
+    outcome = _watched(selection, launch, overwrite, ask=ask)
+    raise typer.Exit(0 if outcome.ok else 1)
+
+
+def _watched(selection: Selection, launch: Launch, overwrite: OverwriteChoice, *, ask: bool) -> Outcome:
+    """Run a selection: the plan is printed, and asked about with --ask; progress shows while runs go on."""
+    from bench import api
+    from bench.cli.console import err, out
+    from bench.cli.progress import progress_for
+    from bench.runs.launch import Watcher
+
+    shown: list[Callable[[Event], None]] = []
+    with contextlib.ExitStack() as stack:
+
+        def on_plan(planned: Sequence[PlannedRun], left: Sequence[PlannedRun]) -> None:
+            out.print(_summary(planned))
+            _print_left(left)
+
+        def on_start(chosen: Sequence[PlannedRun]) -> None:
+            if ask and not typer.confirm("Go on?"):
+                raise typer.Exit(0)
+            progress = progress_for(len(chosen))
+            stack.enter_context(progress)
+            shown.append(progress)
+
+        watcher = Watcher(
+            on_plan=on_plan,
+            on_start=on_start,
+            on_event=lambda event: shown[0](event),
+            on_skip=lambda line: err.print(f"skipped: {line}", markup=False),
         )
+        outcome = api.run(selection, launch, overwrite=overwrite.value, watcher=watcher)
+    if shown:
+        _print_outcome(outcome)
+    return outcome
+
+
+def _print_outcome(outcome: Outcome) -> None:
+    """What was done, and why runs failed."""
+    from bench.cli.console import err, out
+
     done = sum(record.status == "done" for record in outcome.records)
     out.print(f"{done} done, {len(outcome.failed)} failed, {len(outcome.skipped)} skipped.")
     for record in outcome.failed:
         reason = record.failure.message if record.failure else ""
         err.print(f"failed: {record.run_id}: {reason}", markup=False)
-    if study:  # which asks for every model under every protocol: what can never run there is no failure
-        optional |= {item.run for item in chosen if item.obstacle}
-    raise typer.Exit(1 if unfinished or outcome.failed or set(outcome.skipped) - optional else 0)
 
 
-def _tell_left(left: list[PlannedRun]) -> None:
+def _print_left(left: Sequence[PlannedRun]) -> None:
     """What a call leaves as it is, and how to change that."""
     from bench.cli.console import err
 

@@ -5,13 +5,16 @@ from __future__ import annotations
 import itertools
 import re
 from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
 
 from bench.data.names import flag_of
 from bench.errors import BenchError
+from bench.plan.shards import take_shard
 from bench.protocols.loading import load_protocol, load_study
 from bench.protocols.schema import MAX_SEED, Protocol
 from bench.records.names import Run
-from models.catalog import ModelSpec, get_spec
+from models.catalog import ModelSpec, get_spec, list_models, load_plugin
 
 SEED_RANGE = re.compile(r"([0-9]{1,10})(?:-([0-9]{1,10}))?")
 MAX_SEEDS = 10_000  # of one range: more is a slip
@@ -68,6 +71,65 @@ def optional_runs(name: str) -> set[Run]:
     """The runs of a study that may lack their data without failing it."""
     parts = [part for part in load_study(name).parts if part.optional]
     return {run for part in parts for run in expand(part.protocols, part.models, part.datasets, part.seeds)}
+
+
+def match_models(patterns: Iterable[str]) -> list[str]:
+    """Model names of a list in which shell patterns stand for what they match, each once.
+
+    Raises:
+        BenchError: If a pattern matches nothing.
+    """
+    names: list[str] = []
+    for pattern in patterns:
+        matched = list_models(pattern) if any(sign in pattern for sign in "*?[") else [pattern]
+        if not matched:
+            raise BenchError(f"--models {pattern!r} matches no model; medbench list models names them")
+        names.extend(matched)
+    return list(dict.fromkeys(names))
+
+
+@dataclass(frozen=True)
+class Selection:
+    """Which runs are meant: a study, or protocols x models x data sets x seeds.
+
+    Attributes:
+        protocols: Names or TOML files.
+        models: Names; shell patterns stand for what they match.
+        datasets: MedMNIST flags, or `synthetic-<flag>`.
+        seeds: Of each combination; seed 0 if empty.
+        study: A study's name or TOML file, instead of the four above.
+        plugins: Python files with registered models, loaded before a name is looked up.
+        shard: `i/n` for every n-th run from the i-th, "" for all.
+    """
+
+    protocols: tuple[str, ...] = ()
+    models: tuple[str, ...] = ()
+    datasets: tuple[str, ...] = ()
+    seeds: tuple[int, ...] = ()
+    study: str = ""
+    plugins: tuple[Path, ...] = ()
+    shard: str = ""
+
+    def runs(self) -> list[Run]:
+        """The runs, each once, in a fixed order; plugins are loaded.
+
+        Raises:
+            BenchError, ModelError: If nothing is selected, a study is mixed with other selectors, or a name is unknown.
+        """
+        for plugin in self.plugins:
+            load_plugin(plugin)
+        named = {"--protocol": self.protocols, "--models": self.models, "--datasets": self.datasets}
+        if self.study:
+            if any(named.values()) or self.seeds:
+                raise BenchError(
+                    "--study names its own protocols, models, data sets and seeds; leave other selectors out"
+                )
+            return take_shard(expand_study(self.study), self.shard)
+        missing = [option for option, names in named.items() if not names]
+        if missing:
+            raise BenchError(f"Nothing is selected: give --study, or {', '.join(missing)} too")
+        runs = expand(self.protocols, match_models(self.models), self.datasets, self.seeds or (0,))
+        return take_shard(runs, self.shard)
 
 
 def obstacle(spec: ModelSpec, protocol: Protocol) -> str:

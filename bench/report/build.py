@@ -6,7 +6,6 @@ named and stamped SYNTHETIC.
 
 from __future__ import annotations
 
-import os
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -15,16 +14,18 @@ from pathlib import Path
 from bench.errors import RecordError
 from bench.records.sealed import write_atomic
 from bench.report.evidence import MODELS, STATISTICS
+from bench.report.links import Links
+from bench.report.manifest import MANIFEST, listed, manifest
 from bench.report.stamp import draws_as_locked, inputs_digest, remember, unchanged
 
 __all__ = ["Built", "build", "compare"]
 
 PICTURES = (".svg", ".pdf")
-LINK = re.compile(rb"((?:\.\./)*)\.\./results/")  # rooms write links as if reports/ stood beside results/
-FOLDERS = (".", "figures", "figures/data", "models")  # of a report, below --reports
 # What stands at the head of everything that a report writes, behind what a format wants first.
 MARK = re.compile(rb"(?:<\?xml[^>]*\?>)?\s*(?:<!-- |# |% )(?:SYNTHETIC \| )?medbench report \| ")
-TIDY = {f"{name}.csv" for name in ("scores", "runs", "costs", "timings", *STATISTICS)}  # below results/tables/
+TIDY = {  # below results/tables/, which no other command writes to; the stamp is not imported for its table library
+    f"{stamp}{name}.csv" for stamp in ("", "SYNTHETIC_") for name in ("scores", "runs", "costs", "timings", *STATISTICS)
+}
 INLINE_PICTURE = re.compile(rb"<svg\b.*?</svg>", re.DOTALL)
 
 
@@ -125,38 +126,36 @@ def _targets(results: Path, reports: Path, models: Sequence[str]) -> tuple[dict[
     from bench.report.contents import render  # drawing libraries: two seconds that an unchanged folder need not pay
     from bench.report.tables.readme_summary import into_readme, readme_beside
 
-    tables, pages, notes = render(results, models)
-    way = os.path.relpath(results, reports).encode()
-    if way != b"../results":
-        pages = {name: _linked(name, content, way) for name, content in pages.items()}
-    files: dict[Path, bytes] = {}
-    strays: list[Path] = []
-    for folder, contents in ((results / "tables", tables), (reports, pages)):
-        files |= {folder / name: content for name, content in contents.items()}
-    for folder in (results / "tables", *(reports / name for name in FOLDERS)):
-        found = sorted(folder.iterdir()) if folder.is_dir() else []
-        strays += [path for path in found if path.is_file() and path not in files and _is_generated(path, results)]
     readme = readme_beside(reports)
-    if readme is not None and "summary.md" in pages:
-        text = into_readme(readme.read_text(encoding="utf-8"), pages["summary.md"].decode())
-        files[readme] = text.encode()
+    content = render(
+        results,
+        models,
+        links=Links.of(reports, results, reports),
+        readme_links=None if readme is None else Links.of(readme.parent, results, reports),
+    )
+    files: dict[Path, bytes] = {}
+    pages = {**content.pages, MANIFEST: manifest(content.pages)}
+    for folder, contents in ((results / "tables", content.tables), (reports, pages)):
+        files |= {folder / name: made for name, made in contents.items()}
+    strays = [results / "tables" / name for name in sorted(TIDY) if (results / "tables" / name).is_file()]
+    strays = [path for path in [*strays, *listed(reports)] if path not in files and _is_own(path, results)]
+    if readme is not None:
+        files[readme] = into_readme(readme.read_text(encoding="utf-8"), content.readme).encode()
     page = findings.findings_beside(reports)
-    if page is not None and "claims.csv" in pages:
-        files[page] = findings.render({name: tables[name] for name in findings.TABLES}, pages["claims.csv"])
-    return files, strays, notes
+    if page is not None and "claims.csv" in content.pages:
+        made = {name: content.tables[name] for name in findings.TABLES}
+        files[page] = findings.render(made, content.pages["claims.csv"])
+    return files, strays, content.notes
 
 
-def _linked(name: str, content: bytes, way: bytes) -> bytes:
-    """A page whose links lead to where the results folder is."""
-    if not name.endswith((".md", ".html")):
-        return content
-    return LINK.sub(lambda found: found[1] + way + b"/", content)
+def _is_own(path: Path, results: Path) -> bool:
+    """Whether a file still is what a report wrote under its name, and not somebody's own text.
 
-
-def _is_generated(path: Path, results: Path) -> bool:
-    """Whether a report wrote a file: it begins with the mark, or is a table of the results; other people's stay."""
+    It begins with the mark, or is a table of the results. This can only save a file: what may be removed is listed in
+    the manifest.
+    """
     if path.parent == results / "tables":
-        return path.name.removeprefix("SYNTHETIC_") in TIDY
+        return path.name in TIDY
     if path.suffix == ".pdf":  # the mark is in its Info dictionary
         content = path.read_bytes()
         return content.startswith(b"%PDF") and b"medbench report | " in content
@@ -167,4 +166,4 @@ def _is_generated(path: Path, results: Path) -> bool:
 def _may_replace(path: Path, results: Path, reports: Path) -> bool:
     """Whether a report may write over what is there: its own, an empty file, the README between its marks."""
     own = path.parent == results / "tables" or reports not in path.parents
-    return own or path.stat().st_size == 0 or _is_generated(path, results)
+    return own or path.stat().st_size == 0 or _is_own(path, results)

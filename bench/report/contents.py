@@ -3,19 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import pandas as pd
 
 from bench.errors import RecordError
 from bench.report.analysis.analyse import Analysis, analyse
+from bench.report.claims import pages as claims
 from bench.report.claims.judge import counts, judge
-from bench.report.claims.pages import pages
 from bench.report.claims.sources import collect
 from bench.report.evidence import MODELS, STATISTICS, Evidence, gather
 from bench.report.figures import choice, gradcam
 from bench.report.figures.drawing import captions_of, draw_all
 from bench.report.leaderboard import page
+from bench.report.links import BESIDE, Links
 from bench.report.tables import ablation, model_cards, readme_summary, table2, table3, table4
 from bench.report.tidy import STAMP, csv_bytes, run_rows, score_rows
 from bench.report.tidy_costs import cost_rows, timing_rows
@@ -30,30 +32,58 @@ TABLES: tuple[Callable[..., Files], ...] = (
 )
 
 
-def render(results: Path, models: Sequence[str] = MODELS) -> tuple[Files, Files, list[str]]:
-    """All generated files: those of `results/tables/`, those of `reports/`, and notes for a person.
+@dataclass(frozen=True)
+class Content:
+    """All generated files.
+
+    Attributes:
+        tables: Those of `results/tables/`.
+        pages: Those of the reports folder, by path below it.
+        readme: The summary as a checkout's README.md shows it, "" where nobody asked for it.
+        notes: For a person, one line each.
+    """
+
+    tables: Files
+    pages: Files
+    readme: str
+    notes: list[str]
+
+
+def render(
+    results: Path, models: Sequence[str] = MODELS, *, links: Links = BESIDE, readme_links: Links | None = None
+) -> Content:
+    """All generated files.
 
     Args:
         results: The results folder.
         models: Whose curves, confusion matrices and areas are drawn.
+        links: Of a page in the reports folder.
+        readme_links: Of a README.md that shows the summary, None where there is none.
 
     Raises:
         RecordError: If the folder is not there, or predictions are missing or damaged.
     """
     if not results.is_dir():
         raise RecordError(f"There is no results folder {results}; give another with --results")
-    evidence = gather(results)
+    evidence = gather(results, links)
     tidy = _measured(evidence)
-    reports: Files = {}
+    pages: Files = {}
+    readme = ""
     for synthetic in (False, True):
         if synthetic and not evidence.finished(synthetic=True):
             continue
         analysis = analyse(evidence, synthetic=synthetic)
         tidy |= _tidy(evidence, analysis, synthetic=synthetic)
-        reports |= _pages(evidence, analysis, synthetic=synthetic, models=models)
+        pages |= _pages(evidence, analysis, synthetic=synthetic, models=models)
+        if not synthetic:
+            judged = judge(collect(evidence, analysis))
+            pages |= claims.pages(judged, evidence)
+            pages |= readme_summary.render(evidence, analysis, counts(judged))
+            if readme_links is not None:
+                readme = readme_summary.summary_text(evidence, analysis, counts(judged), readme_links)
     evidence.notes.extend(choice.absent(evidence, models=models))
     evidence.notes.extend(gradcam.notes(evidence, models=models))
-    return tidy, reports, evidence.notes
+    return Content(tidy, pages, readme, evidence.notes)
 
 
 def _pages(evidence: Evidence, analysis: Analysis, *, synthetic: bool, models: Sequence[str]) -> Files:
@@ -65,10 +95,6 @@ def _pages(evidence: Evidence, analysis: Analysis, *, synthetic: bool, models: S
     plots += gradcam.plots(evidence, synthetic=synthetic, models=models)
     drawn = draw_all(plots, synthetic=synthetic)
     files |= drawn
-    if not synthetic:
-        judged = judge(collect(evidence, analysis))
-        files |= pages(judged, evidence)
-        files |= readme_summary.render(evidence, analysis, counts(judged))
     captions = captions_of(plots, synthetic=synthetic)
     return files | page.render(evidence, analysis, synthetic=synthetic, figures=drawn, captions=captions)
 

@@ -15,6 +15,7 @@ from bench.records.run_record import Record, read_records
 from bench.records.sealed import Sealed
 from bench.records.staleness import staleness, unchecked
 from bench.records.timing_record import TimingRecord, read_timings
+from bench.report.links import BESIDE, Links
 
 STATISTICS = ("cells", "pairs", "mcnemar", "classes", "contrasts", "resolution", "published_checks")  # an `Analysis`
 MODELS = ("medspectralnet",)  # whose curves, confusion matrices and areas are drawn where nobody asks for others
@@ -31,6 +32,7 @@ class Evidence:
         stale: Finished runs that no longer count, each with the reason.
         cards: The data sets' cards by name.
         notes: What was left out and why, one line each.
+        links: Of a page in the reports folder.
     """
 
     results: Path
@@ -39,6 +41,7 @@ class Evidence:
     stale: list[tuple[Record, str]] = field(default_factory=list)
     cards: dict[str, DataCard] = field(default_factory=dict)
     notes: list[str] = field(default_factory=list)
+    links: Links = BESIDE
 
     @cached_property
     def costs(self) -> tuple[list[CostRecord], list[str]]:
@@ -61,9 +64,14 @@ class Evidence:
         return [record for record in self.records if record.synthetic == synthetic]
 
 
-def gather(results: Path) -> Evidence:
-    """Read a results folder; damaged and stale records are left out and noted, never silently."""
-    evidence = Evidence(results)
+def gather(results: Path, links: Links = BESIDE) -> Evidence:
+    """Read a results folder; damaged and stale records are left out and noted, never silently.
+
+    Args:
+        results: The folder.
+        links: Of a page in the reports folder; by default that stands beside `results`.
+    """
+    evidence = Evidence(results, links=links)
     records, problems = read_records(results)
     evidence.notes.extend(f"left out: {problem}" for problem in problems)
     for dataset in sorted({record.dataset for record in records}):

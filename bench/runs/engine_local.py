@@ -12,31 +12,23 @@ import os
 import signal
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from multiprocessing.connection import Connection, wait
 from pathlib import Path
 from typing import Any
 
 from bench.errors import Interrupted, RecordError
+from bench.machine.signals import signals_noted
 from bench.records.run_record import Failure, Record, write_run
-from bench.runs.runner import RunBundle, RunRequest, failed_record
-from bench.runs.worker import GRACE_SECONDS, ending, overdue, process_context, signals_noted, work
+from bench.runs.request import Event, RunBundle, RunRequest
+from bench.runs.runner import failed_record
+from bench.runs.worker import GRACE_SECONDS, ending, overdue, process_context, work
 
 BUSY_SECONDS = 1.0
 TOLD_TO_STOP = Failure(
     kind="infra",
     message="the run's process was told to stop (SIGTERM) and saved; --overwrite failed goes on from there",
 )
-
-
-@dataclass(frozen=True)
-class Event:
-    """What the driver tells the one that watches: `started`, `progress`, `finished`."""
-
-    kind: str
-    request: RunRequest
-    progress: dict[str, Any] = field(default_factory=dict)
-    record: Record | None = None
 
 
 @dataclass

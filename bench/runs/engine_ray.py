@@ -23,12 +23,13 @@ from typing import Any
 
 from bench.errors import BenchError, DataMissingError, Interrupted
 from bench.machine import cpu_isa
+from bench.machine.signals import signals_noted
 from bench.records.names import lock_path
 from bench.records.run_record import Failure, Record, finished_digest, sweep_run, write_run
 from bench.records.sealed import write_atomic
-from bench.runs.engine_local import Event
-from bench.runs.runner import RunBundle, RunRequest, failed_record
-from bench.runs.worker import GRACE_SECONDS, forget_checkpoints, isolate, signals_noted
+from bench.runs.request import Event, RunBundle, RunRequest
+from bench.runs.runner import failed_record
+from bench.runs.worker import GRACE_SECONDS, forget_checkpoints, isolate
 from models import get_spec
 
 NODE_LOSSES = 5  # how often Ray starts a run again whose node was lost

@@ -5,63 +5,110 @@ from __future__ import annotations
 import contextlib
 import os
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from filelock import FileLock, Timeout
 
-from bench.errors import BenchError, DataMissingError, RecordError
-from bench.machine.cpu_isa import DEFAULT, CpuIsa
-from bench.plan.state import PlannedRun
+from bench.errors import DataMissingError, RecordError
+from bench.machine import cpu_isa
+from bench.machine.devices import choose_device, device_slots
+from bench.plan.selection import Selection, optional_runs
+from bench.plan.state import Overwrite, PlannedRun, choose, make_plan
 from bench.protocols.loading import load_protocol
 from bench.records.card import DataCard, read_card, write_card
 from bench.records.names import Run, lock_path
 from bench.records.run_record import Failure, Record, real_only, write_run
 from bench.records.sealed import explain_os_error
-from bench.runs.engine_local import Event, LocalEngine
-from bench.runs.runner import RunRequest, skipped_record
+from bench.runs.engine_local import LocalEngine
+from bench.runs.request import Event, Launch, RunRequest
+from bench.runs.runner import skipped_record
 from models import fingerprint, get_spec
+from models.catalog import check_timm_names
 
 if TYPE_CHECKING:
     from bench.runs.engine_ray import RayEngine
 
 
-@dataclass(frozen=True)
-class Launch:
-    """How to run: where results go, on what, how many at once.
-
-    Attributes:
-        jobs: Runs at once; 0 for one on a CPU, as many as the GPUs take, or as many as Ray takes.
-        gpus_per_run: GPUs, or a share of one, that a run on CUDA takes.
-        checkpoint_dir: Where checkpoints go; None for the results folder, and for none at all under Ray.
-        cpu_isa: The arithmetic of runs on a CPU.
-    """
-
-    results: Path
-    device: str = "cpu"
-    jobs: int = 0
-    timeout: float | None = None
-    data_root: str | None = None
-    plugins: tuple[str, ...] = ()
-    engine: Literal["local", "ray"] = "local"
-    ray_address: str = ""
-    gpus_per_run: float = 1.0
-    checkpoint_dir: Path | None = None
-    cpu_isa: CpuIsa = DEFAULT
-
-
 @dataclass
 class Outcome:
-    """What a launch left: records written, and the skipped runs with their reasons."""
+    """What a launch left.
+
+    Attributes:
+        records: Those that were written, in the order the runs ended.
+        skipped: Runs that were not tried, with their reasons.
+        left: Failed and stale runs of the selection that `overwrite` does not do again.
+        excused: Runs that may be skipped without failing the study that asks for them.
+    """
 
     records: list[Record] = field(default_factory=list)
     skipped: dict[Run, str] = field(default_factory=dict)
+    left: list[PlannedRun] = field(default_factory=list)
+    excused: set[Run] = field(default_factory=set)
 
     @property
     def failed(self) -> list[Record]:
         """The records of runs that failed."""
         return [record for record in self.records if record.status == "failed"]
+
+    @property
+    def ok(self) -> bool:
+        """Whether no run of the selection failed, now or before, or was skipped without an excuse."""
+        before = any(item.state == "failed" for item in self.left)
+        return not (before or self.failed or self.skipped.keys() - self.excused)
+
+
+@dataclass(frozen=True)
+class Watcher:
+    """What a caller hears of a launch; an exception from `on_plan` or `on_start` ends it before anything runs.
+
+    Attributes:
+        on_plan: Called with the whole plan and with the failed and stale runs that are left as they are.
+        on_start: Called with the runs that are done now, before the first of them, where there is one.
+        on_event: Called at every start, progress and end of a run.
+        on_skip: Called with each reason for skipped runs, once.
+    """
+
+    on_plan: Callable[[Sequence[PlannedRun], Sequence[PlannedRun]], None] = field(default=lambda planned, left: None)
+    on_start: Callable[[Sequence[PlannedRun]], None] = field(default=lambda chosen: None)
+    on_event: Callable[[Event], None] = field(default=lambda event: None)
+    on_skip: Callable[[str], None] = field(default=lambda line: None)
+
+
+def run(
+    selection: Selection, launch: Launch, *, overwrite: Overwrite = "never", watcher: Watcher | None = None
+) -> Outcome:
+    """Do what is missing of a selection.
+
+    Args:
+        selection: Which runs.
+        launch: Where and how; its plugins are those of the selection and its own.
+        overwrite: Which recorded runs are done again.
+        watcher: Who is kept informed.
+
+    Raises:
+        BenchError, ModelError: If a name is unknown, data are damaged or results cannot be written.
+        Interrupted: After SIGINT or SIGTERM; the same call goes on from the checkpoints.
+    """
+    watcher = watcher or Watcher()
+    plugins = tuple(dict.fromkeys([*launch.plugins, *(str(path.resolve()) for path in selection.plugins)]))
+    launch = replace(launch, plugins=plugins, cpu_isa=cpu_isa.pin(launch.cpu_isa))
+    planned = make_plan(selection.runs(), launch.results)
+    chosen = choose(planned, overwrite, launch.cpu_isa)
+    left = [item for item in planned if item.state in ("failed", "stale") and item not in chosen]
+    watcher.on_plan(planned, left)
+    sweep_checkpoints([item for item in planned if item not in chosen], launch.results, launch.checkpoint_dir)
+    check_timm_names([item.run.model for item in chosen])
+    outcome = Outcome()
+    if chosen:
+        launch = replace(launch, device=choose_device(launch.device))
+        watcher.on_start(chosen)
+        outcome = execute(chosen, launch, on_event=watcher.on_event, on_skip=watcher.on_skip)
+    outcome.left = left
+    if selection.study:  # which asks for every model under every protocol: what can never run there is no failure
+        outcome.excused = optional_runs(selection.study) | {item.run for item in chosen if item.obstacle}
+    return outcome
 
 
 def check_store(results: Path, runs: Sequence[Run]) -> None:
@@ -208,25 +255,6 @@ def _engine(launch: Launch, on_event: Callable[[Event], None]) -> LocalEngine | 
     )
 
 
-def device_slots(device: str, jobs: int, gpus_per_run: float) -> list[str]:
-    """One device for each run that goes on at once: `cuda` means all GPUs, each shared by 1 / gpus_per_run runs.
-
-    Raises:
-        BenchError: If the share is none, or more runs are asked for than the GPUs take.
-    """
-    if not 0 < gpus_per_run <= 1:
-        raise BenchError(f"--gpus-per-run {gpus_per_run:g} is refused; a run takes one GPU or a share of one")
-    if not device.startswith("cuda"):
-        return [device] * (jobs or 1)
-    import torch
-
-    gpus = [f"cuda:{index}" for index in range(torch.cuda.device_count())] if device == "cuda" else [device]
-    slots = [gpu for _ in range(int(1 / gpus_per_run + 1e-9)) for gpu in gpus]
-    if jobs > len(slots):
-        raise BenchError(f"--jobs {jobs} is more than {len(slots)} runs on {len(gpus)} GPUs; lower --gpus-per-run")
-    return slots[: jobs or len(slots)]
-
-
 def _request(item: PlannedRun, card: DataCard, launch: Launch) -> RunRequest:
     return RunRequest(
         run=item.run,
@@ -246,21 +274,3 @@ def _checkpoints(launch: Launch, run: Run) -> str | None:
     if launch.checkpoint_dir is not None:
         return str(launch.checkpoint_dir.resolve() / run.run_id)
     return str(launch.results / "checkpoints" / run.run_id) if launch.engine == "local" else None
-
-
-def choose_device(name: str) -> str:
-    """`auto` -> `cuda` where there is one, else `cpu`; others as they are.
-
-    Raises:
-        BenchError: If a CUDA device is asked for that is not there.
-    """
-    if name == "cpu":
-        return name
-    import torch
-
-    available = torch.cuda.is_available()
-    if name == "auto":
-        return "cuda" if available else "cpu"
-    if available and name in ("cuda", *(f"cuda:{index}" for index in range(torch.cuda.device_count()))):
-        return name
-    raise BenchError(f"--device {name!r} is not available here; use cpu or auto")

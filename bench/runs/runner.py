@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import errno
 import hashlib
-from collections.abc import Callable
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -23,7 +22,7 @@ from bench.records.names import Run
 from bench.records.predictions import PredictionTable, frame_bytes, read_predictions
 from bench.records.run_record import Failure, Record, Scores
 from bench.records.scoring import score_predictions, split_scores
-from bench.records.sealed import canonical
+from bench.runs.request import Hooks, RunBundle, RunProgress, RunRequest, run_key
 from models import ModelError, fingerprint, get_spec, load_plugin
 
 if TYPE_CHECKING:
@@ -37,51 +36,22 @@ OTHER_CODE = (
 
 
 @dataclass(frozen=True)
-class RunRequest:
-    """All that a worker needs to do one run; it can be sent to another process or machine.
+class TrainedRun:
+    """What a model leaves when it is trained or fitted: its logits, and for a network the record's fields on training.
 
     Attributes:
-        run: The run.
-        protocol: Its protocol, resolved.
-        card: The data set's card: digests and the twin-free part.
-        device: `cpu` or `cuda[:i]`.
-        data_root: Where the npz files are, None for the default.
-        checkpoint_dir: Folder of this run's checkpoints, None for none.
-        plugins: Model files to load first.
-        cpu_isa: The instruction set that a run on a CPU must compute at; not looked at on other devices.
-        model_fingerprint: Of the model's code where the run was planned; "" for whatever is here.
-        redo: Do the run although a finished record of it is there.
-        replaces: Digest of that record, "" where there is none; whoever holds the run's lock fills it in.
+        logits: Of `val` and `test`, (N, K) float32 each.
+        history: The epochs as parquet bytes.
     """
 
-    run: Run
-    protocol: Protocol
-    card: DataCard
-    device: str = "cpu"
-    data_root: str | None = None
-    checkpoint_dir: str | None = None
-    plugins: tuple[str, ...] = ()
-    cpu_isa: CpuIsa = cpu_isa.DEFAULT
-    model_fingerprint: str = ""
-    redo: bool = False
-    replaces: str = ""
-
-
-@dataclass(frozen=True)
-class RunBundle:
-    """What a run hands to the one that writes results: the record and the bytes of its two tables."""
-
-    record: Record
-    predictions: bytes | None = None
+    logits: dict[str, NDArray[np.float32]]
     history: bytes | None = None
-
-
-@dataclass(frozen=True)
-class Hooks:
-    """How a run talks to its surroundings while it trains."""
-
-    on_progress: Callable[[dict[str, Any]], None] = field(default=lambda event: None)
-    should_stop: Callable[[], bool] = field(default=lambda: False)
+    best_epoch: int | None = None
+    num_params: int | None = None
+    train_seconds: float | None = None
+    images_per_second: float | None = None
+    scan_backend: str | None = None
+    weights_sha256: str | None = None
 
 
 class OfficialMismatchError(Exception):
@@ -124,17 +94,6 @@ def _fingerprint_here(request: RunRequest) -> str:
     for plugin in request.plugins:
         load_plugin(plugin)
     return fingerprint(get_spec(request.run.model))
-
-
-def run_key(request: RunRequest) -> str:
-    """Digest of all that must be equal for a checkpoint to be this run's.
-
-    A run that is done again has another key than what the finished one left: it starts from nothing, and goes on from
-    its own checkpoint when it was killed.
-    """
-    run, isa = request.run, request.cpu_isa if request.device == "cpu" else ""
-    same = [request.protocol.digest(), fingerprint(get_spec(run.model)), request.card.labels_digest, run.run_id, isa]
-    return hashlib.sha256(canonical([*same, request.replaces])).hexdigest()
 
 
 def run_one(request: RunRequest, hooks: Hooks | None = None) -> RunBundle:
@@ -189,23 +148,13 @@ def _execute(request: RunRequest, hooks: Hooks, known: dict[str, Any]) -> RunBun
     for split, labels in arrays.labels.items():
         if labels_digest(labels) != card.labels_digest[split]:
             raise DataError(f"{run.dataset}: the {split} labels are not those of results/data/{run.dataset}.json")
-    extra: dict[str, Any] = {}
-    history = None
     arrays = _cut(arrays, protocol.data.max_train)
-    trained = get_spec(run.model).kind == "network"
-    device = request.device if trained else "cpu"
+    is_network = get_spec(run.model).kind == "network"
+    device = request.device if is_network else "cpu"
     arithmetic = _arithmetic(request) if device == "cpu" else {}
-    if trained:
-        logits, extra, history = _train_and_predict(request, hooks, arrays.images, arrays.labels)
-    else:
-        import sklearn.metrics  # noqa: F401  # its threads can be limited once it is loaded
-
-        from bench.classical import fit_predict
-
-        foreign.limit_pools()
-        logits = fit_predict(run.model, arrays, run.seed)
+    trained = _train_and_predict(request, hooks, arrays) if is_network else _fit_and_predict(run, arrays)
     num_threads = foreign.num_threads()
-    predictions = frame_bytes(_prediction_table(logits, arrays.labels))
+    predictions = frame_bytes(_prediction_table(trained.logits, arrays.labels))
     table = read_predictions(predictions)
     scores = score_predictions(table, card)
     check_official(table, card, scores)
@@ -218,14 +167,19 @@ def _execute(request: RunRequest, hooks: Hooks, known: dict[str, Any]) -> RunBun
         data_md5=arrays.md5,
         labels_digest=card.labels_digest,
         predictions_sha256=hashlib.sha256(predictions).hexdigest(),
-        history_sha256=hashlib.sha256(history).hexdigest() if history is not None else None,
+        history_sha256=hashlib.sha256(trained.history).hexdigest() if trained.history is not None else None,
         device=provenance.device_name(device),
         **arithmetic,
         num_threads=num_threads,
         peak_memory_mib=provenance.peak_memory_mib(device),
-        **extra,
+        best_epoch=trained.best_epoch,
+        num_params=trained.num_params,
+        train_seconds=trained.train_seconds,
+        images_per_second=trained.images_per_second,
+        scan_backend=trained.scan_backend,
+        weights_sha256=trained.weights_sha256,
     )
-    return RunBundle(record.sealed(), predictions, history)
+    return RunBundle(record.sealed(), predictions, trained.history)
 
 
 def _arithmetic(request: RunRequest) -> dict[str, Any]:
@@ -260,16 +214,26 @@ def _to_split(images: NDArray[np.uint8], labels: NDArray[np.int64], device: str)
     return SplitData(tensor.contiguous().to(device), torch.from_numpy(labels).to(device))
 
 
-def _train_and_predict(
-    request: RunRequest, hooks: Hooks, images: dict[str, NDArray[np.uint8]], labels: dict[str, NDArray[np.int64]]
-) -> tuple[dict[str, NDArray[np.float32]], dict[str, Any], bytes]:
-    """Train on train, choose on val, then open test: logits of val and test, record fields, history."""
+def _fit_and_predict(run: Run, arrays: Arrays) -> TrainedRun:
+    """Fit a classical model on train; nothing is chosen, so val and test are predicted at once."""
+    import sklearn.metrics  # noqa: F401  # its threads can be limited once it is loaded
+
+    from bench.classical import fit_predict
+    from bench.machine import foreign
+
+    foreign.limit_pools()
+    return TrainedRun(fit_predict(run.model, arrays, run.seed))
+
+
+def _train_and_predict(request: RunRequest, hooks: Hooks, arrays: Arrays) -> TrainedRun:
+    """Train on train, choose on val, then open test."""
     from bench.machine import foreign
     from bench.streams import Streams
     from bench.training.checkpoint import Checkpoint
-    from bench.training.trainer import Trainer, predict
+    from bench.training.trainer import Progress, Trainer, predict
 
     run, protocol, device = request.run, request.protocol, request.device
+    images, labels = arrays.images, arrays.labels
     foreign.limit_pools()
     streams = Streams(run.model, run.dataset, run.seed)
     model, num_classes = build_model(run, protocol, request.card, streams)
@@ -280,16 +244,9 @@ def _train_and_predict(
     if request.checkpoint_dir is not None:
         checkpoint = Checkpoint(Path(request.checkpoint_dir), run_key(request))
 
-    def on_progress(progress: Any, steps: int) -> None:
-        hooks.on_progress(
-            {
-                "epoch": progress.epoch,
-                "step": progress.step,
-                "steps": steps,
-                "epochs": protocol.schedule.epochs,
-                "images_per_second": progress.images_seen / max(progress.train_seconds, 1e-9),
-            }
-        )
+    def on_progress(progress: Progress, steps: int) -> None:
+        rate = progress.images_seen / max(progress.train_seconds, 1e-9)
+        hooks.on_progress(RunProgress(progress.epoch, protocol.schedule.epochs, progress.step, steps, rate))
 
     trainer = Trainer(
         model.to(device),
@@ -307,15 +264,16 @@ def _train_and_predict(
     logits = {"val": predict(trainer.model, val, protocol)}
     del train, val
     logits["test"] = predict(trainer.model, _to_split(images["test"], labels["test"], device), protocol)
-    extra = {
-        "best_epoch": result.best_epoch,
-        "num_params": sum(parameter.numel() for parameter in model.parameters()),
-        "train_seconds": result.train_seconds,
-        "images_per_second": result.images_per_second,
-        "scan_backend": _scan_backend(model, device),
-        "weights_sha256": weights_sha256,
-    }
-    return logits, extra, frame_bytes(pd.DataFrame(result.history))
+    return TrainedRun(
+        logits,
+        frame_bytes(pd.DataFrame(result.history)),
+        best_epoch=result.best_epoch,
+        num_params=sum(parameter.numel() for parameter in model.parameters()),
+        train_seconds=result.train_seconds,
+        images_per_second=result.images_per_second,
+        scan_backend=_scan_backend(model, device),
+        weights_sha256=weights_sha256,
+    )
 
 
 def build_model(run: Run, protocol: Protocol, card: DataCard, streams: Any) -> tuple[Any, int]:

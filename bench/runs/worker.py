@@ -11,7 +11,6 @@ import multiprocessing
 import os
 import signal
 import time
-from collections.abc import Callable, Iterator
 from dataclasses import replace
 from multiprocessing.connection import Connection
 from pathlib import Path
@@ -20,22 +19,12 @@ from typing import Any, Literal
 from bench.errors import RecordError
 from bench.records.names import lock_path
 from bench.records.run_record import Failure, finished_digest, sweep_run
-from bench.runs.runner import Hooks, RunBundle, RunRequest, failed_record, run_one
+from bench.runs.request import Hooks, RunBundle, RunProgress, RunRequest
+from bench.runs.runner import failed_record, run_one
 
 GRACE_SECONDS = 60.0
 PROGRESS_SECONDS = 0.5
 PATIENCE_SECONDS = 0.2
-
-
-@contextlib.contextmanager
-def signals_noted(handler: Callable[[int, Any], None]) -> Iterator[None]:
-    """Give SIGINT and SIGTERM to a handler, then back to whoever had them."""
-    previous = {number: signal.signal(number, handler) for number in (signal.SIGINT, signal.SIGTERM)}
-    try:
-        yield
-    finally:
-        for number, former in previous.items():
-            signal.signal(number, former)
 
 
 class Link:
@@ -44,7 +33,7 @@ class Link:
     def __init__(self, pipe: Connection) -> None:
         self.pipe, self.stopped, self.last = pipe, False, 0.0
 
-    def progress(self, event: dict[str, Any]) -> None:
+    def progress(self, event: RunProgress) -> None:
         """Tell the driver, at most every `PROGRESS_SECONDS`."""
         if time.monotonic() - self.last < PROGRESS_SECONDS:
             return

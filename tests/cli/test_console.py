@@ -2,31 +2,29 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import pytest
 from rich.console import Console
 
-from bench.cli import console
-from bench.cli.console import LiveProgress, duration
+from bench.cli import console, progress
+from bench.cli.console import duration
+from bench.cli.progress import LiveProgress
 from bench.protocols.loading import load_protocol
 from bench.records.names import Run
-from bench.runs.engine_local import Event
-from bench.runs.runner import RunRequest
+from bench.runs.request import Event, RunProgress, RunRequest
 from tests.making import make_card
 
 
 def test_the_time_left_of_a_resumed_run_counts_from_where_it_went_on(monkeypatch: pytest.MonkeyPatch) -> None:
     """30 of 40 epochs were done before; one more took ten seconds, so nine more take ninety."""
     now = [1000.0]
-    monkeypatch.setattr(console.time, "monotonic", lambda: now[0])
+    monkeypatch.setattr(progress.time, "monotonic", lambda: now[0])
     request = RunRequest(Run("smoke", "resnet18", "breastmnist", 0), load_protocol("smoke"), make_card("breastmnist"))
     live = LiveProgress(1)
     live(Event("started", request))
 
     def note(epoch: int) -> str:
-        progress: dict[str, Any] = {"epoch": epoch, "epochs": 40, "step": 0, "steps": 5, "images_per_second": 9.0}
-        live(Event("progress", request, progress=progress))
+        seen = RunProgress(epoch=epoch, epochs=40, step=0, steps=5, images_per_second=9.0)
+        live(Event("progress", request, progress=seen))
         return str(live.bars.tasks[-1].fields["note"])
 
     assert note(30) == "epoch 31/40, 9 images/s, unknown left"

@@ -22,7 +22,8 @@ from bench.measure.timing.blocks import Budget
 from bench.measure.timing.worker import Bench
 from bench.protocols.loading import load_protocol
 from bench.records.names import Run, predictions_path
-from bench.runs.runner import RunBundle, RunRequest, run_one
+from bench.runs.request import RunBundle, RunRequest
+from bench.runs.runner import run_one
 from models import catalog, load_plugin
 
 SET = "synthetic-breastmnist"

@@ -24,7 +24,7 @@ from bench.measure.gradcam import maps as gradcam
 from bench.measure.gradcam import weights as cam_weights
 from bench.measure.gradcam.layers import Form, Target, find_layer, find_targets, form_of, target_layers
 from bench.measure.gradcam.maps import NUM_RANDOM, choose_images, explain_run, grad_cam
-from bench.measure.gradcam.weights import chosen_weights, read_weights, recorded_run, run_key, weights_path
+from bench.measure.gradcam.weights import chosen_weights, read_weights, recorded_run, weights_path
 from bench.protocols.loading import load_protocol
 from bench.protocols.schema import InitRules, Protocol
 from bench.records.cam_record import cam_path, images_path, maps_path, read_cams, read_images, read_maps, write_cam
@@ -32,7 +32,8 @@ from bench.records.cam_similarity import median, rank_correlation, similarity_ac
 from bench.records.card import DataCard, write_card
 from bench.records.names import Run
 from bench.records.sealed import read_sealed
-from bench.runs.runner import RunRequest, run_one
+from bench.runs.request import RunRequest, run_key
+from bench.runs.runner import run_one
 from bench.training import trainer
 from bench.training.augment import prepare
 from models import catalog

@@ -16,7 +16,8 @@ from bench.report.analysis.resolution import TEST_IMAGES
 from bench.report.claims import terms, values
 from bench.report.claims.judge import counts, judge, judge_claim
 from bench.report.claims.pages import csv_page, html_page, markdown_page, pages
-from bench.report.claims.paper import CHECKS, REASONS, SUBJECTS
+from bench.report.claims.paper import CHECKS, SUBJECTS
+from bench.report.claims.paper.untestable import REASONS
 from bench.report.claims.registry import claim as register
 from bench.report.claims.sources import FOLDER, INFO_SOURCE, Sources, collect
 from bench.report.claims.values import Quantity, printed

@@ -169,12 +169,12 @@ def test_parameters_are_counted_beside_claimed() -> None:
     counted = [cost("swin_t", num_params=27_500_000), cost("medspectralnet", num_params=13_200_000), cost("swin_t", 64)]
     published = pd.DataFrame(
         [
-            ("MedSpectralNet (claimed)", "medspectralnet", 8.5, "the paper", "claimed"),
-            ("VMamba-T (early release)", "", 22.1, "the paper", "published"),
-            ("Something else", "", 1.0, "elsewhere", "published"),
-            ("Swin-T", "swin_t", np.nan, "elsewhere", "published"),
+            ("MedSpectralNet (claimed)", "medspectralnet", 8.5, "the paper", "claimed", ""),
+            ("VMamba-T (early release)", "", 22.1, "the paper", "published", "VMamba-T"),
+            ("Something else", "", 1.0, "elsewhere", "published", ""),
+            ("Swin-T", "swin_t", np.nan, "elsewhere", "published", ""),
         ],
-        columns=["name", "medbench_model", "num_params_m", "source", "source_kind"],
+        columns=["name", "medbench_model", "num_params_m", "source", "source_kind", "figure_label"],
     )
     plot = parameters_plot(counted, published)
     assert plot is not None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 from pathlib import Path
 
@@ -101,3 +102,13 @@ def test_records_of_a_protocol_that_is_not_at_hand_are_reported(tmp_path: Path) 
     build(tmp_path / "results", tmp_path / "reports")
     text = (tmp_path / "reports" / "summary.md").read_text(encoding="utf-8")
     assert cells(text, "`my-recipe`, breastmnist")[1] == "random weights; seed 0 of resnet18"
+
+
+def test_links_of_the_readme_lead_somewhere_from_its_own_folder(results: Path, tmp_path: Path) -> None:
+    """Whatever the reports folder is called: to its pages and to the results."""
+    readme = tmp_path / "README.md"
+    readme.write_text(f"{readme_summary.BEGIN}{readme_summary.END}", encoding="utf-8")
+    build(results, tmp_path / "pages")
+    links = re.findall(r"\]\(([^)]*)\)", readme.read_text(encoding="utf-8"))
+    assert {"pages/claims.md", "results/records/lite-96/medspectralnet/breastmnist/"} <= set(links)
+    assert [link for link in links if not (tmp_path / link).exists()] == ["results/ANALYSIS_PLAN.md"]  # no checkout

@@ -11,12 +11,9 @@ from bench.data.names import PAPER_DATASETS
 from bench.errors import RecordError
 from bench.report.published.numbers import (
     COST_COLUMNS,
-    COUNTED,
     FOLDER,
     NAMESAKES,
-    QUOTED,
     SCORE_COLUMNS,
-    SCORED,
     published_costs,
     published_scores,
     quoted_cost,
@@ -51,14 +48,14 @@ def test_values_and_sources_are_the_files() -> None:
 
 
 def test_only_registered_models_are_named() -> None:
-    """A published row is about a model that exists, or about none; each name in the maps occurs in the files."""
-    known = set(list_models())
-    assert set(SCORED.values()) | set(COUNTED.values()) | set(QUOTED) | set(NAMESAKES) <= known
-    names = set(published_costs()["name"])
-    assert set(QUOTED.values()) <= names
-    assert all(any(name.startswith(start) for name in names) for start in COUNTED)
-    rows = published_scores()
-    assert set(SCORED) <= set(zip(rows["model"], rows["variant"], rows["resolution"], strict=True))
+    """A published row is about a model that exists, or about none; a model has one quoted cost, of its own rows."""
+    scores, costs = published_scores(), published_costs()
+    known = {"", *list_models()}
+    assert {*scores["medbench_model"], *costs["medbench_model"], *NAMESAKES, *NAMESAKES.values()} <= known
+    assert set(scores["start"]) == {"", "imagenet"}
+    quoted = costs[costs["quoted"]]
+    assert quoted["medbench_model"].is_unique
+    assert set(quoted["medbench_model"]) == set(costs["medbench_model"]) - {""}
 
 
 @pytest.mark.parametrize(

@@ -15,8 +15,9 @@ import pytest
 from bench.errors import RecordError
 from bench.records.names import Run
 from bench.report import build, compare
-from bench.report.build import FOLDERS, _is_generated
+from bench.report.build import _is_own
 from bench.report.contents import render
+from bench.report.manifest import listed
 from bench.report.stamp import locked_versions
 from tests.making import make_run
 
@@ -107,22 +108,27 @@ def test_check_names_what_differs(results: Path, tmp_path: Path) -> None:
     (results / "tables" / "scores.csv").write_text("changed", encoding="utf-8")
     (reports / "table3.md").unlink()
     (reports / "old.md").write_text("<!-- medbench report | old -->", encoding="utf-8")
+    with (reports / "manifest.txt").open("a", encoding="utf-8") as stream:
+        stream.write("old.md\n")
     (reports / "notes.txt").write_text("a person's file", encoding="utf-8")
     wrong = compare(results, reports)
-    assert len(wrong) == 3
-    assert {Path(line.split(":")[0]).name for line in wrong} == {"scores.csv", "table3.md", "old.md"}
+    assert len(wrong) == 4
+    assert {Path(line.split(":")[0]).name for line in wrong} == {"scores.csv", "table3.md", "old.md", "manifest.txt"}
     build(results, reports)
     assert compare(results, reports) == []
     assert (reports / "notes.txt").exists()
 
 
 def test_other_people_s_files_stay(results: Path, tmp_path: Path) -> None:
-    """A folder called tables, a text that speaks of the command, a file in a folder that no report writes to."""
+    """What the manifest does not list stays, a copy of a page too; so does a text under a name that it lists."""
     reports = tmp_path / "reports"
     kept = {
         reports / "tables" / "thesis.csv": "mine",
         reports / "notes.md": "run medbench report tomorrow",
         reports / "old" / "table3.md": "<!-- medbench report | old -->",
+        reports / "copy of table3.md": "<!-- medbench report | old -->",
+        reports / "figures" / "mine.svg": "mine",
+        tmp_path / "outside.md": "<!-- medbench report | old -->",
         results / "tables" / "thesis.csv": "mine",
         results / "tables" / "deep" / "scores.csv": "mine",
     }
@@ -130,7 +136,8 @@ def test_other_people_s_files_stay(results: Path, tmp_path: Path) -> None:
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(text, encoding="utf-8")
     stray = reports / "figures" / "old.svg"
-    stray.parent.mkdir()
+    listing = "# medbench report | \nfigures/old.svg\nfigures/mine.svg\n../outside.md\ngone.md\n"
+    (reports / "manifest.txt").write_text(listing, encoding="utf-8")
     stray.write_text('<?xml version="1.0"?><!-- medbench report | old -->', encoding="utf-8")
     notes = build(results, reports).notes
     assert {path: path.read_text(encoding="utf-8") for path in kept} == kept
@@ -144,10 +151,24 @@ def test_other_people_s_files_stay(results: Path, tmp_path: Path) -> None:
 def test_everything_that_a_report_writes_is_known_as_its_own(results: Path, tmp_path: Path) -> None:
     """Else a later report would leave it behind, or refuse to write over it."""
     files = build(results, tmp_path / "reports", DRAWN).files
-    assert {path.suffix for path in files} == {".csv", ".md", ".tex", ".html", ".svg", ".pdf"}
-    assert [path for path in files if not _is_generated(path, results)] == []
-    folders = {results / "tables", *(tmp_path / "reports" / name for name in FOLDERS)}
-    assert {path.parent for path in files} <= folders
+    assert {path.suffix for path in files} == {".csv", ".md", ".tex", ".html", ".svg", ".pdf", ".txt"}
+    assert [path for path in files if not _is_own(path, results)] == []
+    pages = {path for path in files if path.parent != results / "tables"}
+    assert pages - set(listed(tmp_path / "reports")) == {tmp_path / "reports" / "manifest.txt"}
+
+
+def test_what_no_record_gives_any_longer_is_removed(results: Path, tmp_path: Path) -> None:
+    """The pages of synthetic runs go with their last record, in a checkout without a cache too."""
+    reports = tmp_path / "reports"
+    build(results, reports)
+    assert (reports / "SYNTHETIC_index.html").exists()
+    shutil.rmtree(results / ".cache")
+    shutil.rmtree(MADE.path(results).parent)
+    assert str(reports / "SYNTHETIC_index.html") in {line.split(":")[0] for line in compare(results, reports)}
+    build(results, reports)
+    assert not list(reports.rglob("SYNTHETIC_*"))
+    assert not list((results / "tables").glob("SYNTHETIC_*"))
+    assert compare(results, reports) == []
 
 
 @pytest.mark.parametrize("place", ["results", ".", "checkout", "file"])
@@ -164,7 +185,7 @@ def test_a_report_gets_a_folder_of_its_own(results: Path, tmp_path: Path, place:
 
 def test_scores_are_one_measurement_a_row_with_all_digits(results: Path) -> None:
     """A reader of the CSV gets the record's number back."""
-    tables, _, _ = render(results)
+    tables = render(results).tables
     frame = pd.read_csv(io.BytesIO(tables["scores.csv"]))
     assert list(frame.columns) == ["protocol", "model", "dataset", "seed", "part", "metric", "value", "run_id"]
     record = json.loads(REAL[0].path(results).read_bytes())
@@ -174,7 +195,8 @@ def test_scores_are_one_measurement_a_row_with_all_digits(results: Path) -> None
 
 def test_synthetic_never_meets_real(results: Path) -> None:
     """Synthetic records have stamped tables of their own; the real tables do not know them."""
-    tables, pages, _ = render(results, DRAWN)
+    content = render(results, DRAWN)
+    tables, pages = content.tables, content.pages
     told = 0
     for name, content in {**tables, **pages}.items():
         if Path(name).name.startswith("SYNTHETIC_"):
@@ -196,7 +218,8 @@ def test_synthetic_never_meets_real(results: Path) -> None:
 def test_a_stale_record_enters_no_table_unnoticed(results: Path) -> None:
     """It is left out and named."""
     make_run(results, REAL[1], model_fingerprint="1" * 64)
-    tables, pages, notes = render(results)
+    content = render(results)
+    tables, pages, notes = content.tables, content.pages, content.notes
     assert REAL[1].run_id.encode() not in tables["scores.csv"]
     assert "(n=2)" not in pages["table3.md"].decode()
     assert [REAL[1].run_id in note and "stale" in note for note in notes if note.startswith("left out")] == [True]
@@ -205,7 +228,8 @@ def test_a_stale_record_enters_no_table_unnoticed(results: Path) -> None:
 def test_a_damaged_record_is_left_out_and_named(results: Path) -> None:
     """The others' tables go on without it."""
     REAL[0].path(results).write_bytes(b"{")
-    tables, _, notes = render(results)
+    content = render(results)
+    tables, notes = content.tables, content.notes
     assert REAL[0].run_id.encode() not in tables["scores.csv"]
     assert REAL[1].run_id.encode() in tables["scores.csv"]
     assert ["seed0.json" in note for note in notes if note.startswith("left out")] == [True]

@@ -20,9 +20,10 @@ from bench.report.analysis.analyse import Analysis, analyse
 from bench.report.analysis_plan import PARTS
 from bench.report.evidence import Evidence, gather
 from bench.report.leaderboard import page
+from bench.report.links import Links
 from bench.report.published.numbers import reference_score
 from bench.report.tables import ablation, model_cards, table2, table3
-from bench.report.tables.score_cells import record_link, score_cells
+from bench.report.tables.score_cells import score_cells
 from bench.report.tidy import fill_command, planned
 from tests.making import make_run, make_skilled
 
@@ -100,7 +101,7 @@ def test_a_cell_links_to_its_records(results: Path) -> None:
     assert "../results/records/smoke/floor--prior/breastmnist/seed0.json" in targets
     assert "../results/records/smoke/resnet18_28/breastmnist/" in targets
     assert all((results.parent / target.removeprefix("../")).exists() for target in targets)
-    assert record_link("p", "timm/resnet26", "d", "x__s3", up="../..") == (
+    assert Links().below().to_records("p", "timm/resnet26", "d", "x__s3") == (
         "../../results/records/p/timm--resnet26/d/seed3.json"
     )
 

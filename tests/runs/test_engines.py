@@ -19,7 +19,8 @@ from bench.machine import cpu_isa
 from bench.protocols.loading import load_protocol
 from bench.records.names import Run
 from bench.records.run_record import read_records, write_run
-from bench.runs.runner import RunRequest, run_one
+from bench.runs.request import RunRequest
+from bench.runs.runner import run_one
 from models import catalog
 
 PROTOCOL = """

@@ -13,16 +13,17 @@ from bench.data import loading
 from bench.data.card import measure
 from bench.data.loading import data_root, file_name, find_file
 from bench.errors import BenchError
+from bench.machine.devices import device_slots
 from bench.plan.state import PlannedRun, State
 from bench.protocols.loading import load_protocol
 from bench.records.card import read_card
 from bench.records.names import Run, lock_path
 from bench.records.run_record import Failure, read_record, write_run
 from bench.runs import engine_ray, launch
-from bench.runs.engine_local import BUSY_SECONDS, Event, LocalEngine
+from bench.runs.engine_local import BUSY_SECONDS, LocalEngine
 from bench.runs.engine_ray import Parcel
-from bench.runs.launch import device_slots
-from bench.runs.runner import RunRequest, failed_record
+from bench.runs.request import Event, RunRequest
+from bench.runs.runner import failed_record
 from bench.training.checkpoint import Checkpoint
 from models import fingerprint, get_spec
 from tests.making import make_card, make_run

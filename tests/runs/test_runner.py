@@ -20,7 +20,8 @@ from bench.records.names import Run
 from bench.records.predictions import read_predictions
 from bench.records.scoring import score_predictions
 from bench.runs import runner
-from bench.runs.runner import Hooks, OfficialMismatchError, RunBundle, RunRequest, check_official, run_one
+from bench.runs.request import Hooks, RunBundle, RunProgress, RunRequest
+from bench.runs.runner import OfficialMismatchError, check_official, run_one
 from bench.training.trainer import InterruptedTraining
 from models import fingerprint, get_spec, load_plugin
 from tests.making import read_frame
@@ -199,7 +200,7 @@ def test_a_record_names_the_code_that_ran(tiny: str) -> None:
     load_plugin(tiny)
     before = fingerprint(get_spec("runner_net"))
 
-    def edit(event: dict[str, object]) -> None:
+    def edit(at: RunProgress) -> None:
         file.write_text(text.replace("stride=3", "stride=2 + 1"), encoding="utf-8")
 
     try:
@@ -229,7 +230,7 @@ def steps_of(asked: RunRequest, stop_after: int | None = None) -> tuple[RunBundl
     """Do a run and count its training steps; the bundle is None if it was stopped after some."""
     count = 0
 
-    def step(event: dict[str, object]) -> None:
+    def step(at: RunProgress) -> None:
         nonlocal count
         count += 1
 

@@ -12,7 +12,6 @@ import importlib.metadata
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
@@ -45,7 +44,8 @@ from bench.records.card import labels_digest
 from bench.records.names import predictions_path
 from bench.records.predictions import read_predictions
 from bench.records.run_record import Record
-from bench.runs.runner import RunRequest, build_model
+from bench.runs.request import RunProgress, RunRequest
+from bench.runs.runner import build_model
 from bench.stats.metrics import softmax
 from bench.streams import Streams, stream_seed
 from bench.training.augment import prepare
@@ -79,7 +79,7 @@ class Explained:
 
 
 def explain_run(
-    request: RunRequest, results: Path, on_progress: Callable[[dict[str, Any]], None] = lambda event: None
+    request: RunRequest, results: Path, on_progress: Callable[[RunProgress], None] = lambda event: None
 ) -> tuple[CamRecord, Path]:
     """Compute and store the maps of a run, which is trained first where its weights were not kept.
 

@@ -19,12 +19,14 @@ from filelock import FileLock, Timeout
 from torch import Tensor
 
 from bench.errors import BenchError, Interrupted, RecordError
+from bench.machine.signals import signals_noted
 from bench.records.framed import read_framed, write_framed
 from bench.records.names import lock_path
 from bench.records.run_record import Record, read_record, write_run
 from bench.records.staleness import staleness
-from bench.runs.runner import Hooks, RunBundle, RunRequest, run_key, run_one
-from bench.runs.worker import forget_checkpoints, signals_noted
+from bench.runs.request import Hooks, RunBundle, RunProgress, RunRequest, run_key
+from bench.runs.runner import run_one
+from bench.runs.worker import forget_checkpoints
 from bench.training.checkpoint import Checkpoint
 from bench.training.trainer import InterruptedTraining
 
@@ -85,7 +87,7 @@ def write_weights(path: Path, key: str, weights: Weights) -> None:
 
 
 def chosen_weights(
-    request: RunRequest, results: Path, on_progress: Callable[[dict[str, Any]], None] = lambda event: None
+    request: RunRequest, results: Path, on_progress: Callable[[RunProgress], None] = lambda event: None
 ) -> Weights:
     """The run's chosen weights: the kept ones, or those of a training now.
 
@@ -115,7 +117,7 @@ def chosen_weights(
         raise BenchError(f"{request.run.run_id} is being run by another process; wait for it, then ask again") from None
 
 
-def _train(request: RunRequest, results: Path, key: str, on_progress: Callable[[dict[str, Any]], None]) -> Weights:
+def _train(request: RunRequest, results: Path, key: str, on_progress: Callable[[RunProgress], None]) -> Weights:
     """Do the run as `medbench run` does, keep the weights and, where none counts yet, the record."""
     told: list[int] = []
     with signals_noted(lambda signum, _: told.append(signum)):

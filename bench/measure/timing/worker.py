@@ -32,7 +32,8 @@ from bench.measure.timing.steps import (
     training_step,
     wait_for,
 )
-from bench.records.timing_record import IN_CHANS, NUM_CLASSES, Agreement, Round, RoundStatus, Setting
+from bench.records.cost_record import IN_CHANS
+from bench.records.timing_record import NUM_CLASSES, Agreement, Round, RoundStatus, Setting
 from models import ModelError, load_plugin
 
 FORMATS = {"contiguous": torch.contiguous_format, "channels_last": torch.channels_last}

@@ -11,7 +11,8 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from bench.errors import RecordError
-from bench.report.claims.paper import CHECKS, REASONS
+from bench.report.claims.paper import CHECKS
+from bench.report.claims.paper.untestable import REASONS
 from bench.report.claims.sources import Claim, Sources, read_claims
 from bench.report.claims.values import unique
 from bench.report.claims.verdict import (

@@ -17,8 +17,8 @@ from bench.data.names import PAPER_DATASETS
 from bench.errors import RecordError
 from bench.records.names import history_path
 from bench.records.run_record import Record
-from bench.report.analysis_plan import MARGIN
-from bench.report.claims.sources import OURS, STATED, Sources
+from bench.report.analysis_plan import MARGIN, OURS
+from bench.report.claims.sources import STATED, Sources
 from bench.report.claims.values import Quantity, absent, leaf, show
 from bench.report.claims.verdict import FAILS, HOLDS, UNDECIDED, Outcome, every
 from bench.report.published.numbers import ABLATION

@@ -9,7 +9,8 @@ from pathlib import Path
 
 from bench.errors import RecordError
 from bench.records.cost_record import CostCell, CostRecord, Count
-from bench.report.claims.sources import OURS, OURS_PUBLISHED, Sources
+from bench.report.analysis_plan import OURS
+from bench.report.claims.sources import OURS_PUBLISHED, Sources
 from bench.report.claims.values import ACCURACIES, Quantity, absent, fewer, gain, leaf, printed, stated
 from bench.report.published.numbers import quoted_cost
 

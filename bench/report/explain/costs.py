@@ -6,9 +6,10 @@ import math
 from pathlib import Path
 
 from bench.records.cost_record import COUNTERS, CostCell, CostRecord, Counter, read_costs
+from bench.report.claims.terms import SIZE
 from bench.report.formats import signed
 from bench.report.published.numbers import quoted_cost
-from bench.report.tables.table4 import NUM_CLASSES, SIZE, notes_of, percent_difference, row_ids
+from bench.report.tables.table4 import NUM_CLASSES, notes_of, percent_difference, row_ids
 
 COST_METRICS = ("params", *COUNTERS)
 

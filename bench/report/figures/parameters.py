@@ -11,7 +11,6 @@ from bench.records.cost_record import CostRecord
 from bench.report.figures.style import ROW, Caption, Plot, colour, legend_below, legend_height, new_figure
 
 IMG_SIZE, NUM_CLASSES = 224, 8  # of the registry's claims
-ONLY_PUBLISHED = ("VMamba", "MobileViT")  # in the paper's figure, not built here; which MobileViT, it does not say
 COLUMNS = ["model", "kind", "name", "num_params_m", "source"]
 # How a number of parameters came about -> marker, filled or not, place of its colour.
 SOURCES = {
@@ -43,8 +42,8 @@ def parameter_numbers(counted: Sequence[CostRecord], published: pd.DataFrame) ->
     place = {row[0]: row[3] for row in sorted(rows, key=lambda row: row[3])}
     for row in published[published["num_params_m"].notna()].itertuples(index=False):
         model, name = str(row.medbench_model), str(row.name)
-        if model in place or name.startswith(ONLY_PUBLISHED):
-            shown = model if model in place else name.split(" (")[0]
+        shown = model if model in place else str(row.figure_label)
+        if shown:
             rows.append((shown, str(row.source_kind), name, float(str(row.num_params_m)), str(row.source)))
     frame = pd.DataFrame(rows, columns=COLUMNS)
     built = frame["model"].map(lambda model: 0 if model in place else 1)

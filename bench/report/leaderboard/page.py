@@ -116,6 +116,7 @@ def render(
             meaning=MEANING,
             metrics=METRICS,
             parts=TEST_PARTS,
+            links=evidence.links,
             library=library,
             ready=ready,
         )

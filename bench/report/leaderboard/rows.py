@@ -13,7 +13,8 @@ from bench.records.card import DataCard
 from bench.records.run_record import Record
 from bench.report.analysis.analyse import Analysis
 from bench.report.evidence import Evidence
-from bench.report.tables.score_cells import METRICS, TEST_PARTS, interval_text, record_link, score_cells, value_text
+from bench.report.links import Links
+from bench.report.tables.score_cells import METRICS, TEST_PARTS, interval_text, score_cells, value_text
 
 ROUNDING = 1e-9  # statistics are rounded to ten digits
 
@@ -85,11 +86,11 @@ def entries(evidence: Evidence, analysis: Analysis, reruns: Mapping[str, Rerun],
         protocol, dataset, model = (str(part) for part in key)
         runs = records.get((protocol, dataset, model), [])
         trust = trust_of_cell(runs, reruns, rescored=sound.get((protocol, dataset, model), False))
-        found.append(_entry(protocol, dataset, model, group, trust))
+        found.append(_entry(protocol, dataset, model, group, trust, evidence.links))
     return sorted(found, key=lambda e: (e.dataset, e.protocol, -e.value("test", "auc").order, e.model))
 
 
-def _entry(protocol: str, dataset: str, model: str, group: pd.DataFrame, trust: CellTrust) -> Entry:
+def _entry(protocol: str, dataset: str, model: str, group: pd.DataFrame, trust: CellTrust, links: Links) -> Entry:
     rows = group.to_dict("records")
     measured = {(str(row["part"]), str(row["metric"])): _measured(row, trust) for row in rows}
     published = {str(row["metric"]): _published(row) for row in rows if row["part"] == "test"}
@@ -103,7 +104,7 @@ def _entry(protocol: str, dataset: str, model: str, group: pd.DataFrame, trust: 
         measured=measured,
         published=published,
         trust=trust,
-        link=record_link(protocol, model, dataset, run_ids),
+        link=links.to_records(protocol, model, dataset, run_ids),
         run_ids=run_ids.split(),
     )
 

@@ -1,7 +1,11 @@
 """Numbers from elsewhere: scores and costs that others printed, each with its source; never mixed with measured ones.
 
-`published/results.csv` and `published/costs.csv` were carried over with values and sources as they stood. What this
-file adds is which of our models a row is about, and which single row is printed beside ours.
+`published/results.csv` and `published/costs.csv` were carried over with values and sources as they stood. Columns added
+here say what a program needs: `medbench_model`, the registered model that a row is about ("" for models that the suite
+lacks, rows that name no variant, and MedMNIST+ below 224 px, where images were padded with zeros; of MedMamba-S and -B
+it is not known which of two depths was scored, the rows stand at the release's names); `start`, `imagenet` where the
+source says so; `quoted`, of a model's several costs the row that Table 4 prints; `source_kind` and `doubt`; and
+`figure_label`, for what the paper's Fig 14 shows and nobody builds here (which MobileViT, it does not say).
 """
 
 from __future__ import annotations
@@ -18,62 +22,13 @@ from bench.protocols.loading import load_protocol
 FOLDER = Path(__file__).parent
 SCORE_COLUMNS = [
     *("model", "variant", "resolution", "dataset", "metric"),
-    *("value", "source", "source_locator", "medbench_model"),
+    *("value", "source", "source_locator", "medbench_model", "start"),
 ]
-COST_COLUMNS = ["name", "medbench_model", "num_params_m", "gmacs", "resolution", "source", "source_kind"]
+COST_COLUMNS = [
+    *("name", "medbench_model", "num_params_m", "gmacs", "resolution", "source", "source_kind"),
+    *("quoted", "doubt", "figure_label"),
+]
 
-PRETRAINED = "MedMNIST+ e2e pretrained"
-# (model, variant, resolution in px) of a published score -> the registered model that it is about. Not here: models
-# that the suite lacks, rows that name no variant, and MedMNIST+ below 224 px, where images were padded with zeros.
-# Of MedMamba-S and -B it is not known which of two depths was scored; the rows stand at the release's names.
-SCORED = {
-    ("ResNet-18", "28", 28): "resnet18_28",
-    ("ResNet-18", "224", 224): "resnet18",
-    ("ResNet-18", PRETRAINED, 224): "resnet18",
-    ("ResNet-50", "28", 28): "resnet50_28",
-    ("ResNet-50", "224", 224): "resnet50",
-    ("MedViT", "T", 224): "medvit_t",
-    ("MedViT", "S", 224): "medvit_s",
-    ("MedMamba", "T", 224): "medmamba_t",
-    ("MedMamba", "S", 224): "medmamba_s",
-    ("MedMamba", "B", 224): "medmamba_b",
-    ("MedSpectralNet", "paper", 224): "medspectralnet",
-}
-# A name of `costs.csv`, or what it begins with -> the registered model that the row is about.
-COUNTED = {
-    "ResNet-18 (": "resnet18",
-    "ResNet-50 (": "resnet50",
-    "Swin-T (": "swin_t",
-    "ConvNeXt-T (": "convnext_t",
-    "NesT-Tiny (": "nest_t",
-    "MobileViTv2-1.0 (": "mobilevitv2_100",
-    "MedMamba-T (": "medmamba_t",
-    "MedMamba-S (": "medmamba_s",
-    "MedMamba-B (": "medmamba_b",
-    "MedViT_small in released code (": "medvit_t",
-    "MedViT_base in released code (": "medvit_s",
-    "MedViT_large in released code (": "medvit_l",
-    "MedViT-T (": "medvit_t",
-    "MedViT-S (": "medvit_s",
-    "MedViT-L (": "medvit_l",
-    "MedSpectralNet (claimed)": "medspectralnet",
-}
-# Of a model's several published costs, the row that Table 4 prints: what the literature quotes for the name.
-QUOTED = {
-    "resnet18": "ResNet-18 (1000 cls)",
-    "resnet50": "ResNet-50 (1000 cls)",
-    "swin_t": "Swin-T (as in the paper)",
-    "convnext_t": "ConvNeXt-T (1000 cls)",
-    "nest_t": "NesT-Tiny (1000 cls)",
-    "mobilevitv2_100": "MobileViTv2-1.0 (1000 cls)",
-    "medmamba_t": "MedMamba-T (published)",
-    "medmamba_s": "MedMamba-S (published, secondary)",
-    "medmamba_b": "MedMamba-B (published, secondary)",
-    "medvit_t": "MedViT-T (paper table)",
-    "medvit_s": "MedViT-S (paper table)",
-    "medvit_l": "MedViT-L (paper table)",
-    "medspectralnet": "MedSpectralNet (claimed)",
-}
 # Second readings of a model have no number of their own: they stand beside the one that was printed for its name.
 NAMESAKES = {
     "medspectralnet_8m5": "medspectralnet",
@@ -82,7 +37,7 @@ NAMESAKES = {
 }
 ABLATION = "breast-ablation-"  # protocols of Table 2, whose published numbers no source at hand holds
 MAPS = "gradcam-"  # protocols under which one model is trained for its maps: nothing is compared
-ESTIMATE = "MedSpectralNet, our estimate"  # what it estimated is built and counted now: no number beside others
+ESTIMATE = "estimate"  # a kind of source: what was estimated is built and counted now, no number beside others
 
 
 @dataclass(frozen=True)
@@ -107,6 +62,7 @@ class Quoted:
     resolution: int
     source: str
     source_kind: str
+    doubt: str
 
 
 @cache
@@ -120,16 +76,17 @@ def read_scores(path: Path) -> pd.DataFrame:
     Raises:
         RecordError: If a value is no fraction: a percentage among fractions would be a wrong number in every table.
     """
-    frame = pd.read_csv(path, dtype={"variant": str, "resolution": int, "value": float})
+    words = {"variant": str, "medbench_model": str, "start": str}
+    frame = pd.read_csv(path, dtype={**words, "resolution": int, "value": float})
     wrong = frame[~frame["value"].between(0, 1)]
     if len(wrong):
         row = wrong.iloc[0]
         raise RecordError(f"{path.name}: {row['model']} has {row['value']:g}, which is no fraction; write it in [0, 1]")
-    keys = zip(frame["model"], frame["variant"], frame["resolution"], strict=True)
     return frame.assign(
         dataset=frame["dataset"].str.lower(),
         metric=frame["metric"].str.lower(),
-        medbench_model=[SCORED.get((str(model), str(variant), int(px)), "") for model, variant, px in keys],
+        medbench_model=frame["medbench_model"].fillna(""),
+        start=frame["start"].fillna(""),
     )[SCORE_COLUMNS]
 
 
@@ -171,9 +128,9 @@ def reference_score(medbench_model: str, dataset: str, metric: str, protocol: st
 @cache
 def _by_cell() -> dict[tuple[str, str, str], list[Reference]]:
     index: dict[tuple[str, str, str], list[Reference]] = {}
-    for model, variant, px, dataset, metric, value, source, locator, ours in _scores().itertuples(index=False):
+    for model, variant, px, dataset, metric, value, source, locator, ours, start in _scores().itertuples(index=False):
         if ours:
-            row = Reference(score_name(model, variant, px), px, value, source, locator, variant == PRETRAINED)
+            row = Reference(score_name(model, variant, px), px, value, source, locator, start == "imagenet")
             index.setdefault((ours, dataset, metric), []).append(row)
     return index
 
@@ -188,12 +145,12 @@ def _from_imagenet(protocol: str) -> bool:
 
 @cache
 def _costs() -> pd.DataFrame:
-    frame = pd.read_csv(FOLDER / "costs.csv")
-    frame = frame[~frame["model"].str.startswith(ESTIMATE)].reset_index(drop=True)
-    kinds = [_kind(name, source) for name, source in zip(frame["model"], frame["source"], strict=True)]
+    words = ["medbench_model", "source_kind", "quoted", "doubt", "figure_label"]
+    frame = pd.read_csv(FOLDER / "costs.csv", dtype=dict.fromkeys(words, str)).fillna(dict.fromkeys(words, ""))
+    frame = frame[frame["source_kind"] != ESTIMATE].reset_index(drop=True)
     columns = {"model": "name", "params_m": "num_params_m", "gflops": "gmacs"}
     frame = frame.rename(columns=columns).astype({"num_params_m": float, "gmacs": float, "resolution": int})
-    return frame.assign(medbench_model=frame["name"].map(_counted), source_kind=kinds)[COST_COLUMNS]
+    return frame.assign(quoted=frame["quoted"] == "yes")[COST_COLUMNS]
 
 
 def published_costs() -> pd.DataFrame:
@@ -204,26 +161,16 @@ def published_costs() -> pd.DataFrame:
     return _costs().copy()
 
 
-def _counted(name: str) -> str:
-    return next((model for start, model in COUNTED.items() if name.startswith(start)), "")
-
-
-def _kind(name: str, source: str) -> str:
-    if "(claimed)" in name:
-        return "claimed"
-    return "measured elsewhere" if source.startswith("measured") else "published"
-
-
 @cache
 def quoted_cost(medbench_model: str) -> Quoted | None:
     """The one published row that Table 4 prints beside a model's counts, None if there is none.
 
     A second reading of a model stands beside what was printed for its name.
     """
-    name = QUOTED.get(medbench_model) or QUOTED.get(NAMESAKES.get(medbench_model, ""))
-    rows = published_costs()
-    for row in rows[rows["name"] == name].to_dict("records"):
-        return Quoted(
-            row["name"], row["num_params_m"], row["gmacs"], row["resolution"], row["source"], row["source_kind"]
-        )
-    return None
+    frame = _costs()
+    rows = {row["medbench_model"]: row for row in frame[frame["quoted"]].to_dict("records")}
+    row = rows.get(medbench_model) or rows.get(NAMESAKES.get(medbench_model, ""))
+    if row is None:
+        return None
+    counts = (row["num_params_m"], row["gmacs"], row["resolution"])
+    return Quoted(row["name"], *counts, row["source"], row["source_kind"], row["doubt"])

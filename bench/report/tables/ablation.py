@@ -14,6 +14,7 @@ from bench.report.analysis.contrasts import EFFECTS, TRUNK
 from bench.report.analysis_plan import OURS, PARTS
 from bench.report.evidence import Evidence
 from bench.report.formats import NOTHING, Block, Bullets, Heading, Row, Table, Text, quoted, signed
+from bench.report.links import Links
 from bench.report.published.numbers import ABLATION
 from bench.report.tables.score_cells import (
     METRICS,
@@ -58,7 +59,7 @@ def render(evidence: Evidence, analysis: Analysis, *, synthetic: bool) -> dict[s
     for name in dict.fromkeys([dataset, *factorial["dataset"]]):
         found = factorial[factorial["dataset"] == name]
         have = set(zip(found["protocol"], found["model"], strict=True))
-        blocks += _factorial(analysis, found, name, stamp)
+        blocks += _factorial(evidence, analysis, found, name, stamp)
         rows.append(found)
         asked = sorted(wanted if name == DATASET else wanted & have)
         rows += [missing_rows(evidence, p, [(model, name)]) for p, model in asked if (p, model) not in have]
@@ -114,7 +115,7 @@ def _parts_table(evidence: Evidence, analysis: Analysis, cells: pd.DataFrame, ca
         texts: list[Text | str] = [model, without, size, str(max((r["n_seeds"] for r in own.values()), default=0))]
         for metric in METRICS:
             row = own.get(metric)
-            texts.append(NOTHING if row is None else _plain(row))
+            texts.append(NOTHING if row is None else _plain(row, evidence.links))
             pair = None if row is None else _pair(pairs, row)
             texts += [NOTHING, ""] if pair is None else [_with_interval(pair), str(pair["verdict"])]
         rows.append(Row(texts))
@@ -123,9 +124,9 @@ def _parts_table(evidence: Evidence, analysis: Analysis, cells: pd.DataFrame, ca
     return Table(caption, header, rows, right=frozenset({2, 3}))
 
 
-def _plain(row: pd.Series) -> Text:
+def _plain(row: pd.Series, links: Links) -> Text:
     """A measured cell without the mark that it has among all models of Table 3."""
-    found = measured_text(row)
+    found = measured_text(row, links)
     return Text(found.text.removesuffix(" ≈"), found.link)
 
 
@@ -142,7 +143,7 @@ def _with_interval(row: pd.Series) -> str:
     return f"{signed(row['difference'])} ({signed_interval(row)})"
 
 
-def _factorial(analysis: Analysis, cells: pd.DataFrame, dataset: str, stamp: str) -> list[Block]:
+def _factorial(evidence: Evidence, analysis: Analysis, cells: pd.DataFrame, dataset: str, stamp: str) -> list[Block]:
     """Means and effects of each optimiser under which both models ran."""
     contrasts = analysis.contrasts
     contrasts = contrasts[(contrasts["dataset"] == dataset) & (contrasts["part"] == "test")]
@@ -151,7 +152,7 @@ def _factorial(analysis: Analysis, cells: pd.DataFrame, dataset: str, stamp: str
         if not any(effect.startswith("model") for effect in found["effect"]):
             continue  # one model alone: Table 2 has its gain
         where = f"{dataset}, official test, {OPTIMISERS.get(str(optimiser), optimiser)}{stamp}"
-        blocks.append(_means_table(cells, str(optimiser), f"Means, {where}"))
+        blocks.append(_means_table(evidence, cells, str(optimiser), f"Means, {where}"))
         by_key = {(row["effect"], row["metric"]): row for _, row in found.iterrows()}
         rows = []
         for effect in (name for name in EFFECTS if (name, "auc") in by_key or (name, "acc") in by_key):
@@ -163,7 +164,7 @@ def _factorial(analysis: Analysis, cells: pd.DataFrame, dataset: str, stamp: str
     return blocks
 
 
-def _means_table(cells: pd.DataFrame, optimiser: str, caption: str) -> Table:
+def _means_table(evidence: Evidence, cells: pd.DataFrame, optimiser: str, caption: str) -> Table:
     by_key = {(row["model"], row["protocol"], row["metric"]): row for _, row in cells.iterrows()}
     rows = []
     for model in (OURS, TRUNK):
@@ -171,7 +172,7 @@ def _means_table(cells: pd.DataFrame, optimiser: str, caption: str) -> Table:
         for metric in METRICS:
             for augmentation in AUGMENTATIONS:
                 row = by_key.get((model, f"{ABLATION}{optimiser}-{augmentation}", metric))
-                texts.append(NOTHING if row is None else _plain(row))
+                texts.append(NOTHING if row is None else _plain(row, evidence.links))
         rows.append(Row(texts))
     header = ["model", *(f"{name}, {kind}" for name in METRICS.values() for kind in AUGMENTATIONS.values())]
     return Table(caption, header, rows)

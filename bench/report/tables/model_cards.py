@@ -6,20 +6,21 @@ from collections.abc import Mapping, Sequence
 
 import pandas as pd
 
-from bench.records.cost_record import COUNTERS, CostCell, CostRecord
+from bench.records.cost_record import COUNTERS, CostRecord
 from bench.records.names import model_slug
 from bench.records.run_record import Record
 from bench.report.analysis.analyse import Analysis
 from bench.report.analysis_plan import PARTS
+from bench.report.claims.terms import SIZE
 from bench.report.evidence import Evidence, first_line
 from bench.report.formats import NOTHING, Block, Bullets, Heading, Row, Table, Text, markdown, quoted
+from bench.report.links import Links
 from bench.report.published.numbers import ABLATION, MAPS, quoted_cost
-from bench.report.tables.score_cells import METRICS, READING, TEST_PARTS, UNITS, record_link, score_cells, value_text
-from bench.report.tables.table4 import NUM_CLASSES, RESULTS, SIZE, notes_of, own_models
+from bench.report.tables.score_cells import METRICS, READING, TEST_PARTS, UNITS, score_cells, value_text
+from bench.report.tables.table4 import NUM_CLASSES, notes_of, own_models
 from bench.report.tidy import lost_lines, missing_lines, planned
 from models.catalog import HERE, ModelSpec, get_spec
 
-UP = "../.."  # from reports/models/ to the folder of results/
 NOT_FOR_DIAGNOSIS = (
     "Not for diagnosis. Trained and scored on small public images for the comparison of methods; nobody has examined "
     "it for clinical use, and its scores say nothing about patients."
@@ -46,10 +47,14 @@ def render(evidence: Evidence, analysis: Analysis, *, synthetic: bool) -> dict[s
     by_model: dict[str, list[Record]] = {}
     for record in evidence.finished(synthetic=False):
         by_model.setdefault(record.model, []).append(record)
-    files = {}
+    files, links = {}, evidence.links.below()
     for name in own_models():
         spec, records, counted = get_spec(name), by_model.get(name, []), costs.get(name, [])
-        blocks = [*_identity(spec), *_sizes(spec, counted), *_scores(evidence, spec, cells[cells["model"] == name])]
+        blocks = [
+            *_identity(spec),
+            *_sizes(spec, counted, links),
+            *_scores(evidence, spec, cells[cells["model"] == name]),
+        ]
         blocks += [*_determinism(spec, records), *_data(evidence, records)]
         line = first_line([*records, *counted])
         files[f"models/{model_slug(name)}.md"] = markdown(blocks, line)
@@ -76,7 +81,7 @@ def _identity(spec: ModelSpec) -> list[Block]:
     return [Heading(f"Model card: {spec.name}", 1), NOT_FOR_DIAGNOSIS, Bullets(items)]
 
 
-def _sizes(spec: ModelSpec, costs: Sequence[CostRecord]) -> list[Block]:
+def _sizes(spec: ModelSpec, costs: Sequence[CostRecord], links: Links) -> list[Block]:
     """Claimed, published and counted parameters and MACs."""
     if spec.kind != "network":
         return []
@@ -89,7 +94,7 @@ def _sizes(spec: ModelSpec, costs: Sequence[CostRecord]) -> list[Block]:
         items.append(f"Published as {quoted_row.name}: {told} ({about})")
     items += [f"Note: {note}" for note in notes_of(spec.name) if note != spec.differs]
     rows = [
-        Row([*_count_cells(record), *(f"{record.count(counter).macs / 1e9:.3f}" for counter in COUNTERS)])
+        Row([*_count_cells(record, links), *(f"{record.count(counter).macs / 1e9:.3f}" for counter in COUNTERS)])
         for record in sorted(costs, key=lambda record: (record.img_size, record.num_classes))
     ]
     header = ["px", "K", "parameters", *(f"GMACs, {counter}" for counter in COUNTERS)]
@@ -100,10 +105,10 @@ def _sizes(spec: ModelSpec, costs: Sequence[CostRecord]) -> list[Block]:
     return [*blocks, f"Not counted yet: `{command}`"]
 
 
-def _count_cells(record: CostRecord) -> list[Text | str]:
-    path = CostCell(record.model, record.img_size, record.num_classes).path(RESULTS)
+def _count_cells(record: CostRecord, links: Links) -> list[Text | str]:
+    link = links.to_costs(record.model, record.img_size, record.num_classes)
     size, classes = str(record.img_size), str(record.num_classes)
-    return [size, classes, Text(f"{record.num_params:,}", f"{UP}/{path.as_posix()}")]
+    return [size, classes, Text(f"{record.num_params:,}", link)]
 
 
 def _scores(evidence: Evidence, spec: ModelSpec, cells: pd.DataFrame) -> list[Block]:
@@ -114,7 +119,7 @@ def _scores(evidence: Evidence, spec: ModelSpec, cells: pd.DataFrame) -> list[Bl
         texts: list[Text | str] = [str(protocol), str(dataset), str(group["n_seeds"].max())]
         for key in ((part, metric) for part in TEST_PARTS for metric in METRICS):
             row = values.get(key)
-            texts.append(NOTHING if row is None else _value(row))
+            texts.append(NOTHING if row is None else _value(row, evidence.links.below()))
         rows.append(Row(texts))
     header = ["protocol", "data set", "n"]
     header += [f"{title}, {part}" for part in TEST_PARTS.values() for title in METRICS.values()]
@@ -136,8 +141,8 @@ def _where(spec: ModelSpec, protocols: set[str]) -> str:
     return f"Intervals stand in {', '.join(named)}." if named else ""
 
 
-def _value(row: pd.Series) -> Text:
-    link = record_link(row["protocol"], row["model"], row["dataset"], row["run_ids"], up=UP)
+def _value(row: pd.Series, links: Links) -> Text:
+    link = links.to_records(row["protocol"], row["model"], row["dataset"], row["run_ids"])
     return Text(value_text(row["mean"], row["sd"]), link)
 
 

@@ -5,7 +5,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
@@ -16,15 +15,16 @@ from bench.plan.selection import expand_study
 from bench.records.run_record import Record
 from bench.report.analysis.analyse import Analysis
 from bench.report.analysis_plan import PARTS
+from bench.report.claims.terms import SIZE
 from bench.report.claims.verdict import VERDICTS
 from bench.report.evidence import Evidence, first_line
 from bench.report.formats import NOTHING, Block, Row, Table, Text, markdown
+from bench.report.links import Links
 from bench.report.published.numbers import quoted_cost
 from bench.report.tables.score_cells import interval_text, measured_text, score_cells
-from bench.report.tables.table4 import NUM_CLASSES, SIZE, own_models
+from bench.report.tables.table4 import NUM_CLASSES, own_models
 from bench.report.tidy import model_order
 
-BESIDE = re.compile(r"\]\((?!\.\./|https?:)")  # a link to a file of reports/
 BEGIN, END = "<!-- measured: written by medbench report -->", "<!-- measured: end -->"
 PROTOCOLS = ("lite-96", "paper-224-scratch", "paper-224-imagenet")  # the ones with MedSpectralNet, weakest first
 STUDIES = ("lite", "table2", "ablation", "lightweight", "table3")
@@ -34,23 +34,30 @@ UNKNOWN_START = "weights as the model's own file leaves them"
 
 
 def render(evidence: Evidence, analysis: Analysis, verdicts: Sequence[tuple[str, int]]) -> dict[str, bytes]:
-    """The summary of the real records.
+    """`summary.md` of the real records; arguments as `summary_text`'s."""
+    body = summary_text(evidence, analysis, verdicts, evidence.links)
+    line = first_line(evidence.finished(synthetic=False))
+    return {"summary.md": f"<!-- {line} -->\n\n{body}\n".encode()}
+
+
+def summary_text(evidence: Evidence, analysis: Analysis, verdicts: Sequence[tuple[str, int]], links: Links) -> str:
+    """The summary of the real records as Markdown, without a first line.
 
     Args:
         evidence: The results folder.
         analysis: The statistics of its real records.
         verdicts: How many of the paper's claims got which verdict.
+        links: Of the page that shows it.
     """
     records = evidence.finished(synthetic=False)
     cells = score_cells(analysis.cells)
     cells = cells[~cells["model"].isin(list(PARTS))]
-    parts = [_text([_status(records, verdicts)])]
+    parts = [_text([_status(records, verdicts, links)])]
     for protocol in PROTOCOLS:
         if protocol in set(cells["protocol"]):
-            parts += _scores(analysis, cells[cells["protocol"] == protocol], protocol)
+            parts += _scores(analysis, cells[cells["protocol"] == protocol], protocol, links)
     parts.append(_text([_costs(evidence)]))
-    body = "\n\n".join(parts)
-    return {"summary.md": f"<!-- {first_line(records)} -->\n\n{body}\n".encode()}
+    return "\n\n".join(parts).strip()
 
 
 def _text(blocks: Sequence[Block]) -> str:
@@ -59,13 +66,12 @@ def _text(blocks: Sequence[Block]) -> str:
 
 
 def into_readme(readme: str, summary: str) -> str:
-    """README.md with the summary between its marks; links lead from the repository's root."""
+    """README.md with the summary between its marks."""
     head, begin, rest = readme.partition(BEGIN)
     _, end, tail = rest.partition(END)
     if not (begin and end):
         return readme
-    body = BESIDE.sub("](reports/", summary.partition("\n")[2].strip()).replace("](../", "](")
-    return f"{head}{BEGIN}\n\n{body}\n\n{END}{tail}"
+    return f"{head}{BEGIN}\n\n{summary}\n\n{END}{tail}"
 
 
 def readme_beside(reports: Path) -> Path | None:
@@ -74,7 +80,7 @@ def readme_beside(reports: Path) -> Path | None:
     return path if path.is_file() and BEGIN in path.read_text(encoding="utf-8") else None
 
 
-def _status(records: Sequence[Record], verdicts: Sequence[tuple[str, int]]) -> Table:
+def _status(records: Sequence[Record], verdicts: Sequence[tuple[str, int]], links: Links) -> Table:
     """Which sets, which initialisation, how many records and seeds, and what is not reproduced."""
     rows = [Row(["records", f"{len(records)} finished runs of {len({r.model for r in records})} models"])]
     for protocol in sorted({record.protocol for record in records}):
@@ -95,7 +101,7 @@ def _status(records: Sequence[Record], verdicts: Sequence[tuple[str, int]]) -> T
         rows.append(Row([f"study `{study}`", state]))
     if verdicts:
         told = ", ".join(f"{number} {verdict}" for verdict, number in verdicts if verdict in VERDICTS)
-        rows.append(Row(["the paper's claims", Text(told, "claims.md")]))
+        rows.append(Row(["the paper's claims", Text(told, links.to_report("claims.md"))]))
     return Table("What is measured, and what is not:", ["", ""], rows)
 
 
@@ -124,7 +130,7 @@ def _networks(records: Sequence[Record], dataset: str) -> str:
     return "; ".join(told) or "no network yet"
 
 
-def _scores(analysis: Analysis, cells: pd.DataFrame, protocol: str) -> list[str]:
+def _scores(analysis: Analysis, cells: pd.DataFrame, protocol: str, links: Links) -> list[str]:
     """AUC of each model, floors first: Breast official and twin-free, Pneumonia; intervals and published beside."""
     auc = {(r["model"], r["dataset"], r["part"]): r for _, r in cells[cells["metric"] == "auc"].iterrows()}
     columns = [
@@ -142,7 +148,7 @@ def _scores(analysis: Analysis, cells: pd.DataFrame, protocol: str) -> list[str]
         for dataset, part, _ in columns:
             row = auc.get((model, dataset, part))
             texts += [NOTHING if row is None else str(row["n_seeds"])] if part == "test" else []
-            texts += _measured(row)
+            texts += _measured(row, links)
         texts.append(NOTHING if first is None or pd.isna(first["published"]) else f"{first['published']:.3f}")
         rows.append(Row(texts))
     header = ["AUC"]
@@ -159,17 +165,20 @@ def _scores(analysis: Analysis, cells: pd.DataFrame, protocol: str) -> list[str]
         "Bold leads alone, by tests against every other model of the column; ≈ shares the lead: no test separates it "
         "from the highest value. n: seeds, in both Breast columns the same. Smallest AUC difference that the images "
         f"could show around 0.9: {', '.join(gaps)}. Published numbers come from other protocols. All cells with "
-        "accuracy: [Table 3](table3.md); statistics fixed beforehand: [analysis plan](../results/ANALYSIS_PLAN.md)."
+        f"accuracy: [Table 3]({links.to_report('table3.md')}); statistics fixed beforehand: "
+        f"[analysis plan]({links.to_results('ANALYSIS_PLAN.md')})."
     )
     pairs = analysis.pairs[(analysis.pairs["family"] == "primary") & (analysis.pairs["protocol"] == protocol)]
     drawn = pairs["difference"].notna().any()
-    forest = [f"![Differences in AUC with intervals](figures/forest__{protocol}.svg)"] if drawn else []
+    forest = (
+        [f"![Differences in AUC with intervals]({links.to_report(f'figures/forest__{protocol}.svg')})"] if drawn else []
+    )
     table = Table(f"Table 3 in small, protocol `{protocol}`: AUC with 95 % intervals.", header, rows)
     return [_text([table]), notes, *forest]
 
 
-def _measured(row: pd.Series | None) -> list[Text | str]:
-    return [NOTHING, ""] if row is None else [measured_text(row), interval_text(row["ci_low"], row["ci_high"])]
+def _measured(row: pd.Series | None, links: Links) -> list[Text | str]:
+    return [NOTHING, ""] if row is None else [measured_text(row, links), interval_text(row["ci_low"], row["ci_high"])]
 
 
 def _costs(evidence: Evidence) -> Table:

@@ -10,7 +10,6 @@ from collections.abc import Iterable, Sequence
 
 import pandas as pd
 
-from bench.records.names import model_slug
 from bench.records.run_record import Record
 from bench.report.analysis_plan import PARTS
 from bench.report.evidence import first_line
@@ -27,6 +26,7 @@ from bench.report.formats import (
     signed,
     tie_marks,
 )
+from bench.report.links import Links
 from bench.report.published.numbers import reference_score
 from bench.report.published.rows import row_id
 from bench.report.tidy import STAMP, csv_bytes, model_order, unpinned_lines
@@ -125,17 +125,10 @@ def signed_interval(row: pd.Series) -> str:
     return f"{signed(row['ci_low'])} to {signed(row['ci_high'])}"
 
 
-def record_link(protocol: str, model: str, dataset: str, run_ids: str, *, up: str = "..") -> str:
-    """Where a cell's records stand, from a report's folder: the file of one seed, the folder of several."""
-    folder = f"{up}/results/records/{protocol}/{model_slug(model)}/{dataset}"
-    runs = run_ids.split()
-    return f"{folder}/seed{runs[0].rpartition('__s')[2]}.json" if len(runs) == 1 else f"{folder}/"
-
-
-def measured_text(row: pd.Series, *, up: str = "..") -> Text:
+def measured_text(row: pd.Series, links: Links) -> Text:
     """A measured cell: value, mark, link to its records."""
     tie = " ≈" if row["drawn"] == "tie" and not math.isnan(row["mean"]) else ""
-    link = record_link(row["protocol"], row["model"], row["dataset"], row["run_ids"], up=up)
+    link = links.to_records(row["protocol"], row["model"], row["dataset"], row["run_ids"])
     return Text(value_text(row["mean"], row["sd"]) + tie, link, strong=row["drawn"] == "best")
 
 
@@ -146,24 +139,29 @@ def published_text(row: pd.Series) -> tuple[str, str]:
     return f"{row['published']:.3f} ({row_id(row['published_name'])})", signed(row["difference"])
 
 
-def matrix_table(cells: pd.DataFrame, models: Sequence[str], datasets: Sequence[str], caption: str) -> Table:
+def matrix_table(
+    cells: pd.DataFrame, models: Sequence[str], datasets: Sequence[str], caption: str, links: Links
+) -> Table:
     """Models x data sets of one measure: the paper's shape. Empty cells stay empty; nothing published is in it."""
     by_cell = {(row["model"], row["dataset"]): row for _, row in cells.iterrows()}
     rows = []
     for model in models:
         found = [by_cell.get((model, dataset)) for dataset in datasets]
-        texts = [NOTHING if row is None else measured_text(row) for row in found]
+        texts = [NOTHING if row is None else measured_text(row, links) for row in found]
         rows.append(Row([model, *texts], _comment(row for row in found if row is not None)))
     return Table(caption, ["model", *datasets], rows)
 
 
-def detail_table(entries: Sequence[tuple[str, pd.DataFrame]], part: str, caption: str, label: str = "model") -> Table:
+def detail_table(
+    entries: Sequence[tuple[str, pd.DataFrame]], part: str, caption: str, links: Links, label: str = "model"
+) -> Table:
     """Both measures with intervals, and what was published in columns of its own; a row an entry.
 
     Args:
         entries: What a row is called, and its cells of one data set and part: one a measure, or none.
         part: `test` or `test_twin_free`; nothing was published for the latter.
         caption: The table's.
+        links: Of the page that it stands in.
         label: Head of the first column.
     """
     official = part == "test"
@@ -177,7 +175,7 @@ def detail_table(entries: Sequence[tuple[str, pd.DataFrame]], part: str, caption
         for metric in METRICS:
             row = by_metric.get(metric)
             empty = [NOTHING, NOTHING, NOTHING, ""][: 4 if official else 2]
-            texts += empty if row is None else [measured_text(row), interval_text(row["ci_low"], row["ci_high"])]
+            texts += empty if row is None else [measured_text(row, links), interval_text(row["ci_low"], row["ci_high"])]
             texts += published_text(row) if official and row is not None else []
         rows.append(Row(texts, _comment(by_metric.values())))
     return Table(caption, header, rows, right=frozenset({1}))

@@ -73,7 +73,9 @@ def _section(
         shown = [resolution_text(analysis.resolution, part, metric, [dataset], notes=True) for metric in METRICS]
         blocks += [text for text in (" ".join(filter(None, shown)),) if text]
         entries = [(setting, found[found["protocol"] == protocol]) for protocol, setting in SETTINGS.items()]
-        blocks.append(detail_table(entries, part, f"{model}, {dataset}, {name}{stamp}", label="setting"))
+        blocks.append(
+            detail_table(entries, part, f"{model}, {dataset}, {name}{stamp}", evidence.links, label="setting")
+        )
     blocks.append(_gain_table(analysis, pair, f"{model}, {dataset}{stamp}"))
     missing = [protocol for protocol in SETTINGS if protocol not in set(cells["protocol"])]
     reasons: dict[str, list[str]] = {}

@@ -111,9 +111,11 @@ def _section(evidence: Evidence, analysis: Analysis, cells: pd.DataFrame, missin
             shown = resolution_text(analysis.resolution, part, metric, datasets, notes=False)
             blocks += [shown] if shown else []
             shown_models = models if part == "test" else [name for name in models if name in set(found["model"])]
-            blocks.append(matrix_table(found, shown_models, datasets, f"{title}, {name}, {protocol}{stamp}"))
+            blocks.append(
+                matrix_table(found, shown_models, datasets, f"{title}, {name}, {protocol}{stamp}", evidence.links)
+            )
         for dataset in (name for name in datasets if name in set(cells["dataset"])):
-            blocks += _detail(analysis, cells[cells["dataset"] == dataset], part, stamp)
+            blocks += _detail(evidence, analysis, cells[cells["dataset"] == dataset], part, stamp)
     lost = lost_lines(evidence, protocol, models)
     if missing:
         blocks += [Heading(f"Missing cells, `{protocol}`", 3), Bullets(missing_lines(evidence, protocol, missing))]
@@ -124,7 +126,7 @@ def _section(evidence: Evidence, analysis: Analysis, cells: pd.DataFrame, missin
     return blocks
 
 
-def _detail(analysis: Analysis, cells: pd.DataFrame, part: str, stamp: str) -> list[Block]:
+def _detail(evidence: Evidence, analysis: Analysis, cells: pd.DataFrame, part: str, stamp: str) -> list[Block]:
     dataset, protocol = cells["dataset"].iloc[0], cells["protocol"].iloc[0]
     found = cells[cells["part"] == part]
     images, every = (cells[cells["part"] == name]["num_images"].iloc[0] for name in (part, "test"))
@@ -134,7 +136,7 @@ def _detail(analysis: Analysis, cells: pd.DataFrame, part: str, stamp: str) -> l
     shown = [resolution_text(analysis.resolution, part, metric, [dataset], notes=True) for metric in METRICS]
     caption = f"{dataset}, {TEST_PARTS[part]}, {images} images, {protocol}{stamp}"
     entries = [(str(model), group) for model, group in found.groupby("model", sort=False)]
-    return [heading, " ".join(filter(None, shown)), detail_table(entries, part, caption)]
+    return [heading, " ".join(filter(None, shown)), detail_table(entries, part, caption, evidence.links)]
 
 
 def _recipe(protocol: str) -> str:

@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 
 import pandas as pd
 
-from bench.records.cost_record import COUNTERS, CostCell, CostRecord
+from bench.records.cost_record import COUNTERS, CostRecord
 from bench.records.names import model_slug
 from bench.report.analysis.analyse import Analysis
 from bench.report.evidence import Evidence, first_line
 from bench.report.formats import NOTHING, Block, Bullets, Heading, Row, Table, Text, latex, markdown, signed
+from bench.report.links import Links
 from bench.report.published.numbers import NAMESAKES, Quoted, published_costs, quoted_cost
 from bench.report.tables.timings import timing_blocks
 from bench.report.tidy import csv_bytes, model_order
@@ -20,7 +20,6 @@ from models.catalog import FITTED, HERE, ModelError, get_spec, list_models
 
 SIZE, NUM_CLASSES = 224, 8  # what the tables show; the CSV holds every size and number of classes that was counted
 CLAIMED, BESIDE = "medspectralnet", "medspectralnet_8m5"  # the text as written is judged, the other stands beside it
-RESULTS = Path("results")  # beside reports/, as links see it
 COLUMNS = [
     *("model", "img_size", "in_chans", "num_classes", "counter", "gmacs", "coverage", "num_params"),
     *("published_name", "published_kind", "published_img_size", "published_gmacs", "gmacs_difference_percent"),
@@ -41,7 +40,7 @@ def render(evidence: Evidence, analysis: Analysis, *, synthetic: bool) -> dict[s
         return {}
     costs, timings = evidence.costs[0], evidence.timings[0]
     shown = {r.model: r for r in costs if (r.img_size, r.num_classes) == (SIZE, NUM_CLASSES)}
-    blocks = [*_head(), *_claim_blocks(shown), *_count_blocks(shown), *timing_blocks(timings)]
+    blocks = [*_head(), *_claim_blocks(shown), *_count_blocks(shown, evidence.links), *timing_blocks(timings)]
     blocks += _published_blocks(set(shown))
     line = first_line([*costs, *timings])
     return {
@@ -134,13 +133,13 @@ def _claim_row(name: str, claimed: float, counted: Mapping[str, float], digits: 
     return Row(cells)
 
 
-def _count_blocks(shown: Mapping[str, CostRecord]) -> list[Block]:
+def _count_blocks(shown: Mapping[str, CostRecord], links: Links) -> list[Block]:
     models = sorted({*own_networks(), *shown}, key=model_order)
     header = ["model", "M published", "M counted", "difference, %", "GMACs published"]
     for counter in COUNTERS:
         header += [counter, "difference, %"]
     header.append("aten coverage, %")
-    rows = [_count_row(model, shown.get(model)) for model in models]
+    rows = [_count_row(model, shown.get(model), links) for model in models]
     table = Table(
         f"Parameters (M) and GMACs, {SIZE} px, K = {NUM_CLASSES}", header, rows, frozenset(range(1, len(header)))
     )
@@ -167,12 +166,12 @@ def notes_of(model: str) -> list[str]:
     return [part for part in (spec.published, spec.differs, beside) if part]
 
 
-def _count_row(model: str, record: CostRecord | None) -> Row:
+def _count_row(model: str, record: CostRecord | None, links: Links) -> Row:
     quoted = quoted_cost(model)
     published = [_published_cell(quoted, "num_params_m"), _published_cell(quoted, "gmacs")]
     if record is None:
         return Row([model, published[0], NOTHING, "", published[1], *[NOTHING, ""] * len(COUNTERS), NOTHING])
-    link = f"../{CostCell(model, SIZE, NUM_CLASSES).path(RESULTS).as_posix()}"
+    link = links.to_costs(model, SIZE, NUM_CLASSES)
     params = record.num_params / 1e6
     cells: list[Text | str] = [model, published[0], Text(f"{params:.3f}", link)]
     cells += [signed(percent_difference(params, quoted.num_params_m), 1) if quoted else "", published[1]]
@@ -189,7 +188,7 @@ def _published_cell(quoted: Quoted | None, column: str) -> str:
     if quoted is None or math.isnan(value):
         return NOTHING
     size = f" at {quoted.resolution} px" if column == "gmacs" and quoted.resolution != SIZE else ""
-    doubt = ", unverified" if quoted.source.startswith("UNVERIFIED") else ""
+    doubt = f", {quoted.doubt}" if quoted.doubt else ""
     return f"{value:g}{size} ({row_ids()[quoted.name]}{doubt})"
 
 

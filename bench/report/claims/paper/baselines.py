@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from bench.report.analysis_plan import OURS
 from bench.report.claims.checks import above, at_least, at_most, below, gains_between, outperforms, rounds, within
 from bench.report.claims.registry import claim
 from bench.report.claims.runs import higher, slack
-from bench.report.claims.sources import OURS, Sources
+from bench.report.claims.sources import Sources
 from bench.report.claims.terms import gain_over, published, scaling
 from bench.report.claims.values import Quantity, bound, gain, printed, stated
 from bench.report.claims.verdict import Beside, Check, Parts, either, possible

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from bench.report.analysis_plan import OURS
 from bench.report.claims.checks import at_least, below, outperforms, rounds
 from bench.report.claims.registry import claim
 from bench.report.claims.runs import slack
-from bench.report.claims.sources import OURS, Sources
+from bench.report.claims.sources import Sources
 from bench.report.claims.terms import coverage, fewer_macs, fewer_params, gmacs, published_gmacs, sets_led
 from bench.report.claims.values import bound, fewer, printed
 from bench.report.claims.verdict import Beside, Check, Parts

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from bench.report.analysis_plan import OURS
 from bench.report.claims.checks import at_most, equals, rounds, whole
 from bench.report.claims.registry import claim
-from bench.report.claims.sources import OURS, Sources
+from bench.report.claims.sources import Sources
 from bench.report.claims.terms import attention_ratio, head_width, params, scaling
 from bench.report.claims.values import bound, listed, printed
 from bench.report.claims.verdict import Beside, Check, Parts, either, every, possible, sufficient

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from bench.report.analysis_plan import OURS
 from bench.report.claims.checks import above, at_least, rounds, within
 from bench.report.claims.registry import claim
-from bench.report.claims.sources import OURS, Sources
+from bench.report.claims.sources import Sources
 from bench.report.claims.terms import fewer_macs, fewer_params, params, published_params
 from bench.report.claims.values import Quantity, bound, fewer, printed
 from bench.report.claims.verdict import Beside, Check, Parts, every, sufficient

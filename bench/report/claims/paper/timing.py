@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from bench.report.analysis_plan import OURS
 from bench.report.claims.checks import above, at_least
 from bench.report.claims.registry import claim
-from bench.report.claims.sources import OURS, Sources
+from bench.report.claims.sources import Sources
 from bench.report.claims.timings import batch_gain, faster, smaller_peak, throughput
 from bench.report.claims.values import bound
 from bench.report.claims.verdict import Check, Parts, sufficient

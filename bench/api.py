@@ -1,0 +1,278 @@
+"""The public face: what a notebook or script may use, and what the commands of `medbench` call.
+
+    import bench.api as mb
+
+    chosen = mb.Selection(protocols=("smoke",), models=("resnet18_28",), datasets=("synthetic-breastmnist",))
+    outcome = mb.run(chosen, mb.Launch(results=Path("mine")))
+    frame = mb.load_results("mine")
+
+A script that calls `run` does so under `if __name__ == "__main__":`, since each run is a process of its own. What is
+heavy is imported by the function that needs it; nothing here imports torch.
+"""
+
+from __future__ import annotations
+
+import difflib
+import io
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from bench.errors import RecordError
+from bench.plan.selection import Selection
+from bench.plan.state import Overwrite, PlannedRun, make_plan
+from bench.protocols.schema import Protocol
+from bench.records.names import Run, predictions_path
+from bench.records.predictions import read_attached
+from bench.records.run_record import (
+    MEASURED_FOLDERS,
+    Record,
+    read_record,
+    read_records,
+    record_files,
+    to_frame,
+)
+from bench.runs.request import Launch
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from bench.check.compare.rows import Comparison
+    from bench.check.verify import Findings
+    from bench.report.build import Built
+    from bench.runs.launch import Outcome, Watcher
+
+__all__ = [
+    "Launch",
+    "Protocol",
+    "Record",
+    "Run",
+    "Selection",
+    "check_report",
+    "compare",
+    "explain",
+    "load_predictions",
+    "load_results",
+    "plan",
+    "report",
+    "run",
+    "verify",
+]
+
+DRAWN = ("medspectralnet",)  # whose curves and matrices a report draws
+
+
+def plan(selection: Selection, results: str | Path = "results") -> list[PlannedRun]:
+    """How each run of a selection stands in a results folder, and what those not done should cost.
+
+    Args:
+        selection: Which runs.
+        results: The results folder; without one, every run is missing.
+
+    Returns:
+        One item a run: `run`, `state` (done, missing, stale or failed), `reason`, `estimate` in seconds of one core.
+
+    Raises:
+        BenchError, ModelError: If nothing is selected, or a name is unknown.
+    """
+    return make_plan(selection.runs(), Path(results))
+
+
+def run(
+    selection: Selection, launch: Launch, *, overwrite: Overwrite = "never", watcher: Watcher | None = None
+) -> Outcome:
+    """Do what is missing of a selection, each run in a process of its own, and write the records.
+
+    The environment of this process gets the variables that pin the CPU's arithmetic (`launch.cpu_isa`).
+
+    Args:
+        selection: Which runs.
+        launch: Where results go, on what device, how many at once.
+        overwrite: Which recorded runs are done again: never, stale, failed, isa or always.
+        watcher: Called with the plan, at every start, progress and end, and with each reason for a skipped run.
+
+    Returns:
+        The records that were written and the runs that were skipped; `ok` says whether nothing failed.
+
+    Raises:
+        BenchError, ModelError: If a name is unknown, data are damaged or results cannot be written.
+        Interrupted: After SIGINT or SIGTERM; the same call goes on from the checkpoints.
+    """
+    from bench.runs import launch as launching
+
+    return launching.run(selection, launch, overwrite=overwrite, watcher=watcher)
+
+
+def report(results: str | Path = "results", reports: str | Path = "reports", *, models: Sequence[str] = DRAWN) -> Built:
+    """Rebuild every table, figure and page of a results folder.
+
+    Args:
+        results: The results folder.
+        reports: Where the report goes: a folder of its own.
+        models: Whose curves and confusion matrices are drawn.
+
+    Returns:
+        The files, notes for a person, and whether everything was current already.
+
+    Raises:
+        RecordError: If a folder is missing or refuses.
+    """
+    from bench.report import build
+
+    return build(Path(results), Path(reports), models)
+
+
+def check_report(
+    results: str | Path = "results", reports: str | Path = "reports", *, models: Sequence[str] = DRAWN
+) -> list[str]:
+    """What differs between a report and what the records give, one line a file; nothing is written.
+
+    Raises:
+        RecordError: If the results folder is not there.
+    """
+    from bench.report import compare as differences
+
+    return differences(Path(results), Path(reports), models)
+
+
+def verify(results: str | Path = "results", *, scores: bool = False) -> Findings:
+    """Check schema, digests, names and files of every record.
+
+    Args:
+        results: The results folder.
+        scores: Recompute every metric from the stored predictions too.
+
+    Returns:
+        The findings; `problems` is empty when all is whole.
+
+    Raises:
+        RecordError: If the folder is not there, or is no results folder.
+    """
+    from bench.check.verify import verify as check
+
+    return check(Path(results), scores=scores)
+
+
+def compare(a: str | Path, b: str | Path, *, record: bool = False) -> Comparison:
+    """Compare two results folders run by run: bit-equal, equivalent, not told apart, or differs.
+
+    Args:
+        a: The reference.
+        b: The re-runs.
+        record: Write what each re-run showed to `<a>/reruns/`.
+
+    Raises:
+        RecordError: If a folder is not there, or the two have no run in common.
+    """
+    from bench.check.compare.folders import compare_folders
+
+    return compare_folders(Path(a), Path(b), record=record)
+
+
+def explain(
+    results: str | Path = "results",
+    *,
+    table: str,
+    model: str,
+    dataset: str = "",
+    metric: str,
+    protocol: str | None = None,
+    part: str = "test",
+) -> list[str]:
+    """The records, seeds, digests, commit and hardware that a table's cell comes from, in lines.
+
+    Args:
+        results: The results folder.
+        table: `table2`, `table3` or `table4`.
+        model: A registered name, or one that a record has.
+        dataset: A MedMNIST flag; Table 4 has none.
+        metric: `auc` or `acc`; of Table 4 `params`, `thop`, `ptflops` or `aten`.
+        protocol: One protocol; None for each that has the cell.
+        part: `test` or `test_twin_free`.
+
+    Raises:
+        BenchError: If a name is unknown, or the folder is not there.
+    """
+    from bench.report.explain.scores import explain as lines_of
+
+    return lines_of(
+        Path(results), table=table, model=model, dataset=dataset, metric=metric, protocol=protocol, part=part
+    )
+
+
+def load_results(results: str | Path = "results") -> pd.DataFrame:
+    """Every record of a results folder as one table, one row a run.
+
+    Args:
+        results: The folder that holds `records/`.
+
+    Returns:
+        A DataFrame; scores are fractions in columns such as `test_auc` and `test_acc`.
+
+    Raises:
+        RecordError: If the folder is not there or is no results folder, or a record is damaged; nothing is left out
+            silently.
+    """
+    records, problems = read_records(_results_folder(Path(results)))
+    if problems:
+        raise problems[0]
+    return to_frame(records)
+
+
+def load_predictions(run: str | Run | Record, results: str | Path = "results") -> pd.DataFrame:
+    """A finished run's class scores on val and test, checked against its record.
+
+    Args:
+        run: A run, its record, or its id such as `resnet18__breastmnist__paper-224__s0`.
+        results: The folder that holds `records/`.
+
+    Returns:
+        One row an image: `split`, `index`, `label`, and a column `logit_<k>` for each class.
+
+    Raises:
+        RecordError: If the folder or the run is not there, the run is not finished, or its predictions are other bytes
+            than those that the record was sealed with.
+    """
+    folder = _results_folder(Path(results))
+    run_id = run if isinstance(run, str) else run.run_id
+    known = {read_record(path, folder).run_id: path for path in _candidates(folder, run_id)}
+    if run_id not in known:
+        every = [record.run_id for record in read_records(folder)[0]]
+        raise RecordError(f"{folder} has no record of {run_id!r}{_did_you_mean(run_id, every)}")
+    record = read_record(known[run_id], folder)
+    if record.status != "done":
+        raise RecordError(f"{run_id} has no predictions: its record says {record.status}")
+    import pandas as pd
+
+    content = read_attached(predictions_path(known[run_id]), record.predictions_sha256)
+    frame: pd.DataFrame = pd.read_parquet(io.BytesIO(content))
+    return frame
+
+
+def _candidates(folder: Path, run_id: str) -> list[Path]:
+    """Record files whose path has the parts of a run's id."""
+    slug, *names = run_id.rsplit("__", 3)
+    if len(names) != 3:
+        return []
+    place = (names[1], slug, names[0], f"seed{names[2].removeprefix('s')}.json")
+    return [path for path in record_files(folder) if path.parts[-4:] == place]
+
+
+def _results_folder(folder: Path) -> Path:
+    """A results folder that is there.
+
+    Raises:
+        RecordError: If it is not, or holds no evidence.
+    """
+    if not folder.is_dir():
+        parent = folder.parent
+        siblings = [path.name for path in parent.iterdir() if path.is_dir()] if parent.is_dir() else []
+        raise RecordError(f"There is no results folder {folder}{_did_you_mean(folder.name, siblings)}")
+    if not any((folder / name).is_dir() for name in ("records", "data", *MEASURED_FOLDERS)):
+        raise RecordError(f"{folder} is no results folder: it holds no records/; name the folder that does")
+    return folder
+
+
+def _did_you_mean(name: str, known: Sequence[str]) -> str:
+    closest = difflib.get_close_matches(name, known, n=1)
+    return f"; did you mean {closest[0]!r}?" if closest else ""

@@ -1,0 +1,59 @@
+"""Where links of generated pages lead: known when a page is rendered, from the folder that it will stand in."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+
+from bench.records.cost_record import CostCell
+from bench.records.names import model_slug
+
+__all__ = ["BESIDE", "Links"]
+
+
+@dataclass(frozen=True)
+class Links:
+    """Relative links from one folder.
+
+    Attributes:
+        results: From there to the results folder.
+        reports: From there to the reports folder.
+    """
+
+    results: str = "../results"
+    reports: str = "."
+
+    @classmethod
+    def of(cls, folder: Path, results: Path, reports: Path) -> Links:
+        """Those of a page that stands in `folder`."""
+        return cls(*(Path(os.path.relpath(target, folder)).as_posix() for target in (results, reports)))
+
+    def below(self) -> Links:
+        """Those of a page one folder further down."""
+        return Links(_joined("..", self.results), _joined("..", self.reports))
+
+    def to_results(self, path: str) -> str:
+        """To what stands in the results folder: `tables/`."""
+        return _joined(self.results, path)
+
+    def to_report(self, path: str) -> str:
+        """To what stands in the reports folder: `table3.md`."""
+        return _joined(self.reports, path)
+
+    def to_records(self, protocol: str, model: str, dataset: str, run_ids: str) -> str:
+        """To a cell's records: the file of one seed, the folder of several."""
+        folder = f"records/{protocol}/{model_slug(model)}/{dataset}"
+        runs = run_ids.split()
+        return self.to_results(f"{folder}/seed{runs[0].rpartition('__s')[2]}.json" if len(runs) == 1 else f"{folder}/")
+
+    def to_costs(self, model: str, img_size: int, num_classes: int) -> str:
+        """To the record of a model's counted costs."""
+        return self.to_results(CostCell(model, img_size, num_classes).path(Path()).as_posix())
+
+
+BESIDE = Links()  # `reports/` and `results/` stand in one folder
+
+
+def _joined(folder: str, path: str) -> str:
+    return path if folder == "." else f"{folder}/{path}"

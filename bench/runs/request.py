@@ -1,0 +1,129 @@
+"""What is asked of a run and of a launch of many, what a run hands back and reports meanwhile. No torch."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Literal
+
+from bench.machine import cpu_isa
+from bench.machine.cpu_isa import CpuIsa
+from bench.protocols.schema import Protocol
+from bench.records.card import DataCard
+from bench.records.names import Run
+from bench.records.run_record import Record
+from bench.records.sealed import canonical
+from models import fingerprint, get_spec
+
+
+@dataclass(frozen=True)
+class Launch:
+    """How to run: where results go, on what, how many at once.
+
+    Attributes:
+        results: The results folder; made if it is not there.
+        device: `cpu`, `cuda`, `cuda:1`, or `auto`.
+        jobs: Runs at once; 0 for one on a CPU, as many as the GPUs take, or as many as Ray takes.
+        timeout: Seconds after which a run is killed and fails, None for never.
+        data_root: Folder of the npz files, None for `$MEDMNIST_ROOT`.
+        plugins: Model files that every worker loads first.
+        engine: Processes of this machine, or a Ray cluster.
+        ray_address: The cluster's address; "" for `$RAY_ADDRESS`, else this machine.
+        gpus_per_run: GPUs, or a share of one, that a run on CUDA takes.
+        checkpoint_dir: Where checkpoints go; None for the results folder, and for none at all under Ray.
+        cpu_isa: The arithmetic of runs on a CPU.
+    """
+
+    results: Path = Path("results")
+    device: str = "cpu"
+    jobs: int = 0
+    timeout: float | None = None
+    data_root: str | None = None
+    plugins: tuple[str, ...] = ()
+    engine: Literal["local", "ray"] = "local"
+    ray_address: str = ""
+    gpus_per_run: float = 1.0
+    checkpoint_dir: Path | None = None
+    cpu_isa: CpuIsa = cpu_isa.DEFAULT
+
+
+@dataclass(frozen=True)
+class RunRequest:
+    """All that a worker needs to do one run; it can be sent to another process or machine.
+
+    Attributes:
+        run: The run.
+        protocol: Its protocol, resolved.
+        card: The data set's card: digests and the twin-free part.
+        device: `cpu` or `cuda[:i]`.
+        data_root: Where the npz files are, None for the default.
+        checkpoint_dir: Folder of this run's checkpoints, None for none.
+        plugins: Model files to load first.
+        cpu_isa: The instruction set that a run on a CPU must compute at; not looked at on other devices.
+        model_fingerprint: Of the model's code where the run was planned; "" for whatever is here.
+        redo: Do the run although a finished record of it is there.
+        replaces: Digest of that record, "" where there is none; whoever holds the run's lock fills it in.
+    """
+
+    run: Run
+    protocol: Protocol
+    card: DataCard
+    device: str = "cpu"
+    data_root: str | None = None
+    checkpoint_dir: str | None = None
+    plugins: tuple[str, ...] = ()
+    cpu_isa: CpuIsa = cpu_isa.DEFAULT
+    model_fingerprint: str = ""
+    redo: bool = False
+    replaces: str = ""
+
+
+@dataclass(frozen=True)
+class RunBundle:
+    """What a run hands to the one that writes results: the record and the bytes of its two tables."""
+
+    record: Record
+    predictions: bytes | None = None
+    history: bytes | None = None
+
+
+@dataclass(frozen=True)
+class RunProgress:
+    """How far a training is: epochs and steps count from 0, the rate is that of training since its beginning."""
+
+    epoch: int
+    epochs: int
+    step: int
+    steps: int
+    images_per_second: float
+
+
+@dataclass(frozen=True)
+class Hooks:
+    """How a run talks to its surroundings while it trains."""
+
+    on_progress: Callable[[RunProgress], None] = field(default=lambda event: None)
+    should_stop: Callable[[], bool] = field(default=lambda: False)
+
+
+@dataclass(frozen=True)
+class Event:
+    """What the driver tells the one that watches: `started`, `progress`, `finished`."""
+
+    kind: str
+    request: RunRequest
+    progress: RunProgress | None = None
+    record: Record | None = None
+
+
+def run_key(request: RunRequest) -> str:
+    """Digest of all that must be equal for a checkpoint to be this run's.
+
+    A run that is done again has another key than what the finished one left: it starts from nothing, and goes on from
+    its own checkpoint when it was killed.
+    """
+    run, isa = request.run, request.cpu_isa if request.device == "cpu" else ""
+    same = [request.protocol.digest(), fingerprint(get_spec(run.model)), request.card.labels_digest, run.run_id, isa]
+    return hashlib.sha256(canonical([*same, request.replaces])).hexdigest()
