@@ -127,7 +127,6 @@ def test_a_command_pins_before_it_loads_anything_numeric(command: list[str], tmp
     """The pin comes first: a library that is loaded earlier has already chosen its kernels."""
     code = f"""
 import sys
-import time
 from bench.machine import cpu_isa
 early = []
 def pin(isa=cpu_isa.DEFAULT, pin=cpu_isa.pin):
