@@ -24,9 +24,9 @@ from typing import Any
 from bench.errors import BenchError, DataMissingError, Interrupted
 from bench.machine import cpu_isa
 from bench.machine.signals import signals_noted
-from bench.records.names import lock_path
-from bench.records.run_record import Failure, Record, finished_digest, sweep_run, write_run
+from bench.records.run_record import Failure, Record, write_run
 from bench.records.sealed import write_atomic
+from bench.runs.claim import run_lock, still_to_do
 from bench.runs.request import Event, RunBundle, RunRequest
 from bench.runs.runner import failed_record
 from bench.runs.worker import GRACE_SECONDS, forget_checkpoints, isolate
@@ -161,23 +161,20 @@ class RayEngine:
 
     def _submit(self, ray: Any, request: RunRequest) -> bool:
         """Start a run; False if another driver holds its lock."""
-        from filelock import FileLock, Timeout
+        from filelock import Timeout
 
-        path = lock_path(self.results, request.run)
-        path.parent.mkdir(parents=True, exist_ok=True)
-        lock = FileLock(path, timeout=0)
+        lock = run_lock(self.results, request.run)
         try:
             lock.acquire()
         except Timeout:
             return False
-        replaces = finished_digest(request.run.path(self.results))
-        if replaces and not request.redo:
+        to_do = still_to_do(self.results, request)
+        if to_do is None:
             lock.release()
             self.on_event(Event("started", request))
             self.on_event(Event("finished", request))
             return True
-        request = replace(request, replaces=replaces)
-        sweep_run(self.results, request.run)
+        request = to_do
         needs_gpu = request.device.startswith("cuda") and get_spec(request.run.model).kind == "network"
         task = ray.remote(do_parcel).options(
             num_cpus=1,

@@ -11,14 +11,14 @@ import multiprocessing
 import os
 import signal
 import time
-from dataclasses import replace
 from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any, Literal
 
 from bench.errors import RecordError
 from bench.records.names import lock_path
-from bench.records.run_record import Failure, finished_digest, sweep_run
+from bench.records.run_record import Failure
+from bench.runs.claim import run_lock, still_to_do
 from bench.runs.request import Hooks, RunBundle, RunProgress, RunRequest
 from bench.runs.runner import failed_record, run_one
 
@@ -54,29 +54,25 @@ class Link:
 
 def work(request: RunRequest, results: str, pipe: Connection) -> None:
     """A worker's life: lock, look again whether the run is done, run, hand over, wait for the writing."""
-    from filelock import FileLock, Timeout
+    from filelock import Timeout
 
     from bench.training.trainer import InterruptedTraining
 
     link = Link(pipe)
     signal.signal(signal.SIGTERM, link.stop)
     signal.signal(signal.SIGINT, link.stop)
-    path = lock_path(Path(results), request.run)
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with FileLock(path, timeout=0):
-            replaces = finished_digest(request.run.path(Path(results)))
-            if replaces and not request.redo:
+        with run_lock(Path(results), request.run):
+            to_do = still_to_do(Path(results), request)
+            if to_do is None:
                 pipe.send(("already", None))
                 return
-            sweep_run(Path(results), request.run)
-            request = replace(request, replaces=replaces)
-            bundle = run_one(request, Hooks(link.progress, link.should_stop))
+            bundle = run_one(to_do, Hooks(link.progress, link.should_stop))
             pipe.send(("bundle", bundle))
             with contextlib.suppress(EOFError, OSError):
                 pipe.recv()  # written, or the driver is gone
             if bundle.record.status == "done":
-                forget_checkpoints(request)
+                forget_checkpoints(to_do)
     except Timeout:
         pipe.send(("busy", None))
     except InterruptedTraining:
@@ -86,7 +82,8 @@ def work(request: RunRequest, results: str, pipe: Connection) -> None:
         pipe.send(("fatal", str(error)))
     except OSError as error:
         with contextlib.suppress(OSError):
-            pipe.send(("fatal", f"Cannot use {path.parent}: {error.strerror or error}"))
+            locks = lock_path(Path(results), request.run).parent
+            pipe.send(("fatal", f"Cannot use {locks}: {error.strerror or error}"))
 
 
 def forget_checkpoints(request: RunRequest) -> None:
