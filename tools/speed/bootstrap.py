@@ -50,7 +50,7 @@ def sklearn_loop(labels: NDArray[np.int64], probs: NDArray[np.float64], weights:
         [roc_auc_score(labels == k, scores[:, k], sample_weight=row) for scores in probs for k in classes]
         for row in weights
     ]
-    return np.mean(areas, axis=1)
+    return np.asarray(np.mean(areas, axis=1))
 
 
 def seconds(call: Callable[[], object]) -> float:

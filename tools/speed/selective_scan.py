@@ -18,7 +18,7 @@ import os
 import statistics
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -56,7 +56,7 @@ def indexed_loop(u: Tensor, delta: Tensor, A: Tensor, B: Tensor, C: Tensor, D: T
 def time_major_loop(u: Tensor, delta: Tensor, A: Tensor, B: Tensor, C: Tensor, D: Tensor, bias: Tensor) -> Tensor:
     """The same with time first, groups unexpanded and one product at the end; the faster of the ways tried."""
     groups = B.shape[1]
-    u, delta = (x.permute(2, 0, 1).unflatten(2, (groups, -1)).contiguous() for x in (u, delta))
+    u, delta = (x.permute(2, 0, 1).unflatten(2, (groups, -1)).contiguous() for x in (u, delta))  # type: ignore[no-untyped-call]
     delta = functional.softplus(delta + bias.view(groups, -1))
     decay = torch.exp(delta[..., None, :] * A.view(groups, -1, A.shape[1]).mT)
     drive = B.permute(3, 0, 1, 2)[..., None] * (delta * u)[..., None, :]
@@ -88,8 +88,8 @@ def draw(length: int, channels: int, device: str) -> list[Tensor]:
     return [tensor.to(device) for tensor in tensors]
 
 
-def forward(function: Callable[..., Tensor], inputs: list[Tensor]) -> Callable[[], object]:
-    def call() -> object:
+def forward(function: Callable[..., Tensor], inputs: list[Tensor]) -> Callable[[], Tensor]:
+    def call() -> Tensor:
         with torch.no_grad():
             return function(*inputs)
 
@@ -152,7 +152,7 @@ def grown_kibibytes(call: Callable[[], object]) -> float:
     return resident("VmHWM") - before
 
 
-def take_turns(calls: dict[str, Callable[[], object]], rounds: int, device: str) -> dict[str, list[float]]:
+def take_turns(calls: Mapping[str, Callable[[], object]], rounds: int, device: str) -> dict[str, list[float]]:
     """Milliseconds of every call in every round, after one round that warms up."""
     times: dict[str, list[float]] = {name: [] for name in calls}
     for turn in range(rounds + 1):
@@ -173,17 +173,18 @@ def measure_stage(length: int, channels: int, rounds: int, device: str) -> dict[
     backends = ["torch"] if selected_backend(device) == "torch" else ["torch", selected_backend(device)]
     for backend in backends:
         functions[backend] = lambda *tensors, backend=backend: selective_scan(*tensors, backend=backend)
-    calls = {"indexed forward": forward(indexed_loop, inputs)}
+    plain_loop = forward(indexed_loop, inputs)
+    calls: dict[str, Callable[[], object]] = {"indexed forward": plain_loop}
     for name, function in functions.items():
         calls[f"{name} forward"] = forward(function, inputs)
         calls[f"{name} with backward"] = with_backward(function, inputs)
-    expected = calls["indexed forward"]()
+    expected = plain_loop()
     for name, function in functions.items():
         difference = (forward(function, inputs)() - expected).abs().max() / expected.abs().max()
         assert difference < 1e-4, f"{name} differs from the plain loop by {difference:.1e}"
     peaks = {name: peak_megabytes(call, device) for name, call in calls.items()}
     times = take_turns(calls, rounds, device)
-    speedups = {}
+    speedups: dict[str, float] = {}
     for backend in backends:
         speedups |= {
             f"{backend} forward vs indexed": ratio(times, "indexed forward", f"{backend} forward"),
@@ -205,11 +206,11 @@ def measure_stage(length: int, channels: int, rounds: int, device: str) -> dict[
 @contextmanager
 def scan_left_out() -> Iterator[None]:
     kept = medmamba.selective_scan
-    medmamba.selective_scan = lambda u, delta, *_: u + delta  # type: ignore[assignment]
+    medmamba.selective_scan = lambda u, delta, *_: u + delta
     try:
         yield
     finally:
-        medmamba.selective_scan = kept  # type: ignore[assignment]
+        medmamba.selective_scan = kept
 
 
 def measure_model(rounds: int, device: str) -> dict[str, Any]:
