@@ -160,9 +160,36 @@ class StudyPart(_Frozen):
     optional: bool = False
 
 
+class Factors(_Frozen):
+    """What a protocol of a factorial study sets where the study's other protocols set something else."""
+
+    optimiser: str
+    augmentation: Literal["plain", "cutmix"]
+
+
+class Removal(_Frozen):
+    """What a study of a model's parts takes away: one part at a time, and all of them, which leaves the trunk."""
+
+    whole: str
+    trunk: str
+    without: Mapping[str, str]  # variant -> the part that it lacks
+
+
 class Study(_Frozen):
-    """A list of runs that answers one question."""
+    """A list of runs that answers one question; of an ablation, also what its protocols or its models vary."""
 
     name: str
     question: str
     parts: tuple[StudyPart, ...] = Field(min_length=1)
+    factors: Mapping[str, Factors] = Field(default_factory=dict)
+    removal: Removal | None = None
+
+    @model_validator(mode="after")
+    def _what_varies_is_planned(self) -> Study:
+        protocols = {name for part in self.parts for name in part.protocols}
+        models = {name for part in self.parts for name in part.models}
+        if self.factors and self.factors.keys() != protocols:
+            raise ValueError(f"factors must be those of the study's protocols: {', '.join(sorted(protocols))}")
+        if self.removal and not {self.removal.whole, self.removal.trunk, *self.removal.without} <= models:
+            raise ValueError("removal names a model that no part of the study has")
+        return self

@@ -4,16 +4,13 @@ from __future__ import annotations
 
 from bench.data.names import PAPER_DATASETS
 from bench.records.names import SYNTHETIC_PREFIX
+from bench.report.ablations import REMOVAL
 from bench.stats.comparisons import EQUIVALENCE_MARGIN
 from models.catalog import ModelError, get_spec
 
 VERSION = 1  # of the analysis code; a new one makes every cached result void
 OURS = "medspectralnet"
-PARTS = {  # variant -> what it lacks: exploratory, in a table of their own
-    "medspectralnet_no_flow1": "SpectralFlow beside ContextGate",
-    "medspectralnet_no_gate": "ContextGate",
-    "medspectralnet_no_flow2": "the second SpectralFlow",
-}
+PARTS = REMOVAL.without  # variant -> what it lacks: exploratory, in a table of their own
 MARGIN = EQUIVALENCE_MARGIN  # re-runs are judged by the same one
 REFERENCE = 0.9  # score around which a test set's resolution is told
 INTRACLASS = 0.05  # assumed between slices of a scan, for the design-effect rows alone

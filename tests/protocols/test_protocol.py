@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from bench.errors import ProtocolError
-from bench.protocols.loading import PROTOCOL_DIR, list_protocols, list_studies, load_protocol, load_study
+from bench.protocols.loading import PROTOCOL_DIR, STUDY_DIR, list_protocols, list_studies, load_protocol, load_study
 from bench.protocols.schema import AugmentRules, Protocol
 
 SMOKE = (PROTOCOL_DIR / "smoke.toml").read_text(encoding="utf-8")
@@ -79,6 +79,25 @@ def test_a_mistyped_key_is_named_with_the_known_ones(tmp_path: Path) -> None:
     path = write(tmp_path, SMOKE.replace("lr = 1e-3", "learning_rate = 1e-3"))
     with pytest.raises(ProtocolError, match=r"unknown key 'optim\.learning_rate'.*known keys here: .*\blr\b"):
         load_protocol(path)
+
+
+def test_the_factors_of_table_2_are_what_its_protocols_set() -> None:
+    """Every protocol of the study has its factors, and the protocols' rules agree with them."""
+    study = load_study("table2")
+    assert sorted(study.factors) == sorted(name for part in study.parts for name in part.protocols)
+    for name, own in study.factors.items():
+        rules = load_protocol(name)
+        assert rules.optim.name == own.optimiser
+        assert (rules.augment.cutmix_p > 0) == (own.augmentation == "cutmix")
+
+
+def test_factors_of_a_protocol_that_the_study_lacks_are_refused(tmp_path: Path) -> None:
+    """One line that names the study's protocols."""
+    text = (STUDY_DIR / "table2.toml").read_text(encoding="utf-8")
+    path = tmp_path / "mine.toml"
+    path.write_text(text + 'lite-96 = { optimiser = "adam", augmentation = "plain" }\n', encoding="utf-8")
+    with pytest.raises(ProtocolError, match="factors must be those of the study's protocols: breast-ablation-adam"):
+        load_study(str(path))
 
 
 @pytest.mark.parametrize(

@@ -17,6 +17,7 @@ import pandas as pd
 from bench.errors import RecordError
 from bench.records.card import DataCard
 from bench.records.run_record import Record
+from bench.report.ablations import FACTORS
 from bench.report.analysis.cells import CLASS_MEASURES, RATES, RESAMPLED, TEST_PARTS, Cell, kept_images, read_cells
 from bench.report.analysis.contrasts import CONTRASTS, contrast_rows
 from bench.report.analysis.pairs import PAIRED, Interval, Pair, compare_cells, marks, mcnemar_rows
@@ -24,7 +25,7 @@ from bench.report.analysis.predictions import Reader
 from bench.report.analysis.resolution import CHECKS, RESOLUTION, published_checks, resolution_rows
 from bench.report.analysis_plan import MARGIN, PARTS, family_size
 from bench.report.evidence import Evidence
-from bench.report.published.numbers import ABLATION, published_scores
+from bench.report.published.numbers import published_scores
 from bench.report.tidy import model_order
 from bench.stats.comparisons import holm
 from bench.stats.intervals import area_interval, fraction_interval, mean, plain_interval, spread, variance
@@ -84,7 +85,7 @@ def analyse(evidence: Evidence, *, synthetic: bool) -> Analysis:
         parts["mcnemar"] += mcnemar_rows(cells)
         parts["classes"] += [row for cell in cells.values() for row in _class_rows(cell, card)]
         pairs += found
-        if protocol.startswith(ABLATION):
+        if protocol in FACTORS:
             ablation.setdefault(dataset, {}).update({(protocol, model): cell for model, cell in cells.items()})
         labels.setdefault(dataset, next(iter(cells.values())).labels)
         reader.forget()

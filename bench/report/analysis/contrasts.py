@@ -14,14 +14,13 @@ from functools import reduce
 import numpy as np
 
 from bench.records.card import DataCard
+from bench.report.ablations import FACTORS, REMOVAL
 from bench.report.analysis.cells import TEST_PARTS, Cell
 from bench.report.analysis.pairs import PAIRED, check_sources, restricted
 from bench.report.analysis.predictions import Reader
-from bench.report.analysis_plan import OURS
-from bench.report.published.numbers import ABLATION
 from bench.stats.comparisons import Difference, paired_difference
 
-TRUNK = "resnet18"
+WHOLE, TRUNK = REMOVAL.whole, REMOVAL.trunk
 CONTRASTS = ["dataset", "optimiser", "part", "metric", "effect", "n_seeds", "difference", "ci_low", "ci_high", "p"]
 MAIN_MODEL, MAIN_CUTMIX, INTERACTION = "model, mean over CutMix", "CutMix, mean over models", "interaction"
 Row = tuple[str, str, str, str, str, int, float, float, float, float]
@@ -35,13 +34,13 @@ def cutmix_effect(model: str) -> dict[str, dict[Setting, float]]:
 
 # Effect -> weights of the cells. The interaction is the model's gain by CutMix less the trunk's.
 EFFECTS: dict[str, dict[Setting, float]] = {
-    **cutmix_effect(OURS),
+    **cutmix_effect(WHOLE),
     **cutmix_effect(TRUNK),
-    "model, plain": {(OURS, "plain"): 1.0, (TRUNK, "plain"): -1.0},
-    "model, CutMix": {(OURS, "cutmix"): 1.0, (TRUNK, "cutmix"): -1.0},
-    MAIN_MODEL: {(OURS, "plain"): 0.5, (OURS, "cutmix"): 0.5, (TRUNK, "plain"): -0.5, (TRUNK, "cutmix"): -0.5},
-    MAIN_CUTMIX: {(OURS, "cutmix"): 0.5, (TRUNK, "cutmix"): 0.5, (OURS, "plain"): -0.5, (TRUNK, "plain"): -0.5},
-    INTERACTION: {(OURS, "cutmix"): 1.0, (OURS, "plain"): -1.0, (TRUNK, "cutmix"): -1.0, (TRUNK, "plain"): 1.0},
+    "model, plain": {(WHOLE, "plain"): 1.0, (TRUNK, "plain"): -1.0},
+    "model, CutMix": {(WHOLE, "cutmix"): 1.0, (TRUNK, "cutmix"): -1.0},
+    MAIN_MODEL: {(WHOLE, "plain"): 0.5, (WHOLE, "cutmix"): 0.5, (TRUNK, "plain"): -0.5, (TRUNK, "cutmix"): -0.5},
+    MAIN_CUTMIX: {(WHOLE, "cutmix"): 0.5, (TRUNK, "cutmix"): 0.5, (WHOLE, "plain"): -0.5, (TRUNK, "plain"): -0.5},
+    INTERACTION: {(WHOLE, "cutmix"): 1.0, (WHOLE, "plain"): -1.0, (TRUNK, "cutmix"): -1.0, (TRUNK, "plain"): 1.0},
 }
 
 
@@ -58,8 +57,8 @@ def contrast_rows(reader: Reader, cells: Mapping[tuple[str, str], Cell], card: D
     """
     settings: dict[str, dict[Setting, Cell]] = {}
     for (protocol, model), cell in sorted(cells.items()):
-        optimiser, _, augmentation = protocol.removeprefix(ABLATION).rpartition("-")
-        settings.setdefault(optimiser, {})[model, augmentation] = cell
+        own = FACTORS[protocol]
+        settings.setdefault(own.optimiser, {})[model, own.augmentation] = cell
     effects = EFFECTS | {name: weights for _, model in cells for name, weights in cutmix_effect(model).items()}
     for (optimiser, found), (effect, weights) in itertools.product(settings.items(), effects.items()):
         if not weights.keys() <= found.keys():

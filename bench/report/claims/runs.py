@@ -17,11 +17,11 @@ from bench.data.names import PAPER_DATASETS
 from bench.errors import RecordError
 from bench.records.names import history_path
 from bench.records.run_record import Record
+from bench.report.ablations import factorial_protocol
 from bench.report.analysis_plan import MARGIN, OURS
 from bench.report.claims.sources import STATED, Sources
 from bench.report.claims.values import Quantity, absent, leaf, show
 from bench.report.claims.verdict import FAILS, HOLDS, UNDECIDED, Outcome, every
-from bench.report.published.numbers import ABLATION
 from bench.report.tidy import fill_command
 
 SEEDS = (0, 1, 2)
@@ -195,12 +195,12 @@ def cutmix_helps(sources: Sources, optimizer: str) -> Outcome:
     ends = f"{100 * row['ci_low']:+.1f} to {100 * row['ci_high']:+.1f}"
     found = f"{optimizer}: {100 * row['difference']:+.1f} points ({ends}, {row['n_seeds']} seeds)"
     cells = _cells(sources, OURS, "breastmnist", "acc")
-    cells = cells[cells["protocol"].isin([f"{ABLATION}{optimizer}-{kind}" for kind in ("cutmix", "plain")])]
+    cells = cells[cells["protocol"].isin([factorial_protocol(optimizer, kind) for kind in ("cutmix", "plain")])]
     runs = tuple(run for runs in cells["run_ids"] for run in str(runs).split())
     if row["ci_low"] > 0:
         return Outcome(HOLDS, expected, found, runs)
     if row["ci_high"] < 0:
         return Outcome(FAILS, expected, found, runs)
-    settings = ",".join(f"{ABLATION}{optimizer}-{kind}" for kind in ("plain", "cutmix"))
+    settings = ",".join(factorial_protocol(optimizer, kind) for kind in ("plain", "cutmix"))
     more = fill_command(settings, [OURS], ["breastmnist"], range(len(SEEDS), 2 * len(SEEDS)))
     return Outcome(UNDECIDED, expected, found, runs, (more,))

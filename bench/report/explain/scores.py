@@ -15,11 +15,11 @@ from bench.errors import RecordError
 from bench.protocols.loading import list_protocols, load_protocol
 from bench.records.names import SYNTHETIC_PREFIX, Run
 from bench.records.run_record import Record
+from bench.report.ablations import FACTORS
 from bench.report.analysis.analyse import Analysis, analyse
 from bench.report.evidence import Evidence, gather
 from bench.report.explain.costs import COST_METRICS, explain_cost
 from bench.report.formats import signed
-from bench.report.published.numbers import ABLATION
 from bench.report.published.rows import row_id
 from bench.report.tables.score_cells import METRICS, TEST_PARTS, interval_text, score_cells, value_text
 from bench.report.tidy import MENDED, fill_command, planned, why_missing
@@ -118,7 +118,7 @@ def _protocols(evidence: Evidence, table: str, model: str, dataset: str, protoco
     if protocol is not None:
         if protocol not in {record.protocol for record in every}:
             load_protocol(protocol)
-        if protocol.startswith(ABLATION) != (table == "table2"):
+        if (protocol in FACTORS) != (table == "table2"):
             raise RecordError(
                 f"{protocol} is no protocol of {table}; ask {'table3' if table == 'table2' else 'table2'}"
             )
@@ -127,7 +127,7 @@ def _protocols(evidence: Evidence, table: str, model: str, dataset: str, protoco
     wants = {
         name for name in list_protocols() if (model, dataset) in {c[:2] for c in planned(name, synthetic=synthetic)}
     }
-    found = sorted(name for name in recorded | wants if name.startswith(ABLATION) == (table == "table2"))
+    found = sorted(name for name in recorded | wants if (name in FACTORS) == (table == "table2"))
     if not found:
         raise RecordError(f"No record has {model} on {dataset} and no study plans it for {table}; name a --protocol")
     return found

@@ -18,6 +18,7 @@ import pandas as pd
 
 from bench.errors import BenchError, RecordError
 from bench.protocols.loading import load_protocol
+from bench.report.ablations import FACTORS
 
 FOLDER = Path(__file__).parent
 SCORE_COLUMNS = [
@@ -35,8 +36,6 @@ NAMESAKES = {
     "medmamba_s_paper": "medmamba_s",
     "medmamba_b_paper": "medmamba_b",
 }
-ABLATION = "breast-ablation-"  # protocols of Table 2, whose published numbers no source at hand holds
-MAPS = "gradcam-"  # protocols under which one model is trained for its maps: nothing is compared
 ESTIMATE = "estimate"  # a kind of source: what was estimated is built and counted now, no number beside others
 
 
@@ -116,7 +115,7 @@ def reference_score(medbench_model: str, dataset: str, metric: str, protocol: st
         metric: `auc` or `acc`.
         protocol: The protocol of our number; one that is not known here counts as from scratch.
     """
-    if protocol.startswith(ABLATION):
+    if protocol in FACTORS:
         return None
     index = _by_cell()
     namesake = NAMESAKES.get(medbench_model, "")

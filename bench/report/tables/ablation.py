@@ -9,13 +9,13 @@ from __future__ import annotations
 import pandas as pd
 
 from bench.records.names import SYNTHETIC_PREFIX
+from bench.report.ablations import FACTORS, factorial_protocol
 from bench.report.analysis.analyse import Analysis
-from bench.report.analysis.contrasts import EFFECTS, TRUNK
-from bench.report.analysis_plan import OURS, PARTS
+from bench.report.analysis.contrasts import EFFECTS, TRUNK, WHOLE
+from bench.report.analysis_plan import PARTS
 from bench.report.evidence import Evidence
 from bench.report.formats import NOTHING, Block, Bullets, Heading, Row, Table, Text, quoted, signed
 from bench.report.links import Links
-from bench.report.published.numbers import ABLATION
 from bench.report.tables.score_cells import (
     METRICS,
     READING,
@@ -31,16 +31,17 @@ from bench.report.tables.table3 import missing_rows
 from bench.report.tidy import NOT_RUN, STAMP, lost_lines, planned, why_missing
 
 PROTOCOL, DATASET = "lite-96", "breastmnist"
-NAMES = {OURS: "nothing", **PARTS, TRUNK: "all three: the trunk alone"}
+NAMES = {WHOLE: "nothing", **PARTS, TRUNK: "all three: the trunk alone"}
 
 
 def render(evidence: Evidence, analysis: Analysis, *, synthetic: bool) -> dict[str, bytes]:
     """`ablation.md`, `ablation.tex` and `ablation.csv`; on data made here only where a part was removed, stamped."""
     cells = score_cells(analysis.cells)
     cells = cells[(cells["part"] == "test") & cells["model"].isin(list(NAMES))]
-    factorial = cells[cells["protocol"].str.startswith(ABLATION)]
+    is_factorial = cells["protocol"].isin(list(FACTORS))
+    factorial = cells[is_factorial]
     dataset = f"{SYNTHETIC_PREFIX}{DATASET}" if synthetic else DATASET
-    removed = _with_parts(cells[~cells["protocol"].str.startswith(ABLATION)], dataset)
+    removed = _with_parts(cells[~is_factorial], dataset)
     if synthetic and not set(removed["model"]) & PARTS.keys():
         return {}
     stamp = f" ({STAMP})" if synthetic else ""
@@ -55,7 +56,7 @@ def render(evidence: Evidence, analysis: Analysis, *, synthetic: bool) -> dict[s
         rows.append(missing_rows(evidence, protocol, [(m, name) for m in NAMES if (protocol, m) not in have]))
         blocks += _missing(evidence, [(protocol, model) for model in NAMES], have, name)
     blocks += [Heading(f"Whose gain: the parts' or CutMix's?{stamp}"), _factors(evidence)]
-    wanted = {(protocol, model) for protocol in _factorial_protocols() for model in (OURS, TRUNK)}
+    wanted = {(protocol, model) for protocol in _factorial_protocols() for model in (WHOLE, TRUNK)}
     for name in dict.fromkeys([dataset, *factorial["dataset"]]):
         found = factorial[factorial["dataset"] == name]
         have = set(zip(found["protocol"], found["model"], strict=True))
@@ -82,7 +83,7 @@ def _run_ids(cells: pd.DataFrame) -> set[str]:
 
 
 def _factorial_protocols() -> list[str]:
-    return [f"{ABLATION}adam-{augmentation}" for augmentation in AUGMENTATIONS]
+    return [factorial_protocol("adam", augmentation) for augmentation in AUGMENTATIONS]
 
 
 def _reading() -> str:
@@ -90,22 +91,22 @@ def _reading() -> str:
         f"{UNITS} Shown: {READING} Differences are paired over common seeds and test images. All of it is exploratory "
         "by the analysis plan, without a correction for how many are looked at, but the AUC difference to "
         f"{TRUNK}: that is one of the plan's comparisons, and its verdict is by Holm's p. The paper has no such table. "
-        f"M: millions of parameters. Lead: {OURS} less the model of the row; verdict: what {OURS} is beside it."
+        f"M: millions of parameters. Lead: {WHOLE} less the model of the row; verdict: what {WHOLE} is beside it."
     )
 
 
 def _factors(evidence: Evidence) -> str:
     imagenet = any(record.protocol == "paper-224-imagenet" for record in evidence.records)
     return (
-        f"Cells: {OURS} and {TRUNK}, its trunk, each with and without CutMix, one optimiser. Interaction: what CutMix "
-        f"does for {OURS} less what it does for {TRUNK}. The third factor, ImageNet weights, is `paper-224-imagenet`"
+        f"Cells: {WHOLE} and {TRUNK}, its trunk, each with and without CutMix, one optimiser. Interaction: what CutMix "
+        f"does for {WHOLE} less what it does for {TRUNK}. The third factor, ImageNet weights, is `paper-224-imagenet`"
         f"{'.' if imagenet else ', which has no record: its weights could not be had where these runs were made.'}"
     )
 
 
 def _parts_table(evidence: Evidence, analysis: Analysis, cells: pd.DataFrame, caption: str) -> Table:
     """A row a model: what is missing from it, what it scores, and the whole model's lead over it."""
-    pairs = analysis.pairs[(analysis.pairs["model"] == OURS) & (analysis.pairs["part"] == "test")]
+    pairs = analysis.pairs[(analysis.pairs["model"] == WHOLE) & (analysis.pairs["part"] == "test")]
     shown = _run_ids(cells)
     sizes = {r.model: r.num_params for r in evidence.records if r.num_params and r.run_id in shown}
     rows = []
@@ -167,11 +168,11 @@ def _factorial(evidence: Evidence, analysis: Analysis, cells: pd.DataFrame, data
 def _means_table(evidence: Evidence, cells: pd.DataFrame, optimiser: str, caption: str) -> Table:
     by_key = {(row["model"], row["protocol"], row["metric"]): row for _, row in cells.iterrows()}
     rows = []
-    for model in (OURS, TRUNK):
+    for model in (WHOLE, TRUNK):
         texts: list[Text | str] = [model]
         for metric in METRICS:
             for augmentation in AUGMENTATIONS:
-                row = by_key.get((model, f"{ABLATION}{optimiser}-{augmentation}", metric))
+                row = by_key.get((model, factorial_protocol(optimiser, augmentation), metric))
                 texts.append(NOTHING if row is None else _plain(row, evidence.links))
         rows.append(Row(texts))
     header = ["model", *(f"{name}, {kind}" for name in METRICS.values() for kind in AUGMENTATIONS.values())]

@@ -9,13 +9,14 @@ import pandas as pd
 from bench.records.cost_record import COUNTERS, CostRecord
 from bench.records.names import model_slug
 from bench.records.run_record import Record
+from bench.report.ablations import FACTORS, is_compared
 from bench.report.analysis.analyse import Analysis
 from bench.report.analysis_plan import PARTS
 from bench.report.claims.terms import SIZE
 from bench.report.evidence import Evidence, first_line
 from bench.report.formats import NOTHING, Block, Bullets, Heading, Row, Table, Text, markdown, quoted
 from bench.report.links import Links
-from bench.report.published.numbers import ABLATION, MAPS, quoted_cost
+from bench.report.published.numbers import quoted_cost
 from bench.report.tables.score_cells import METRICS, READING, TEST_PARTS, UNITS, score_cells, value_text
 from bench.report.tables.table4 import NUM_CLASSES, notes_of, own_models
 from bench.report.tidy import lost_lines, missing_lines, planned
@@ -134,10 +135,10 @@ def _scores(evidence: Evidence, spec: ModelSpec, cells: pd.DataFrame) -> list[Bl
 
 def _where(spec: ModelSpec, protocols: set[str]) -> str:
     """Which tables hold the intervals of these cells."""
-    compared = any(not name.startswith((ABLATION, MAPS)) for name in protocols)
+    compared = any(map(is_compared, protocols))
     named = ["`table3.md`"] if compared and spec.name not in PARTS else []
     named += ["`ablation.md`"] if compared and spec.name in PARTS else []
-    named += ["`table2.md` and `ablation.md`"] if any(name.startswith(ABLATION) for name in protocols) else []
+    named += ["`table2.md` and `ablation.md`"] if protocols & FACTORS.keys() else []
     return f"Intervals stand in {', '.join(named)}." if named else ""
 
 

@@ -5,10 +5,10 @@ from __future__ import annotations
 import pandas as pd
 
 from bench.records.names import SYNTHETIC_PREFIX
+from bench.report.ablations import FACTORS
 from bench.report.analysis.analyse import Analysis
 from bench.report.evidence import Evidence
 from bench.report.formats import NOTHING, Block, Bullets, Heading, Row, Table, quoted, signed
-from bench.report.published.numbers import ABLATION
 from bench.report.tables.score_cells import (
     COLUMNS,
     METRICS,
@@ -27,9 +27,7 @@ OPTIMISERS = {"sgd": "SGD", "rmsprop": "RMSprop", "adam": "Adam"}
 AUGMENTATIONS = {"plain": "plain", "cutmix": "CutMix"}
 MODEL, DATASET = "medspectralnet", "breastmnist"
 SETTINGS = {
-    f"{ABLATION}{optimiser}-{augmentation}": f"{title}, {name}"
-    for optimiser, title in OPTIMISERS.items()
-    for augmentation, name in AUGMENTATIONS.items()
+    protocol: f"{OPTIMISERS[own.optimiser]}, {AUGMENTATIONS[own.augmentation]}" for protocol, own in FACTORS.items()
 }
 
 
@@ -57,7 +55,7 @@ def _head(stamp: str) -> list[Block]:
         "The paper's Table 2 is lost in every source at hand: its columns stay empty rather than hold a number of "
         "another table. The paper states no learning rate for the ablation; the protocols say what was chosen."
     )
-    reading = f"{UNITS} Shown: {READING} Each setting has a protocol of its own (`{ABLATION}...`)."
+    reading = f"{UNITS} Shown: {READING} Each setting has a protocol of its own (`breast-ablation-...`)."
     return [Heading(f"Table 2: optimiser and CutMix on BreastMNIST{stamp}", 1), reading, published]
 
 

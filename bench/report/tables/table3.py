@@ -9,11 +9,11 @@ import pandas as pd
 from bench.data.names import PAPER_DATASETS
 from bench.errors import BenchError
 from bench.protocols.loading import load_protocol
+from bench.report.ablations import MAPS, is_compared
 from bench.report.analysis.analyse import Analysis
 from bench.report.analysis_plan import PARTS
 from bench.report.evidence import Evidence
 from bench.report.formats import Block, Bullets, Heading
-from bench.report.published.numbers import ABLATION, MAPS
 from bench.report.published.rows import published_blocks
 from bench.report.tables.score_cells import (
     COLUMNS,
@@ -48,7 +48,7 @@ Missing = list[tuple[str, str]]
 def render(evidence: Evidence, analysis: Analysis, *, synthetic: bool) -> dict[str, bytes]:
     """`table3.md`, `table3.tex` and `table3.csv`; runs on data made here get files of their own, stamped."""
     cells = score_cells(analysis.cells)
-    cells = cells[~cells["protocol"].str.startswith((ABLATION, MAPS)) & ~cells["model"].isin(list(PARTS))]
+    cells = cells[cells["protocol"].map(is_compared).astype(bool) & ~cells["model"].isin(list(PARTS))]
     shown = {run for runs in cells["run_ids"] for run in runs.split()}
     records = [record for record in evidence.finished(synthetic=synthetic) if record.run_id in shown]
     stamp = f" ({STAMP})" if synthetic else ""
@@ -161,7 +161,7 @@ def missing_cells(protocol: str, cells: pd.DataFrame, *, synthetic: bool) -> Mis
 
     A protocol that only trains for maps lacks none: no table waits for it; nor do MedSpectralNet without a part.
     """
-    if protocol.startswith(MAPS):
+    if protocol == MAPS:
         return []
     wanted = planned(protocol, synthetic=synthetic)
     models = sorted({*cells["model"], *(model for model, _, _ in wanted)} - PARTS.keys(), key=model_order)

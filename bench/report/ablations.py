@@ -1,0 +1,29 @@
+"""What the ablation studies vary, as their TOML says it: protocols by their factors, models by the part they lack."""
+
+from __future__ import annotations
+
+from bench.protocols.loading import load_study
+from bench.protocols.schema import Factors, Removal
+
+__all__ = ["FACTORS", "MAPS", "REMOVAL", "factorial_protocol", "is_compared"]
+
+
+def _removal() -> Removal:
+    removal = load_study("ablation").removal
+    assert removal is not None
+    return removal
+
+
+FACTORS: dict[str, Factors] = dict(load_study("table2").factors)  # protocol -> what it sets, in Table 2's order
+REMOVAL = _removal()
+MAPS = "gradcam-224"  # the protocol under which one model is trained for its maps: nothing is compared
+
+
+def is_compared(protocol: str) -> bool:
+    """Whether Table 3 compares the models of a protocol."""
+    return protocol not in FACTORS and protocol != MAPS
+
+
+def factorial_protocol(optimiser: str, augmentation: str) -> str:
+    """The protocol of Table 2 that sets both."""
+    return next(name for name, own in FACTORS.items() if (own.optimiser, own.augmentation) == (optimiser, augmentation))
