@@ -12,24 +12,23 @@ heavy is imported by the function that needs it; nothing here imports torch.
 
 from __future__ import annotations
 
-import difflib
 import io
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from bench.errors import RecordError
+from bench.errors import RecordError, did_you_mean
 from bench.plan.selection import Selection
 from bench.plan.state import Overwrite, PlannedRun, make_plan
 from bench.protocols.schema import Protocol
 from bench.records.names import Run, predictions_path
 from bench.records.predictions import read_attached
 from bench.records.run_record import (
-    MEASURED_FOLDERS,
     Record,
     read_record,
     read_records,
     record_files,
+    results_folder,
     to_frame,
 )
 from bench.runs.request import Launch
@@ -213,7 +212,7 @@ def load_results(results: str | Path = "results") -> pd.DataFrame:
         RecordError: If the folder is not there or is no results folder, or a record is damaged; nothing is left out
             silently.
     """
-    records, problems = read_records(_results_folder(Path(results)))
+    records, problems = read_records(results_folder(Path(results), advice=""))
     if problems:
         raise problems[0]
     return to_frame(records)
@@ -233,12 +232,13 @@ def load_predictions(run: str | Run | Record, results: str | Path = "results") -
         RecordError: If the folder or the run is not there, the run is not finished, or its predictions are other bytes
             than those that the record was sealed with.
     """
-    folder = _results_folder(Path(results))
+    folder = results_folder(Path(results), advice="")
     run_id = run if isinstance(run, str) else run.run_id
     known = {read_record(path, folder).run_id: path for path in _candidates(folder, run_id)}
     if run_id not in known:
         every = [record.run_id for record in read_records(folder)[0]]
-        raise RecordError(f"{folder} has no record of {run_id!r}{_did_you_mean(run_id, every)}")
+        hint = did_you_mean(run_id, every)
+        raise RecordError(f"{folder} has no record of {run_id!r}{'; ' if hint else ''}{hint}")
     record = read_record(known[run_id], folder)
     if record.status != "done":
         raise RecordError(f"{run_id} has no predictions: its record says {record.status}")
@@ -256,23 +256,3 @@ def _candidates(folder: Path, run_id: str) -> list[Path]:
         return []
     place = (names[1], slug, names[0], f"seed{names[2].removeprefix('s')}.json")
     return [path for path in record_files(folder) if path.parts[-4:] == place]
-
-
-def _results_folder(folder: Path) -> Path:
-    """A results folder that is there.
-
-    Raises:
-        RecordError: If it is not, or holds no evidence.
-    """
-    if not folder.is_dir():
-        parent = folder.parent
-        siblings = [path.name for path in parent.iterdir() if path.is_dir()] if parent.is_dir() else []
-        raise RecordError(f"There is no results folder {folder}{_did_you_mean(folder.name, siblings)}")
-    if not any((folder / name).is_dir() for name in ("records", "data", *MEASURED_FOLDERS)):
-        raise RecordError(f"{folder} is no results folder: it holds no records/; name the folder that does")
-    return folder
-
-
-def _did_you_mean(name: str, known: Sequence[str]) -> str:
-    closest = difflib.get_close_matches(name, known, n=1)
-    return f"; did you mean {closest[0]!r}?" if closest else ""

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import difflib
 import signal
+from collections.abc import Sequence
 
 
 class BenchError(Exception):
@@ -35,3 +37,14 @@ class Interrupted(Exception):
     def __init__(self, signum: int) -> None:
         super().__init__(signal.Signals(signum).name)
         self.signum = signum
+
+
+def did_you_mean(name: str, known: Sequence[str]) -> str:
+    """The closest known name as a question, "" if none is close."""
+    closest = difflib.get_close_matches(name, known, n=1)
+    return f"did you mean {closest[0]!r}?" if closest else ""
+
+
+def suggestion(name: str, known: Sequence[str]) -> str:
+    """The closest known name as a question; all known names if none is close."""
+    return did_you_mean(name, known) or f"known: {', '.join(known)}"

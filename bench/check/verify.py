@@ -15,7 +15,7 @@ from bench.records.cam_record import read_cams
 from bench.records.card import DataCard, read_card
 from bench.records.names import history_path, predictions_path
 from bench.records.predictions import read_attached, read_predictions
-from bench.records.run_record import MEASURED_FOLDERS, Record, Scores, read_records, real_only, record_files
+from bench.records.run_record import Record, Scores, read_records, real_only, record_files, results_folder
 from bench.records.scoring import same_score, score_predictions, wrong_labels
 from bench.records.staleness import staleness
 
@@ -67,10 +67,7 @@ def verify(results: Path, *, scores: bool = False) -> Findings:
     Raises:
         RecordError: If the folder is not there.
     """
-    if not results.is_dir():
-        raise RecordError(f"There is no results folder {results}; give another with --results")
-    if not any((results / name).is_dir() for name in ("records", "data", *MEASURED_FOLDERS)):
-        raise RecordError(f"{results} is no results folder: it holds no records/; give another with --results")
+    results_folder(results)
     findings = Findings(results)
     records, problems = read_records(results)
     findings.problems.extend(str(problem) for problem in problems)

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from bench.cli.options import Isa, Json, Plugins, Results, pin_cpu
+from bench.cli.options import Isa, Json, Plugins, Results, load_plugins, pin_cpu
 from bench.machine.cpu_isa import CpuIsa
 
 if TYPE_CHECKING:
@@ -37,10 +37,9 @@ def gradcam(
     from bench.protocols.loading import load_protocol
     from bench.runs.launch import check_store, ready_card
     from bench.runs.request import Event, RunRequest
-    from models import get_spec, load_plugin
+    from models import get_spec
 
-    for path in plugin:
-        load_plugin(path)
+    load_plugins(plugin)
     (run,) = expand([protocol], [model], [dataset], [seed])
     rules = load_protocol(run.protocol)
     blocked = obstacle(get_spec(model), rules)

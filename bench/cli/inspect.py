@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from bench.cli.options import Json, Plugins
+from bench.cli.options import Json, Plugins, load_plugins
 
 
 class Listing(StrEnum):
@@ -28,10 +28,8 @@ def list_(
     """List models, datasets, protocols or studies."""
     from bench.cli.console import print_json, print_table
     from bench.cli.listing import list_rows
-    from models import load_plugin
 
-    for path in plugin:
-        load_plugin(path)
+    load_plugins(plugin)
     rows = list_rows(what.value, pattern)
     if as_json:
         print_json(rows)
@@ -49,12 +47,9 @@ def check(
     from bench.check.contract import check_model
     from bench.cli.console import print_json, print_table
     from bench.errors import BenchError
-    from models import load_plugin
 
-    names = [name for path in plugin for name in load_plugin(path)]
-    if model.endswith(".py"):
-        names += load_plugin(model)
-    elif model:
+    names = load_plugins([*plugin, *([model] if model.endswith(".py") else [])])
+    if model and not model.endswith(".py"):
         names.append(model)
     if not names:
         raise BenchError("Nothing to check: give a model's name, a file, or --plugin FILE")

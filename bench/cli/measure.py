@@ -15,6 +15,7 @@ from bench.cli.options import (
     Results,
     check_seconds,
     chosen_names,
+    load_plugins,
     match_models,
     split_names,
     split_numbers,
@@ -65,10 +66,8 @@ def measure_costs(
     """Count parameters and MACs by thop, ptflops and torch into results/costs/; the literature calls GMACs GFLOPs."""
     from bench.cli.console import err, print_json, print_table
     from bench.measure.costs import count
-    from models import load_plugin
 
-    for path in plugin:
-        load_plugin(path)
+    load_plugins(plugin)
     cells = count.expand_costs(
         match_models(models), split_numbers(size, "--size"), split_numbers(num_classes, "--num-classes", least=2)
     )
@@ -107,10 +106,8 @@ def measure_timing(
     from bench.machine.signals import signals_noted
     from bench.measure.timing.rounds import announcement, make_plan, run_timings
     from bench.records.timing_record import choose_settings
-    from models import load_plugin
 
-    for path in plugin:
-        load_plugin(path)
+    load_plugins(plugin)
     check_seconds(cell_seconds, "--cell-seconds")
     device = choose_device(device)
     batches = split_numbers(batch_sizes, "--batch-sizes")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import sys
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Annotated
 
@@ -30,6 +31,17 @@ def pin_cpu(chosen: CpuIsa) -> CpuIsa:
         line = f"note: this CPU has no {chosen.upper()}; runs are native, and their bits are those of this kind of CPU"
         print(line, file=sys.stderr)
     return isa
+
+
+def load_plugins(files: Iterable[str | Path]) -> list[str]:
+    """Register the models of Python files; returns their names.
+
+    Raises:
+        ModelError: If a file cannot be loaded.
+    """
+    from models import load_plugin
+
+    return [name for file in files for name in load_plugin(file)]
 
 
 def chosen_names(text: str, option: str) -> list[str]:

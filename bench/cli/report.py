@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from bench.cli.options import Plugins, Results, split_names
+from bench.cli.options import Plugins, Results, load_plugins, split_names
 
 
 def report(
@@ -20,10 +20,9 @@ def report(
     """Rebuild every table, figure and page of a results folder; --check only compares."""
     from bench import api
     from bench.cli.console import err, out
-    from models import get_spec, load_plugin
+    from models import get_spec
 
-    for path in plugin:
-        load_plugin(path)
+    load_plugins(plugin)
     models = tuple(split_names(figures_for))
     for model in models:
         get_spec(model)
@@ -53,10 +52,8 @@ def explain(
     """Print the records, seeds, digests, commit and hardware that a table's cell comes from."""
     from bench import api
     from bench.errors import BenchError
-    from models import load_plugin
 
-    for path in plugin:
-        load_plugin(path)
+    load_plugins(plugin)
     if bool(dataset) == (table == "table4"):
         raise BenchError("--dataset is wanted for table2 and table3, and table4 has none: its costs are of a model")
     metric = metric or ("params" if table == "table4" else "auc")

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import difflib
-
-from bench.errors import DataError
+from bench.errors import DataError, suggestion
 from bench.records.names import SYNTHETIC_PREFIX
 
 # The paper's six sets, then medmnist's other 2D sets with one label an image; a test holds them equal to its INFO.
@@ -29,6 +27,4 @@ def flag_of(name: str) -> str:
         raise DataError(f"{name!r} has several labels an image, the suite scores one: {', '.join(names)}")
     if flag.endswith("3d"):
         raise DataError(f"{name!r} holds volumes, the suite takes 2D sets: {', '.join(names)}")
-    closest = difflib.get_close_matches(name.lower(), names, n=1)
-    hint = f"did you mean {closest[0]!r}?" if closest else f"known: {', '.join(names)}"
-    raise DataError(f"Unknown data set {name!r}; {hint}")
+    raise DataError(f"Unknown data set {name!r}; {suggestion(name.lower(), names)}")

@@ -9,6 +9,7 @@ README states the price. No numeric library may be loaded before `pin`. No torch
 
 from __future__ import annotations
 
+import contextlib
 import importlib.metadata
 import os
 import sys
@@ -75,11 +76,17 @@ def available(isa: CpuIsa) -> bool:
 
 def cpu_flags() -> set[str]:
     """The processor's features as Linux lists them; empty elsewhere."""
-    try:
-        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
-    except OSError:
-        return set()
-    return next((set(line.partition(":")[2].split()) for line in lines if line.startswith("flags")), set())
+    return set(cpu_info().get("flags", "").split())
+
+
+def cpu_info() -> dict[str, str]:
+    """What Linux says of the first processor, by its own keys; empty elsewhere."""
+    info: dict[str, str] = {}
+    with contextlib.suppress(OSError):
+        for line in Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines():
+            key, _, value = line.partition(":")
+            info.setdefault(key.strip(), value.strip())
+    return info
 
 
 def pin(isa: CpuIsa = DEFAULT) -> CpuIsa:

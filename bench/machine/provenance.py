@@ -14,6 +14,8 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
+from bench.machine.cpu_isa import cpu_info
+
 PACKAGES = (
     "torch",
     "torchvision",
@@ -81,14 +83,10 @@ def origin(more: Mapping[str, str] = MappingProxyType({})) -> dict[str, Any]:
 
 @cache
 def cpu_name() -> str:
-    """The processor's name as the system tells it, with its vector instructions: one name may stand for several."""
-    found: dict[str, str] = {}
-    with contextlib.suppress(OSError):
-        for line in Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines():
-            key, _, value = line.partition(":")
-            found.setdefault(key.strip(), value.strip())
-    name = found.get("model name") or platform.processor() or platform.machine()
-    flags = (found.get("flags") or found.get("Features") or "").split()
+    """The processor's name as the system gives it, with its vector instructions: one name may stand for several."""
+    info = cpu_info()
+    name = info.get("model name") or platform.processor() or platform.machine()
+    flags = (info.get("flags") or info.get("Features") or "").split()
     vectors = next((text for flag, text in VECTORS.items() if flag in flags), "")
     return f"{name}, {vectors}" if vectors else name
 

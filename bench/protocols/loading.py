@@ -7,7 +7,6 @@ default, so a new key makes no old record stale.
 
 from __future__ import annotations
 
-import difflib
 import tomllib
 from functools import cache
 from pathlib import Path
@@ -15,7 +14,7 @@ from typing import Any, TypeVar
 
 from pydantic import BaseModel, ValidationError
 
-from bench.errors import ProtocolError
+from bench.errors import ProtocolError, did_you_mean, suggestion
 from bench.protocols.schema import Protocol, Study
 
 PROTOCOL_DIR = Path(__file__).parent
@@ -44,10 +43,11 @@ def _explain(path: Path, kind: type[BaseModel], error: ValidationError) -> Proto
     where = ".".join(str(step) for step in location) or path.stem
     if first["type"] == "extra_forbidden":
         known = _known_keys(kind, location[:-1])
-        close = difflib.get_close_matches(str(location[-1]), known, n=1)
-        hint = f"did you mean {close[0]!r}? " if close else ""
+        hint = did_you_mean(str(location[-1]), known)
         more = ["extends"] if kind is Protocol and len(location) == 1 else []
-        return ProtocolError(f"{path}: unknown key {where!r}; {hint}known keys here: {', '.join([*more, *known])}")
+        return ProtocolError(
+            f"{path}: unknown key {where!r}; {hint}{' ' if hint else ''}known keys here: {', '.join([*more, *known])}"
+        )
     if first["type"] == "missing":
         return ProtocolError(f"{path}: the key {where!r} is missing")
     if where == "name":
@@ -95,9 +95,7 @@ def _find(name: str, folder: Path, word: str, beside: Path | None = None) -> Pat
         if place is not None and (place / f"{name}.toml").exists():
             return place / f"{name}.toml"
     known = sorted(file.stem for file in folder.glob("*.toml"))
-    close = difflib.get_close_matches(name, known, n=1)
-    hint = f"did you mean {close[0]!r}?" if close else f"known: {', '.join(known)}"
-    raise ProtocolError(f"Unknown {word} {name!r}; {hint}")
+    raise ProtocolError(f"Unknown {word} {name!r}; {suggestion(name, known)}")
 
 
 def _load(kind: type[Kind], path: Path, content: dict[str, Any]) -> Kind:

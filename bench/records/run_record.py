@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from pydantic import Field, field_validator
 
-from bench.errors import RecordError
+from bench.errors import RecordError, did_you_mean
 from bench.records.names import SLUG, Run, history_path, model_slug, predictions_path
 from bench.records.sealed import (
     Sealed,
@@ -160,6 +160,33 @@ def sweep_run(results: Path, run: Run, *, keep: bool = True) -> None:
                 file.unlink(missing_ok=True)
     except OSError as error:
         raise explain_os_error(error, path) from None
+
+
+def existing_folder(folder: Path, advice: str = "give another with --results") -> Path:
+    """The folder, which is there.
+
+    Raises:
+        RecordError: If it is not, with the sibling of a similar name, or the advice.
+    """
+    if folder.is_dir():
+        return folder
+    parent = folder.parent
+    siblings = [path.name for path in parent.iterdir() if path.is_dir()] if parent.is_dir() else []
+    hint = did_you_mean(folder.name, siblings) or advice
+    raise RecordError(f"There is no results folder {folder}{'; ' if hint else ''}{hint}")
+
+
+def results_folder(folder: Path, advice: str = "give another with --results") -> Path:
+    """The folder, which is there and holds evidence.
+
+    Raises:
+        RecordError: If it is not there, or holds no evidence.
+    """
+    existing_folder(folder, advice)
+    if not any((folder / name).is_dir() for name in ("records", "data", *MEASURED_FOLDERS)):
+        hint = advice or "name the folder that does"
+        raise RecordError(f"{folder} is no results folder: it holds no records/; {hint}")
+    return folder
 
 
 def real_only(results: Path) -> bool:

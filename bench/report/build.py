@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from bench.errors import RecordError
+from bench.records.run_record import existing_folder
 from bench.records.sealed import write_atomic
 from bench.report.evidence import MODELS, STATISTICS
 from bench.report.links import Links
@@ -56,8 +57,7 @@ def build(results: Path, reports: Path, models: Sequence[str] = MODELS) -> Built
     Raises:
         RecordError: If a folder is missing or refuses.
     """
-    if not results.is_dir():
-        raise RecordError(f"There is no results folder {results}; give another with --results")
+    existing_folder(results)
     _check_place(results, reports)
     inputs = inputs_digest(results, reports, models)
     current = unchanged(results, reports, inputs)

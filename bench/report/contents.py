@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from bench.errors import RecordError
+from bench.records.run_record import existing_folder
 from bench.report.analysis.analyse import Analysis, analyse
 from bench.report.claims import pages as claims
 from bench.report.claims.judge import counts, judge
@@ -63,8 +63,7 @@ def render(
     Raises:
         RecordError: If the folder is not there, or predictions are missing or damaged.
     """
-    if not results.is_dir():
-        raise RecordError(f"There is no results folder {results}; give another with --results")
+    existing_folder(results)
     evidence = gather(results, links)
     tidy = _measured(evidence)
     pages: Files = {}

@@ -60,7 +60,6 @@ class OfficialMismatchError(Exception):
 
 def base_fields(run: Run, protocol: Protocol, model_fingerprint: str) -> dict[str, Any]:
     """The fields that every record of a run has, whatever became of it; nothing is looked up by the model's name."""
-    commit, dirty = provenance.commit()
     return {
         "suite_version": __version__,
         "run_id": run.run_id,
@@ -72,9 +71,7 @@ def base_fields(run: Run, protocol: Protocol, model_fingerprint: str) -> dict[st
         "protocol_digest": protocol.digest(),
         "resolved_protocol": protocol.model_dump(mode="json"),
         "model_fingerprint": model_fingerprint,
-        "commit": commit,
-        "dirty": dirty,
-        "packages": provenance.packages(),
+        **provenance.origin(),
     }
 
 
@@ -204,16 +201,6 @@ def _cut(arrays: Arrays, max_train: int | None) -> Arrays:
     return replace(arrays, images=images, labels=labels)
 
 
-def _to_split(images: NDArray[np.uint8], labels: NDArray[np.int64], device: str) -> Any:
-    import torch
-
-    from bench.training.trainer import SplitData
-
-    tensor = torch.from_numpy(images)
-    tensor = tensor.unsqueeze(1) if tensor.ndim == 3 else tensor.permute(0, 3, 1, 2)
-    return SplitData(tensor.contiguous().to(device), torch.from_numpy(labels).to(device))
-
-
 def _fit_and_predict(run: Run, arrays: Arrays) -> TrainedRun:
     """Fit a classical model on train; nothing is chosen, so val and test are predicted at once."""
     import sklearn.metrics  # noqa: F401  # its threads can be limited once it is loaded
@@ -230,7 +217,7 @@ def _train_and_predict(request: RunRequest, hooks: Hooks, arrays: Arrays) -> Tra
     from bench.machine import foreign
     from bench.streams import Streams
     from bench.training.checkpoint import Checkpoint
-    from bench.training.trainer import Progress, Trainer, predict
+    from bench.training.trainer import Progress, SplitData, Trainer, predict
 
     run, protocol, device = request.run, request.protocol, request.device
     images, labels = arrays.images, arrays.labels
@@ -238,8 +225,8 @@ def _train_and_predict(request: RunRequest, hooks: Hooks, arrays: Arrays) -> Tra
     streams = Streams(run.model, run.dataset, run.seed)
     model, num_classes = build_model(run, protocol, request.card, streams)
     weights_sha256 = check_weights(run, protocol)
-    train = _to_split(images["train"], labels["train"], device)
-    val = _to_split(images["val"], labels["val"], device)
+    train = SplitData.from_arrays(images["train"], labels["train"], device)
+    val = SplitData.from_arrays(images["val"], labels["val"], device)
     checkpoint = None
     if request.checkpoint_dir is not None:
         checkpoint = Checkpoint(Path(request.checkpoint_dir), run_key(request))
@@ -263,7 +250,7 @@ def _train_and_predict(request: RunRequest, hooks: Hooks, arrays: Arrays) -> Tra
     result = trainer.fit()
     logits = {"val": predict(trainer.model, val, protocol)}
     del train, val
-    logits["test"] = predict(trainer.model, _to_split(images["test"], labels["test"], device), protocol)
+    logits["test"] = predict(trainer.model, SplitData.from_arrays(images["test"], labels["test"], device), protocol)
     return TrainedRun(
         logits,
         frame_bytes(pd.DataFrame(result.history)),

@@ -53,6 +53,19 @@ class SplitData:
     def __len__(self) -> int:
         return len(self.labels)
 
+    @classmethod
+    def from_arrays(cls, images: NDArray[np.uint8], labels: NDArray[np.int64], device: str) -> SplitData:
+        """A split on a device.
+
+        Args:
+            images: (N, H, W) gray or (N, H, W, C) colour.
+            labels: (N,) class indices.
+            device: `cpu`, `cuda` or `cuda:<index>`.
+        """
+        tensor = torch.from_numpy(images)
+        x_BCHW = tensor.unsqueeze(1) if tensor.ndim == 3 else tensor.permute(0, 3, 1, 2)
+        return cls(x_BCHW.contiguous().to(device), torch.from_numpy(labels).to(device))
+
 
 @dataclass
 class Progress:

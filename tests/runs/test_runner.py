@@ -19,7 +19,6 @@ from bench.records.card import labels_digest
 from bench.records.names import Run
 from bench.records.predictions import read_predictions
 from bench.records.scoring import score_predictions
-from bench.runs import runner
 from bench.runs.request import Hooks, RunBundle, RunProgress, RunRequest
 from bench.runs.runner import OfficialMismatchError, check_official, run_one
 from bench.training.trainer import InterruptedTraining
@@ -122,19 +121,19 @@ def test_test_is_opened_once_after_the_choice(tiny: str, monkeypatch: pytest.Mon
     from bench.training import trainer
 
     opened: list[str] = []
-    to_split, fit = runner._to_split, trainer.Trainer.fit
+    from_arrays, fit = trainer.SplitData.from_arrays, trainer.Trainer.fit
     sizes = {128: "train", 44: "val", 88: "test"}
 
-    def watched(images: np.ndarray, labels: np.ndarray, device: str) -> object:
+    def watched(images: np.ndarray, labels: np.ndarray, device: str) -> trainer.SplitData:
         opened.append(sizes[len(labels)])
-        return to_split(images, labels, device)
+        return from_arrays(images, labels, device)
 
     def watched_fit(self: trainer.Trainer) -> trainer.TrainResult:
         result = fit(self)
         opened.append("chosen")
         return result
 
-    monkeypatch.setattr(runner, "_to_split", watched)
+    monkeypatch.setattr(trainer.SplitData, "from_arrays", watched)
     monkeypatch.setattr(trainer.Trainer, "fit", watched_fit)
     assert run_one(request(tiny)).record.status == "done"
     assert opened == ["train", "val", "chosen", "test"]

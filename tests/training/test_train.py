@@ -282,3 +282,18 @@ def test_fp32_is_no_tf32(tf32: None) -> None:
     Trainer(net, data, data, protocol, Streams("m", "d", 0), task="binary-class", num_classes=2)
     assert not torch.backends.cuda.matmul.allow_tf32
     assert not torch.backends.cudnn.allow_tf32
+
+
+def test_a_split_from_arrays_has_channels_first() -> None:
+    """Gray images get a channel, colour images have theirs moved; pixels and labels stay."""
+    labels = np.array([0, 1], dtype=np.int64)
+    gray = np.arange(2 * 3 * 4, dtype=np.uint8).reshape(2, 3, 4)
+    split = SplitData.from_arrays(gray, labels, "cpu")
+    assert split.images.shape == (2, 1, 3, 4)
+    assert np.array_equal(split.images[:, 0].numpy(), gray)
+    assert split.labels.tolist() == [0, 1]
+    colour = np.arange(2 * 3 * 4 * 3, dtype=np.uint8).reshape(2, 3, 4, 3)
+    images = SplitData.from_arrays(colour, labels, "cpu").images
+    assert images.shape == (2, 3, 3, 4)
+    assert images.is_contiguous()
+    assert np.array_equal(images[:, 1].numpy(), colour[..., 1])

@@ -30,7 +30,7 @@ from bench.check.compare.rows import CellRow, Comparison, RunRow, Verdict
 from bench.check.trust import Rerun, read_reruns, rerun_path, same_scores
 from bench.errors import BenchError, RecordError
 from bench.records.card import DataCard, read_card
-from bench.records.run_record import Record, read_record, record_files
+from bench.records.run_record import Record, existing_folder, read_record, record_files
 from bench.records.sealed import write_sealed
 from bench.records.staleness import staleness
 from bench.stats.comparisons import EQUIVALENCE_MARGIN
@@ -50,8 +50,7 @@ def compare_folders(a: Path, b: Path, *, record: bool = False) -> Comparison:
         RecordError: If a folder is not there, or the two have no run in common.
     """
     for folder in (a, b):
-        if not folder.is_dir():
-            raise RecordError(f"There is no results folder {folder}; name two results folders")
+        existing_folder(folder, "name two results folders")
     files = [{path.relative_to(folder): path for path in record_files(folder)} for folder in (a, b)]
     if not files[0].keys() & files[1].keys():
         raise RecordError(f"{a} and {b} have no run in common; re-run with --results {b} what {a} holds")

@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from bench import __version__
-from bench.data.loading import Arrays, load
+from bench.data.loading import load
 from bench.errors import BenchError, DataError
 from bench.machine import provenance
 from bench.machine.foreign import cast, keep_fp32
@@ -116,7 +116,7 @@ def _explain(request: RunRequest, model: nn.Module, targets: Sequence[Target]) -
     arrays = load(run.dataset, request.protocol.data.source_size, root=request.data_root, download=False)
     if labels_digest(arrays.labels["test"]) != card.labels_digest["test"]:
         raise DataError(f"{run.dataset}: the test labels are not those of results/data/{run.dataset}.json")
-    split = _test_split(arrays, request.device)
+    split = SplitData.from_arrays(arrays.images["test"], arrays.labels["test"], request.device)
     logits = predict(model, split, request.protocol)
     images, cells = choose_images(arrays.labels["test"], logits)
     maps = maps_bytes(_all_maps(request, model, targets, split, images))
@@ -141,12 +141,6 @@ def _placed(model: nn.Module, request: RunRequest) -> nn.Module:
     """The model as training had it: device, type, memory format; in evaluation mode."""
     rules = request.protocol.numerics
     return cast(model.to(request.device), DTYPES[rules.precision], FORMATS[rules.memory_format]).eval()
-
-
-def _test_split(arrays: Arrays, device: str) -> SplitData:
-    tensor = torch.from_numpy(arrays.images["test"])
-    tensor = tensor.unsqueeze(1) if tensor.ndim == 3 else tensor.permute(0, 3, 1, 2)
-    return SplitData(tensor.contiguous().to(device), torch.from_numpy(arrays.labels["test"]).to(device))
 
 
 def choose_images(labels: NDArray[np.int64], logits: NDArray[np.float32]) -> tuple[list[CamImage], list[CamCell]]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import difflib
 import math
 from collections.abc import Iterable, Sequence
 from pathlib import Path
@@ -11,10 +10,10 @@ from pathlib import Path
 import pandas as pd
 
 from bench.data.names import flag_of
-from bench.errors import RecordError
+from bench.errors import RecordError, suggestion
 from bench.protocols.loading import list_protocols, load_protocol
 from bench.records.names import SYNTHETIC_PREFIX, Run
-from bench.records.run_record import Record
+from bench.records.run_record import Record, existing_folder
 from bench.report.ablations import FACTORS
 from bench.report.analysis.analyse import Analysis, analyse
 from bench.report.evidence import Evidence, gather
@@ -59,8 +58,7 @@ def explain(
     _known("table", table, TABLES)
     _known("metric", metric, COST_METRICS if table == "table4" else tuple(METRICS))
     _known("part", part, tuple(TEST_PARTS))
-    if not results.is_dir():
-        raise RecordError(f"There is no results folder {results}; give another with --results")
+    existing_folder(results)
     if table == "table4":
         _check_model(model, ())
         return explain_cost(results, model=model, metric=metric)
@@ -82,9 +80,7 @@ def explain(
 
 def _known(what: str, name: str, known: Sequence[str]) -> None:
     if name not in known:
-        closest = difflib.get_close_matches(name.lower(), known, n=1)
-        hint = f"did you mean {closest[0]!r}?" if closest else f"known: {', '.join(known)}"
-        raise RecordError(f"Unknown {what} {name!r}; {hint}")
+        raise RecordError(f"Unknown {what} {name!r}; {suggestion(name.lower(), known)}")
 
 
 def _check_model(model: str, recorded: Iterable[str]) -> None:
