@@ -14,7 +14,6 @@ import argparse
 import json
 import os
 import statistics
-import time
 from collections.abc import Callable
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")
@@ -28,6 +27,7 @@ from torchvision.transforms import v2
 from bench.protocols.loading import load_protocol
 from bench.protocols.schema import Protocol
 from bench.training.augment import augment
+from tools.speed.turns import median_ratio, take_turns
 
 PROTOCOL, SOURCE = "paper-224-scratch", 28
 NUM_CLASSES = 8
@@ -76,21 +76,13 @@ def main() -> None:
         torch.manual_seed(0)
         images = torch.randint(0, 256, (arguments.batch, channels, SOURCE, SOURCE), dtype=torch.uint8)
         labels = torch.randint(0, NUM_CLASSES, (arguments.batch,))
-        chosen = ways(images, labels, protocol)
-        times: dict[str, list[float]] = {name: [] for name in chosen}
-        for turn in range(arguments.rounds + 1):
-            for name, way in chosen.items():
-                started = time.process_time()
-                way()
-                if turn:  # the first is warm-up
-                    times[name].append(1000 * (time.process_time() - started))
+        times = take_turns(ways(images, labels, protocol), arguments.rounds)
         for name, values in times.items():
-            ratio = statistics.median(value / ours for value, ours in zip(values, times["ours"], strict=True))
             row = {
                 "images": kind,
                 "way": name,
-                "ms": round(statistics.median(values), 1),
-                "times_ours": round(ratio, 2),
+                "ms": round(1000 * statistics.median(values), 1),
+                "times_ours": round(median_ratio(values, times["ours"]), 2),
             }
             rows.append(row)
             print(

@@ -15,8 +15,6 @@ import json
 import os
 import statistics
 import sys
-import time
-from collections.abc import Callable
 from typing import Any
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")
@@ -29,6 +27,7 @@ from sklearn.metrics import roc_auc_score
 
 from bench.stats.bootstrap import auc_resamples, image_weights
 from bench.stats.metrics import softmax
+from tools.speed.turns import median_ratio, take_turns
 
 # Images, classes, seeds: the largest test set of the paper's six with one seed and three, the smallest with three.
 SETS = ((8827, 11, 1), (8827, 11, 3), (156, 2, 3))
@@ -53,12 +52,6 @@ def sklearn_loop(labels: NDArray[np.int64], probs: NDArray[np.float64], weights:
     return np.asarray(np.mean(areas, axis=1))
 
 
-def seconds(call: Callable[[], object]) -> float:
-    start = time.process_time()
-    call()
-    return time.process_time() - start
-
-
 def measure(size: tuple[int, int, int], rounds: int, resamples: int, loop_resamples: int) -> dict[str, Any]:
     labels, probs = draw(*size)
     task = "binary-class" if size[1] == 2 else "multi-class"
@@ -66,11 +59,14 @@ def measure(size: tuple[int, int, int], rounds: int, resamples: int, loop_resamp
     few = weights[:loop_resamples]
     difference = np.abs(auc_resamples(labels, probs, task, few) - sklearn_loop(labels, probs, few)).max()
     assert difference < 1e-12, f"differs from scikit-learn by {difference:.1e}"
-    drawn, ours, loop = [], [], []
-    for _ in range(rounds):
-        drawn.append(seconds(lambda: image_weights(labels, "benchmark", stratified=True, num_resamples=resamples)))
-        ours.append(seconds(lambda: auc_resamples(labels, probs, task, weights)))
-        loop.append(seconds(lambda: sklearn_loop(labels, probs, few)) * resamples / len(few))
+    calls = {
+        "draw": lambda: image_weights(labels, "benchmark", stratified=True, num_resamples=resamples),
+        "ours": lambda: auc_resamples(labels, probs, task, weights),
+        "loop": lambda: sklearn_loop(labels, probs, few),
+    }
+    times = take_turns(calls, rounds, warm_up=False)
+    drawn, ours = times["draw"], times["ours"]
+    loop = [seconds * resamples / len(few) for seconds in times["loop"]]
     return {
         "images": size[0],
         "classes": size[1],
@@ -78,7 +74,7 @@ def measure(size: tuple[int, int, int], rounds: int, resamples: int, loop_resamp
         "draw_seconds": round(statistics.median(drawn), 4),
         "auc_seconds": round(statistics.median(ours), 4),
         "loop_seconds_scaled": round(statistics.median(loop), 2),
-        "ratio": round(statistics.median(c / (a + b) for a, b, c in zip(drawn, ours, loop, strict=True)), 1),
+        "ratio": round(median_ratio(loop, [a + b for a, b in zip(drawn, ours, strict=True)]), 1),
         "largest_difference": float(difference),
     }
 

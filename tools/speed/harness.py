@@ -18,14 +18,13 @@ import os
 import statistics
 import subprocess
 import sys
-import time
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 os.environ.setdefault("OMP_WAIT_POLICY", "passive")
 
+import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -37,6 +36,7 @@ from bench.protocols.schema import Protocol
 from bench.streams import Streams
 from bench.training.trainer import DTYPES, FORMATS, SplitData, Trainer, build_optimizer
 from models import create_model
+from tools.speed.turns import clock, take_turns
 
 DATASET, TASK, NUM_CLASSES = "synthetic-bloodmnist", "multi-class", 8
 
@@ -73,21 +73,8 @@ def adapted(case: Case) -> Protocol:
 def split(name: str, num_images: int, device: str) -> SplitData:
     """Images and labels of a split, tiled to a number."""
     arrays = load(DATASET, 28)
-    images = torch.from_numpy(arrays.images[name]).permute(0, 3, 1, 2).contiguous()
-    labels = torch.from_numpy(arrays.labels[name])
-    times = -(-num_images // len(labels))
-    images, labels = images.repeat(times, 1, 1, 1)[:num_images], labels.repeat(times)[:num_images]
-    return SplitData(images.to(device), labels.to(device))
-
-
-def clock(device: str) -> Callable[[], float]:
-    """CPU time of this process, or wall time after the device has finished."""
-
-    def on_cuda() -> float:
-        torch.cuda.synchronize(device)
-        return time.perf_counter()
-
-    return on_cuda if device.startswith("cuda") else time.process_time
+    chosen = np.arange(num_images) % len(arrays.labels[name])
+    return SplitData.from_arrays(arrays.images[name][chosen], arrays.labels[name][chosen], device)
 
 
 class Bare:
@@ -148,7 +135,7 @@ def peak_mib(name: str, which: str, steps: int, device: str) -> float:
 
 def measure(name: str, case: Case, rounds: int, steps: int, device: str) -> dict[str, Any]:
     """Alternating rounds of bare and real steps of one case."""
-    protocol, now = adapted(case), clock(device)
+    protocol = adapted(case)
     batch = protocol.schedule.batch_size
 
     bare = Bare(build(case, protocol, device), protocol, device)
@@ -157,28 +144,28 @@ def measure(name: str, case: Case, rounds: int, steps: int, device: str) -> dict
     streams = Streams(case.model, DATASET, 0)
     trainer = Trainer(build(case, protocol, device), train, val, protocol, streams, task=TASK, num_classes=NUM_CLASSES)
     trainer._train_epoch()
-    ratios, bare_rates, real_rates, scoring = [], [], [], []
-    for _ in range(rounds):
-        started = now()
-        bare_rates.append(bare.steps(steps) / (now() - started))
+
+    def next_epoch() -> None:
         trainer.progress.step, trainer.progress.losses = 0, []
         trainer.progress.epoch += 1
-        started = now()
         trainer._train_epoch()
-        real_rates.append(len(train) / (now() - started))
-        started = now()
-        trainer._score_epoch()
-        scoring.append(len(val) / (now() - started))
-        ratios.append(real_rates[-1] / bare_rates[-1])
+
+    calls = {"bare": lambda: bare.steps(steps), "real": next_epoch, "scoring": trainer._score_epoch}
+    times = take_turns(calls, rounds, clock(device), warm_up=False)
+    ratios = [b / r for b, r in zip(times["bare"], times["real"], strict=True)]  # both train on steps * batch images
+    rates = {
+        name: images / statistics.median(times[name])
+        for name, images in (("bare", len(train)), ("real", len(train)), ("scoring", len(val)))
+    }
     data_mib = train.images.numel() / 2**20
     return {
         "case": name,
         "efficiency": round(statistics.median(ratios), 4),
         "lowest": round(min(ratios), 4),
         "goal_on_cpu": case.goal,
-        "bare_images_per_second": round(statistics.median(bare_rates), 1),
-        "real_images_per_second": round(statistics.median(real_rates), 1),
-        "val_images_per_second": round(statistics.median(scoring), 1),
+        "bare_images_per_second": round(rates["bare"], 1),
+        "real_images_per_second": round(rates["real"], 1),
+        "val_images_per_second": round(rates["scoring"], 1),
         "peak_mib_bare": round(peak_mib(name, "bare", steps, device)),
         "peak_mib_real": round(peak_mib(name, "real", steps, device)),
         "data_mib": round(data_mib, 1),

@@ -17,7 +17,6 @@ import json
 import os
 import statistics
 import sys
-import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -32,6 +31,7 @@ from torch.nn import functional
 
 from models import create_model, medmamba
 from models.selective_scan import selected_backend, selective_scan
+from tools.speed.turns import clock, median_ratio, take_turns
 
 STAGES = ((3136, 96), (784, 192), (196, 384), (49, 768))  # MedMamba-T at 224 px: tokens, inner channels
 NUM_DIRECTIONS, NUM_STATES, BATCH = 4, 16, 1
@@ -102,19 +102,6 @@ def with_backward(function: Callable[..., Tensor], inputs: list[Tensor]) -> Call
     return lambda: torch.autograd.grad(function(*leaves), leaves, cotangent)
 
 
-def milliseconds(call: Callable[[], object], device: str) -> float:
-    """CPU time of this process for a call, or wall time until a GPU is done."""
-    if device == "cpu":
-        start = time.process_time()
-        call()
-        return (time.process_time() - start) * 1e3
-    torch.cuda.synchronize()
-    start = time.perf_counter()
-    call()
-    torch.cuda.synchronize()
-    return (time.perf_counter() - start) * 1e3
-
-
 def peak_megabytes(call: Callable[[], object], device: str) -> float:
     """Memory that a call needs beyond what was there: of the allocator on a GPU, else resident memory of a child."""
     if device != "cpu":
@@ -152,19 +139,9 @@ def grown_kibibytes(call: Callable[[], object]) -> float:
     return resident("VmHWM") - before
 
 
-def take_turns(calls: Mapping[str, Callable[[], object]], rounds: int, device: str) -> dict[str, list[float]]:
-    """Milliseconds of every call in every round, after one round that warms up."""
-    times: dict[str, list[float]] = {name: [] for name in calls}
-    for turn in range(rounds + 1):
-        for name, call in calls.items():
-            elapsed = milliseconds(call, device)
-            if turn:
-                times[name].append(elapsed)
-    return times
-
-
-def ratio(times: dict[str, list[float]], numerator: str, denominator: str) -> float:
-    return statistics.median(a / b for a, b in zip(times[numerator], times[denominator], strict=True))
+def milliseconds(calls: Mapping[str, Callable[[], object]], rounds: int, device: str) -> dict[str, list[float]]:
+    times = take_turns(calls, rounds, clock(device))
+    return {name: [seconds * 1e3 for seconds in values] for name, values in times.items()}
 
 
 def measure_stage(length: int, channels: int, rounds: int, device: str) -> dict[str, Any]:
@@ -183,14 +160,14 @@ def measure_stage(length: int, channels: int, rounds: int, device: str) -> dict[
         difference = (forward(function, inputs)() - expected).abs().max() / expected.abs().max()
         assert difference < 1e-4, f"{name} differs from the plain loop by {difference:.1e}"
     peaks = {name: peak_megabytes(call, device) for name, call in calls.items()}
-    times = take_turns(calls, rounds, device)
+    times = milliseconds(calls, rounds, device)
     speedups: dict[str, float] = {}
     for backend in backends:
         speedups |= {
-            f"{backend} forward vs indexed": ratio(times, "indexed forward", f"{backend} forward"),
-            f"{backend} forward vs time-major": ratio(times, "time-major forward", f"{backend} forward"),
-            f"{backend} with backward vs time-major": ratio(
-                times, "time-major with backward", f"{backend} with backward"
+            f"{backend} forward vs indexed": median_ratio(times["indexed forward"], times[f"{backend} forward"]),
+            f"{backend} forward vs time-major": median_ratio(times["time-major forward"], times[f"{backend} forward"]),
+            f"{backend} with backward vs time-major": median_ratio(
+                times["time-major with backward"], times[f"{backend} with backward"]
             ),
         }
     return {
@@ -236,12 +213,13 @@ def measure_model(rounds: int, device: str) -> dict[str, Any]:
         "with backward": train,
         "with backward, no scan": without(train),
     }
-    times = take_turns(calls, rounds, device)
+    times = milliseconds(calls, rounds, device)
     return {
         "ms_best": {name: round(min(values), 1) for name, values in times.items()},
         "ms_median": {name: round(statistics.median(values), 1) for name, values in times.items()},
         "speed_of_no_scan": {
-            name: round(ratio(times, f"{name}, no scan", name), 2) for name in ("forward", "with backward")
+            name: round(median_ratio(times[f"{name}, no scan"], times[name]), 2)
+            for name in ("forward", "with backward")
         },
     }
 

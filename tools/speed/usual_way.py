@@ -17,7 +17,7 @@ import argparse
 import json
 import os
 import statistics
-import time
+from functools import partial
 from typing import Any
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")
@@ -35,6 +35,7 @@ from bench.stats.metrics import accuracy, auc, softmax
 from bench.streams import Streams
 from bench.training.trainer import SplitData, Trainer, predict
 from models import create_model
+from tools.speed.turns import clock, timed
 
 MODEL = "resnet18_28"
 
@@ -90,10 +91,7 @@ def ours(dataset: str, epochs: int, limit: int, seed: int, device: str) -> tuple
     content["schedule"].update(epochs=epochs, name="constant", milestones=[])
     protocol = Protocol.model_validate(content)
     splits = {
-        split: SplitData(
-            torch.from_numpy(arrays.images[split]).unsqueeze(1).to(device),
-            torch.from_numpy(arrays.labels[split]).to(device),
-        )
+        split: SplitData.from_arrays(arrays.images[split], arrays.labels[split], device)
         for split in ("train", "val", "test")
     }
     train = splits["train"]
@@ -131,15 +129,14 @@ def main() -> None:
     torch.set_num_threads(1)
     ways = {"usual": usual, "ours": ours}
     seconds: dict[str, list[float]] = {name: [] for name in ways}
-    found: dict[str, list[tuple[float, float]]] = {name: [] for name in ways}
-    now = time.perf_counter if arguments.device.startswith("cuda") else time.process_time
+    scores: dict[str, list[tuple[float, float]]] = {name: [] for name in ways}
     for seed in range(arguments.rounds):
         for name, way in ways.items():
-            started = now()
-            found[name].append(way(arguments.dataset, arguments.epochs, arguments.limit, seed, arguments.device))
-            seconds[name].append(now() - started)
-            auc_, acc = found[name][-1]
-            print(f"round {seed}, {name}: {seconds[name][-1]:.1f} s, test AUC {auc_:.3f}, ACC {acc:.3f}", flush=True)
+            once = partial(way, arguments.dataset, arguments.epochs, arguments.limit, seed, arguments.device)
+            spent, (auc_, acc) = timed(once, clock(arguments.device))
+            seconds[name].append(spent)
+            scores[name].append((auc_, acc))
+            print(f"round {seed}, {name}: {spent:.1f} s, test AUC {auc_:.3f}, ACC {acc:.3f}", flush=True)
     ratios = [usual_ / ours_ for usual_, ours_ in zip(seconds["usual"], seconds["ours"], strict=True)]
     result: dict[str, Any] = {
         "speed_up": round(statistics.median(ratios), 3),
@@ -149,8 +146,8 @@ def main() -> None:
         "epochs": arguments.epochs,
         "train_images": arguments.limit or "all",
         "seconds": {name: [round(value, 1) for value in values] for name, values in seconds.items()},
-        "test_acc": {name: [round(acc, 4) for _, acc in values] for name, values in found.items()},
-        "test_auc": {name: [round(auc_, 4) for auc_, _ in values] for name, values in found.items()},
+        "test_acc": {name: [round(acc, 4) for _, acc in values] for name, values in scores.items()},
+        "test_auc": {name: [round(auc_, 4) for auc_, _ in values] for name, values in scores.items()},
     }
     print(json.dumps(result))
 
