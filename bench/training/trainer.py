@@ -19,7 +19,8 @@ from torch import Tensor, nn
 
 from bench.errors import BenchError
 from bench.machine.foreign import Pinned, cast, seed_generators
-from bench.protocols.schema import OptimRules, Protocol, ScheduleRules
+from bench.protocols.schedule import batch_bounds, learning_rate
+from bench.protocols.schema import OptimRules, Protocol
 from bench.stats.metrics import accuracy, auc, softmax
 from bench.streams import Streams, stream_seed
 from bench.training.augment import augment, prepare
@@ -96,27 +97,6 @@ class TrainResult:
     history: list[dict[str, float]]
     train_seconds: float
     images_per_second: float
-
-
-def batch_bounds(num_images: int, batch_size: int) -> list[tuple[int, int]]:
-    """Start and end of each batch; a last batch of one image joins the batch before (batch norm needs two)."""
-    starts = list(range(0, num_images, batch_size))
-    if len(starts) > 1 and num_images - starts[-1] == 1:
-        starts.pop()
-    return list(zip(starts, [*starts[1:], num_images], strict=True))
-
-
-def learning_rate(schedule: ScheduleRules, base: float, epoch: int, step: int, steps: int) -> float:
-    """The learning rate of a step: linear warm-up, then constant, cosine to zero, or steps by `gamma`."""
-    position = epoch + (step + 1) / steps
-    if position <= schedule.warmup_epochs:
-        return base * position / schedule.warmup_epochs
-    if schedule.name == "cosine":
-        share = (epoch + step / steps - schedule.warmup_epochs) / (schedule.epochs - schedule.warmup_epochs)
-        return float(base * 0.5 * (1 + np.cos(np.pi * max(0.0, share))))
-    if schedule.name == "multistep":
-        return float(base * schedule.gamma ** sum(epoch >= milestone for milestone in schedule.milestones))
-    return base
 
 
 def build_optimizer(model: nn.Module, rules: OptimRules) -> torch.optim.Optimizer:

@@ -14,6 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from bench.protocols.loading import load_protocol
+from bench.protocols.schedule import batch_bounds, learning_rate
 from bench.protocols.schema import Protocol, ScheduleRules
 from bench.streams import Streams, stream_seed
 from bench.training.checkpoint import Checkpoint
@@ -22,9 +23,7 @@ from bench.training.trainer import (
     InterruptedTraining,
     SplitData,
     Trainer,
-    batch_bounds,
     build_optimizer,
-    learning_rate,
     predict,
 )
 

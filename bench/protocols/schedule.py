@@ -1,0 +1,28 @@
+"""What a protocol's schedule means: which images make a batch, and the learning rate of each step. No torch."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from bench.protocols.schema import ScheduleRules
+
+
+def batch_bounds(num_images: int, batch_size: int) -> list[tuple[int, int]]:
+    """Start and end of each batch; a last batch of one image joins the batch before (batch norm needs two)."""
+    starts = list(range(0, num_images, batch_size))
+    if len(starts) > 1 and num_images - starts[-1] == 1:
+        starts.pop()
+    return list(zip(starts, [*starts[1:], num_images], strict=True))
+
+
+def learning_rate(schedule: ScheduleRules, base: float, epoch: int, step: int, steps: int) -> float:
+    """The learning rate of a step: linear warm-up, then constant, cosine to zero, or steps by `gamma`."""
+    position = epoch + (step + 1) / steps
+    if position <= schedule.warmup_epochs:
+        return base * position / schedule.warmup_epochs
+    if schedule.name == "cosine":
+        share = (epoch + step / steps - schedule.warmup_epochs) / (schedule.epochs - schedule.warmup_epochs)
+        return float(base * 0.5 * (1 + np.cos(np.pi * max(0.0, share))))
+    if schedule.name == "multistep":
+        return float(base * schedule.gamma ** sum(epoch >= milestone for milestone in schedule.milestones))
+    return base
