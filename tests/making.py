@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import io
+import math
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -14,12 +15,14 @@ import pandas as pd
 from bench.data import synthetic
 from bench.data.loading import file_name
 from bench.protocols.loading import load_protocol
+from bench.protocols.schedule import batch_bounds, learning_rate
 from bench.records.card import DataCard, write_card
 from bench.records.names import Run
 from bench.records.predictions import frame_bytes, read_predictions
 from bench.records.run_record import Record, write_run
 from bench.records.scoring import score_predictions
 from bench.records.timing_record import TimingCell, TimingRecord
+from bench.stats.metrics import clipped_loss, score, softmax
 from models.catalog import fingerprint, get_spec
 
 RUN = Run("smoke", "timm/resnet26", "breastmnist", 3)
@@ -106,19 +109,44 @@ def read_frame(predictions: bytes) -> pd.DataFrame:
     return pd.read_parquet(io.BytesIO(predictions))
 
 
+def make_history(run: Run, predictions: bytes, card: DataCard) -> bytes:
+    """Epochs under the run's protocol, of which the first is the best and gives the predictions."""
+    protocol = load_protocol(run.protocol)
+    schedule, epochs = protocol.schedule, np.arange(protocol.schedule.epochs)
+    steps = len(batch_bounds(card.num_images["train"], schedule.batch_size))
+    val = read_predictions(predictions).split("val")
+    probs = softmax(val.logits)
+    found = score(val.labels, probs, card.task)
+    columns: dict[str, Any] = {
+        "epoch": epochs,
+        "lr": [learning_rate(schedule, protocol.optim.lr, epoch, steps - 1, steps) for epoch in range(len(epochs))],
+        "train_loss": 1 / (1 + epochs),
+        "val_loss": clipped_loss(val.labels, probs) + epochs,
+        "val_auc": (math.nan if found["auc"] is None else found["auc"]) / (1 + epochs),
+        "val_acc": (found["acc"] or 0.0) / (1 + epochs),
+    }
+    return frame_bytes(pd.DataFrame(columns))
+
+
 def make_run(results: Path, run: Run, num_classes: int = 2, **changes: Any) -> Record:
-    """Write a finished run whose scores are really those of its predictions."""
+    """Write a finished run whose scores and history are really those of its predictions."""
     card = make_card(run.dataset, num_classes)
     write_card(results, card)
     predictions = make_predictions(run.dataset, run.seed, num_classes)
-    history = frame_bytes(pd.DataFrame({"epoch": [0], "val_auc": [0.5]}))
+    spec = get_spec(run.model)
+    trained: dict[str, Any] = {}
+    history = make_history(run, predictions, card) if spec.kind == "network" else None
+    if history is not None:
+        digest = hashlib.sha256(history).hexdigest()
+        trained = {"history_sha256": digest, "best_epoch": 0, "num_params": spec.num_params or 1_000_000}
     record = make_record(
         run,
         **{
             **score_predictions(read_predictions(predictions), card),
             "labels_digest": card.labels_digest,
+            "data_md5": card.md5,
             "predictions_sha256": hashlib.sha256(predictions).hexdigest(),
-            "history_sha256": hashlib.sha256(history).hexdigest(),
+            **trained,
             **changes,
         },
     )

@@ -5,19 +5,24 @@
 
 from __future__ import annotations
 
+import math
 import tomllib
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Literal
 
 from pydantic import Field, ValidationError, model_validator
 
 from bench.errors import RecordError
+from bench.records.card import read_card
 from bench.records.run_record import Record
-from bench.records.sealed import Strict, explain_validation
+from bench.records.sealed import Strict, explain_validation, read_file
+from bench.stats.power import accuracy_error, auc_error
 
 BANDS_FILE = "bands.toml"
-METRICS = ("auc", "acc")
+METRICS: tuple[Literal["auc", "acc"], ...] = ("auc", "acc")
+QUANTILE = 1.96  # of the rule
+HALF_DIGIT = 5.01e-4  # the ends are rounded to three digits
 
 
 class Band(Strict):
@@ -46,7 +51,7 @@ class Band(Strict):
                 raise ValueError(f"{metric}: the band must be two fractions around the published value")
         return self
 
-    def contains(self, scores: dict[str, float]) -> bool:
+    def contains(self, scores: Mapping[Literal["auc", "acc"], float]) -> bool:
         """Whether AUC and ACC both lie in the band."""
         return all(getattr(self, metric)[0] <= scores[metric] <= getattr(self, metric)[1] for metric in METRICS)
 
@@ -69,11 +74,32 @@ def read_bands(results: Path) -> Bands | None:
     if not path.exists():
         return None
     try:
-        return Bands.model_validate(tomllib.loads(path.read_text(encoding="utf-8")))
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        return Bands.model_validate(tomllib.loads(read_file(path).decode("utf-8")))
+    except (ValueError, RecursionError) as error:
+        if isinstance(error, ValidationError):
+            raise RecordError(f"{path}: {explain_validation(error)}") from None
         raise RecordError(f"{path}: no TOML ({error})") from None
-    except ValidationError as error:
-        raise RecordError(f"{path}: {explain_validation(error)}") from None
+
+
+def band_problems(results: Path, bands: Bands) -> Iterator[str]:
+    """Ends that the file's own rule does not give of the published value and the test split's images."""
+    for band in bands.band:
+        card = read_card(results, band.dataset)
+        if card is None:
+            continue
+        errors: dict[Literal["auc", "acc"], float] = {
+            "auc": auc_error(band.published["auc"], card.class_counts["test"], card.task),
+            "acc": accuracy_error(band.published["acc"], card.num_images["test"]),
+        }
+        for metric in METRICS:
+            middle, half = band.published[metric], QUANTILE * math.hypot(errors[metric], bands.seed_sd)
+            ends = (middle - half, min(middle + half, 1.0))
+            if any(abs(a - b) > HALF_DIGIT for a, b in zip(getattr(band, metric), ends, strict=True)):
+                low, high = getattr(band, metric)
+                yield (
+                    f"{results / BANDS_FILE}: {metric} of {band.model} on {band.dataset} is {low} to {high}, "
+                    f"its rule gives {ends[0]:.3f} to {ends[1]:.3f}"
+                )
 
 
 def standings(results: Path, records: Iterable[Record]) -> list[str]:

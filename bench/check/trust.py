@@ -24,7 +24,7 @@ from bench.records.names import SYNTHETIC_PREFIX, predictions_path
 from bench.records.predictions import read_attached, read_predictions
 from bench.records.run_record import Record, read_record
 from bench.records.scoring import same_score, score_predictions, wrong_labels
-from bench.records.sealed import Sealed, Strict, explain_validation, read_all
+from bench.records.sealed import Line, Sealed, Strict, explain_validation, read_all, read_file
 
 Level = Literal["published", "self-reported", "re-scored", "re-run"]
 
@@ -43,23 +43,16 @@ class SelfReported(Strict):
     """A row that somebody sent without predictions; fractions in [0, 1]. All of it is the sender's word."""
 
     schema_version: Literal[1] = 1
-    model: str = Field(min_length=1, max_length=80)
+    model: Line = Field(min_length=1, max_length=80)
     dataset: str
-    protocol: str = Field(min_length=1, max_length=200)
+    protocol: Line = Field(min_length=1, max_length=200)
     auc: float | None = Field(default=None, ge=0.0, le=1.0)
     acc: float | None = Field(default=None, ge=0.0, le=1.0)
     num_seeds: int | None = Field(default=None, ge=1)
     source_url: str = Field(pattern=r"^https://[^\s\"'<>]+$", max_length=300)
-    author: str = Field(min_length=1, max_length=120)
+    author: Line = Field(min_length=1, max_length=120)
     date: str = Field(pattern=r"^\d{4}-\d{2}-\d{2}$")
-    note: str = Field(default="", max_length=300)
-
-    @field_validator("model", "protocol", "author", "note")
-    @classmethod
-    def _printable(cls, value: str) -> str:
-        if not value.isprintable():
-            raise ValueError("printable characters in one line only")
-        return value
+    note: Line = Field(default="", max_length=300)
 
     @field_validator("dataset")
     @classmethod
@@ -164,10 +157,9 @@ def read_row(path: Path) -> SelfReported:
     Raises:
         RecordError: Naming the file and the reason.
     """
+    content = read_file(path)
     try:
-        return SelfReported.model_validate_json(path.read_bytes())
-    except OSError as error:
-        raise RecordError(f"{path}: {error.strerror}") from None
+        return SelfReported.model_validate_json(content)
     except ValidationError as error:
         raise RecordError(f"{path}: {explain_validation(error)}") from None
 

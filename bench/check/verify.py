@@ -8,29 +8,43 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from bench.check.bands import standings
-from bench.check.trust import read_reruns
+from bench.check.bands import band_problems, read_bands, standings
+from bench.check.verify_evidence import card_problem, evidence_problems, label_problems, strays
+from bench.check.verify_run import check_files, field_problems, params_problem
+from bench.check.verify_store import code_problems, copied_problems, outlier_problems
 from bench.errors import BenchError, RecordError
+from bench.machine.provenance import ancestors
 from bench.records.cam_record import read_cams
-from bench.records.card import DataCard, read_card
-from bench.records.names import history_path, predictions_path
-from bench.records.predictions import read_attached, read_predictions
-from bench.records.run_record import Record, Scores, read_records, real_only, record_files, results_folder
-from bench.records.scoring import same_score, score_predictions, wrong_labels
+from bench.records.card import DataCard, card_path, read_card
+from bench.records.cost_record import read_costs
+from bench.records.predictions import PredictionTable
+from bench.records.run_record import Record, read_records, real_only, record_files, results_folder
 from bench.records.staleness import staleness
-
-UNSCORED = "cannot be scored"
+from bench.records.timing_record import read_timings
 
 
 @dataclass
 class Findings:
-    """What verification saw: problems, one line each, and counts."""
+    """What verification saw: problems, one line each, and counts.
+
+    Attributes:
+        results: The folder.
+        problems: What is wrong.
+        notices: What a reader should know and nobody has to mend, in a store that takes more than finished evidence.
+        stale: What no longer counts, with the reason.
+        counts: Records by status.
+        rescored: Runs whose scores were computed again.
+        unchecked: What could not be looked at here.
+        bands: Where records stand, one line a band.
+    """
 
     results: Path
     problems: list[str] = field(default_factory=list)
+    notices: list[str] = field(default_factory=list)
     stale: list[str] = field(default_factory=list)
     counts: Counter[str] = field(default_factory=Counter)
     rescored: int = 0
+    unchecked: list[str] = field(default_factory=list)
     bands: list[str] = field(default_factory=list)
 
     def summary(self) -> str:
@@ -40,7 +54,8 @@ class Findings:
         rescored = f", {self.rescored} re-scored from their predictions" if self.rescored else ""
         stale = f", {len(self.stale)} stale" if self.stale else ""
         verdict = f"{len(self.problems)} problems" if self.problems else "all whole"
-        return f"{self.results}: {total} records ({states or 'none'}){stale}{rescored}: {verdict}"
+        unchecked = "".join(f"; {line}" for line in self.unchecked)
+        return f"{self.results}: {total} records ({states or 'none'}){stale}{rescored}: {verdict}{unchecked}"
 
     def as_dict(self) -> dict[str, Any]:
         """For `--json`."""
@@ -50,16 +65,17 @@ class Findings:
             "rescored": self.rescored,
             "stale": self.stale,
             "problems": self.problems,
+            "unchecked": self.unchecked,
             "bands": self.bands,
         }
 
 
 def verify(results: Path, *, scores: bool = False) -> Findings:
-    """Check every record of a results folder.
+    """Check everything of a results folder that a report is made of.
 
     Args:
         results: The folder.
-        scores: Recompute every stored metric from the stored predictions.
+        scores: Recompute every stored metric from the stored predictions, and compare both with the history.
 
     Returns:
         The findings; `problems` is empty when all is whole.
@@ -69,96 +85,107 @@ def verify(results: Path, *, scores: bool = False) -> Findings:
     """
     results_folder(results)
     findings = Findings(results)
+    strict = _is_real_only(findings)
     records, problems = read_records(results)
     findings.problems.extend(str(problem) for problem in problems)
-    cards: dict[str, DataCard | None] = {}
-    counted: set[str] = set()
-    for record in records:
-        findings.counts[record.status] += 1
-        if record.dataset not in cards:
-            try:
-                cards[record.dataset] = read_card(results, record.dataset)
-            except RecordError as error:
-                findings.problems.append(str(error))
-                cards[record.dataset] = None
-        path = record.run.path(results)
-        findings.problems.extend(f"{path}: {problem}" for problem in _check(record, path, results))
-        if record.status == "done":
-            card = cards[record.dataset]
-            reason = staleness(record, card)
-            if reason:
-                findings.stale.append(f"{record.run_id}: {reason}")
-            else:
-                counted.add(record.run_id)
-            found = list(_check_files(record, path, card))
-            if scores and card is not None and not found:
-                found = list(_check_scores(record, predictions_path(path), card))
-                findings.rescored += not any(problem.startswith(UNSCORED) for problem in found)
-            findings.problems.extend(f"{path}: {problem}" for problem in found)
+    cards = _cards(findings, {record.dataset for record in records})
+    tables = _check_records(findings, records, cards, scores=scores)
+    done = [record for record in records if record.status == "done"]
+    findings.problems.extend(copied_problems(done, tables, results))
+    findings.problems.extend(outlier_problems(done, results))
+    by_id = {record.run_id: record for record in records}
+    found, stale = evidence_problems(results, by_id, tables, cards)
+    findings.problems.extend(found)
+    findings.stale.extend(stale)
+    findings.problems.extend(strays(results))
     findings.problems.extend(_orphans(results))
-    findings.problems.extend(read_cams(results)[1])
-    findings.problems.extend(read_reruns(results)[1])
-    try:
-        findings.bands = standings(results, [record for record in records if record.run_id in counted])
-    except RecordError as error:
-        findings.problems.append(str(error))
+    _check_code(findings, records, strict=strict)
+    _check_bands(findings, done)
     return findings
 
 
-def _check(record: Record, path: Path, results: Path) -> Iterator[str]:
-    """Problems of the JSON itself."""
-    if record.synthetic != record.run.synthetic:
-        yield "synthetic does not fit the data set's name"
-    if record.synthetic and real_only(results):
-        yield "a synthetic record in a store of real ones"
-    if record.status == "done":
-        missing = [
-            name for name in ("val", "test", "test_twin_free", "predictions_sha256") if not getattr(record, name)
-        ]
-        if missing:
-            yield f"a finished run without {', '.join(missing)}"
-    elif record.failure is None:
-        yield f"status is {record.status!r} without a reason"
-
-
-def _check_files(record: Record, path: Path, card: DataCard | None) -> Iterator[str]:
-    """Problems of the parquet files and of the data set's card."""
-    for file, expected in (
-        (predictions_path(path), record.predictions_sha256),
-        (history_path(path), record.history_sha256),
-    ):
-        if expected is None:
-            continue
-        try:
-            read_attached(file, expected)
-        except RecordError as error:
-            yield str(error).removeprefix(f"{file.parent}/")
-            return
-    if card is None:
-        yield f"results/data/{record.dataset}.json is missing: medbench measure data --datasets {record.dataset}"
-        return
-    if record.labels_digest != card.labels_digest:
-        yield "the record's labels are not those of the data set's card"
-
-
-def _check_scores(record: Record, file: Path, card: DataCard) -> Iterator[str]:
-    """Differences between the scores and what the predictions give."""
+def _is_real_only(findings: Findings) -> bool:
+    """Whether the store takes finished evidence on real data alone; a damaged declaration is a problem."""
     try:
-        table = read_predictions(file)
-        problem = wrong_labels(table, card)
+        return real_only(findings.results)
+    except RecordError as error:
+        findings.problems.append(str(error))
+        return True
+
+
+def _cards(findings: Findings, datasets: set[str]) -> dict[str, DataCard]:
+    """The cards that can be read, those of no record included."""
+    cards = {}
+    files = (findings.results / "data").glob("*.json")
+    for dataset in sorted({*datasets, *(path.stem for path in files)}):
+        path = card_path(findings.results, dataset)
+        try:
+            card = read_card(findings.results, dataset)
+        except RecordError as error:
+            findings.problems.append(str(error))
+            continue
+        if card is None:
+            continue
+        problem = card_problem(card)
         if problem:
-            yield f"{UNSCORED}: {problem}"
-            return
-        again = score_predictions(table, card)
-    except (BenchError, KeyError) as error:
-        yield f"{UNSCORED}: {error}"
-        return
-    for name, computed in again.items():
-        stored: Scores = getattr(record, name) or {}
-        for metric in sorted({*computed, *stored}):
-            if not same_score(stored.get(metric), computed.get(metric)):
-                found = f"{stored.get(metric)} in the record, {computed.get(metric)} by its predictions"
-                yield f"{name} {metric} is {found}"
+            findings.problems.append(f"{path}: {problem}")
+        cards[dataset] = card
+    return cards
+
+
+def _check_records(
+    findings: Findings, records: list[Record], cards: dict[str, DataCard], *, scores: bool
+) -> dict[str, PredictionTable]:
+    """Problems of each record, and the predictions that could be scored, by run id."""
+    results, tables = findings.results, {}
+    counted = {(c.model, c.img_size, c.num_classes): c.num_params for c in read_costs(results)[0]}
+    labelled: set[str] = set()
+    for record in records:
+        findings.counts[record.status] += 1
+        path = record.run.path(results)
+        found = list(field_problems(record, results))
+        if record.status == "done":
+            card = cards.get(record.dataset)
+            reason = staleness(record, card)
+            if reason:
+                findings.stale.append(f"{record.run_id}: {reason}")
+            checked = check_files(record, path, card, scores=scores)
+            found += checked.problems
+            if card is not None and not reason:
+                found += filter(None, [params_problem(record, card, counted)])
+            if checked.table is not None:
+                tables[record.run_id] = checked.table
+                findings.rescored += 1
+                if card is not None and record.dataset not in labelled:
+                    labelled.add(record.dataset)
+                    found_ = label_problems(card, checked.table)
+                    findings.problems.extend(f"{card_path(results, card.dataset)}: {line}" for line in found_)
+        findings.problems.extend(f"{path}: {problem}" for problem in found)
+    return tables
+
+
+def _check_code(findings: Findings, records: list[Record], *, strict: bool) -> None:
+    """Where a store takes finished evidence alone, its code must be one that can be looked at; elsewhere it is told."""
+    results, known = findings.results, ancestors()
+    evidence = [(str(record.run.path(results)), record.commit, record.dirty) for record in records]
+    evidence += [(f"costs of {c.model}", c.commit, c.dirty) for c in read_costs(results)[0]]
+    evidence += [(f"timings of {t.model} on {t.device}", t.commit, t.dirty) for t in read_timings(results)[0]]
+    evidence += [(f"maps of {cam.run_id}", cam.commit, cam.dirty) for cam in read_cams(results)[0]]
+    (findings.problems if strict else findings.notices).extend(dict.fromkeys(code_problems(evidence, known)))
+    if known is None:
+        findings.unchecked.append("commits not looked up, there is no whole git history here")
+
+
+def _check_bands(findings: Findings, done: list[Record]) -> None:
+    """Where records stand, and whether the bands are what their rule gives."""
+    results = findings.results
+    stale = {line.split(":")[0] for line in findings.stale}
+    try:
+        findings.bands = standings(results, [record for record in done if record.run_id not in stale])
+        bands = read_bands(results)
+        findings.problems.extend(band_problems(results, bands) if bands else ())
+    except BenchError as error:
+        findings.problems.append(str(error))
 
 
 def _orphans(results: Path) -> Iterator[str]:

@@ -12,12 +12,14 @@ from bench.cli.options import Json, Results
 
 def verify(
     results: Results = Path("results"),
-    scores: Annotated[bool, typer.Option("--scores", help="Recompute every metric from the predictions.")] = False,
+    scores: Annotated[
+        bool, typer.Option("--scores", help="Recompute every metric, compare predictions with histories.")
+    ] = False,
     against: Annotated[Path | None, typer.Option(help="The folder that stands: nothing of it may change.")] = None,
     changed: Annotated[Path | None, typer.Option(help="Paths that a pull request touches, one a line.")] = None,
     as_json: Json = False,
 ) -> None:
-    """Check schema, digests, names and files of every record; exit code 1 if something is wrong."""
+    """Check records, files and measured evidence against each other; exit code 1 if something is wrong."""
     from bench import api
     from bench.check.contribution import check_contribution, outside
     from bench.cli.console import err, out, print_json
@@ -26,6 +28,7 @@ def verify(
     findings = api.verify(results, scores=scores)
     contribution = check_contribution(results, against) if against is not None else None
     problems = findings.problems + (contribution.problems if contribution else [])
+    notices = findings.notices + (contribution.notices if contribution else [])
     if changed is not None:
         try:
             problems += outside(changed.read_text(encoding="utf-8").splitlines())
@@ -34,13 +37,11 @@ def verify(
                 f"Cannot read {changed}: {error}; --changed takes what git diff --name-only prints"
             ) from None
     if as_json:
-        print_json(
-            {**findings.as_dict(), "problems": problems, "notices": contribution.notices if contribution else []}
-        )
+        print_json({**findings.as_dict(), "problems": problems, "notices": notices})
     else:
         for problem in problems:
             err.print(problem, markup=False, soft_wrap=True)
-        for line in (*findings.bands, *(contribution.notices if contribution else [])):
+        for line in (*findings.bands, *notices):
             out.print(line, markup=False, soft_wrap=True)
         out.print(findings.summary())
         if contribution:

@@ -71,6 +71,15 @@ def commit() -> tuple[str | None, bool | None]:
     return head, bool(changed)
 
 
+@cache
+def ancestors() -> frozenset[str] | None:
+    """Every commit that the code's own stands on, itself included; None where this history is not whole or absent."""
+    if commit()[0] is None or _git("rev-parse", "--is-shallow-repository") != "false":
+        return None
+    listed = _git("rev-list", "HEAD")
+    return None if listed is None else frozenset(listed.split())
+
+
 def origin(more: Mapping[str, str] = MappingProxyType({})) -> dict[str, Any]:
     """The fields of every kind of record that say what made it: `commit`, `dirty`, `packages`.
 

@@ -21,10 +21,19 @@ from pydantic import Field
 
 from bench.errors import ProtocolError, RecordError
 from bench.protocols.loading import load_protocol
-from bench.records.names import SYNTHETIC_PREFIX, Run, model_slug
+from bench.records.names import SYNTHETIC_PREFIX, ModelName, Run, SlugName, model_slug
 from bench.records.predictions import frame_bytes
 from bench.records.run_record import real_only
-from bench.records.sealed import Sealed, Strict, explain_os_error, read_all, write_atomic, write_sealed
+from bench.records.sealed import (
+    Line,
+    Sealed,
+    Strict,
+    explain_os_error,
+    read_all,
+    read_file,
+    write_atomic,
+    write_sealed,
+)
 from models.catalog import ModelError, is_current
 
 TRAINED = "trained"
@@ -47,8 +56,8 @@ Map = NDArray[np.float64]
 class CamLayer(Strict):
     """A layer whose maps are stored: module path, what it is, and the map's places."""
 
-    path: str
-    words: str
+    path: Line
+    words: Line
     height: int = Field(ge=1)
     width: int = Field(ge=1)
 
@@ -86,9 +95,9 @@ class CamRecord(Sealed):
 
     suite_version: str
     run_id: str
-    model: str
-    dataset: str
-    protocol: str
+    model: ModelName
+    dataset: SlugName
+    protocol: SlugName
     seed: int = Field(ge=0)
     synthetic: bool
     method: str
@@ -96,10 +105,10 @@ class CamRecord(Sealed):
     images: list[CamImage]
     cells: list[CamCell]
     num_random: int = Field(ge=1)
-    class_names: list[str]
-    license: str
-    citation: str
-    image_source: str
+    class_names: list[Line]
+    license: Line
+    citation: Line
+    image_source: Line
     protocol_digest: str
     model_fingerprint: str
     labels_digest: dict[str, str]
@@ -220,7 +229,10 @@ def objection(record: CamRecord, path: Path) -> str:
         if expected is None:
             if file.exists():
                 return f"{file.name} belongs to no record; remove it"
-        elif not file.is_file() or hashlib.sha256(file.read_bytes()).hexdigest() != expected:
+        else:
+            with contextlib.suppress(RecordError):
+                if hashlib.sha256(read_file(file)).hexdigest() == expected:
+                    continue
             return f"{file.name} is missing or is not the file that the record was written with"
     return ""
 
@@ -272,6 +284,6 @@ def read_images(results: Path, record: CamRecord) -> dict[int, NDArray[np.uint8]
 
 def _read_table(path: Path) -> pd.DataFrame:
     try:
-        return pd.read_parquet(io.BytesIO(path.read_bytes()))
+        return pd.read_parquet(io.BytesIO(read_file(path)))
     except (OSError, ValueError) as error:
         raise RecordError(f"{path}: unreadable ({error})") from None

@@ -12,7 +12,7 @@ from typing import Literal
 from pydantic import Field
 
 from bench.errors import RecordError
-from bench.records.names import model_slug
+from bench.records.names import ModelName, model_slug
 from bench.records.sealed import Sealed, Strict, read_all, read_sealed
 from models.catalog import outdated
 
@@ -64,7 +64,7 @@ class CostRecord(Sealed):
     """Parameters and MACs of one model at one image size and number of classes; a tied tensor counts once."""
 
     suite_version: str
-    model: str
+    model: ModelName
     model_fingerprint: str
     img_size: int = Field(ge=1)
     in_chans: int = Field(ge=1)

@@ -5,6 +5,9 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Annotated
+
+from pydantic import AfterValidator
 
 from bench.errors import RecordError
 
@@ -47,6 +50,21 @@ def model_slug(name: str) -> str:
     if not NAME.fullmatch(name) or ".." in name or "--" in name:
         raise RecordError(f"{name!r} is no usable model name: letters, digits, '_.+-' and one '/'")
     return name.replace("/", "--")
+
+
+def _checked_model(name: str) -> str:
+    model_slug(name)
+    return name
+
+
+def _checked_slug(name: str) -> str:
+    if not SLUG.fullmatch(name):
+        raise ValueError("lower-case letters, digits and single hyphens only")
+    return name
+
+
+ModelName = Annotated[str, AfterValidator(_checked_model)]  # of evidence, whose path is made of it
+SlugName = Annotated[str, AfterValidator(_checked_slug)]  # a data set or a protocol
 
 
 def predictions_path(record_path: Path) -> Path:

@@ -15,11 +15,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bench.errors import RecordError
+from bench.records.sealed import read_file
 
 if TYPE_CHECKING:  # imported where tables are read or written: a third of `medbench plan`'s second
     import pandas as pd
 
 KNOWN_COLUMNS = "split, index, label, logit_0 ..."
+MAX_ROWS = 2**20  # where no card says how many; ten times the largest set's val and test
+MAX_COLUMNS = 1024
+VALUE_BYTES, HEAD_BYTES = 16, 2**16  # a value unfolded, and what a table has beside its values: more than was ever seen
 
 
 @dataclass(frozen=True)
@@ -65,12 +69,15 @@ class PredictionTable:
         return SplitPredictions(self.indices[rows], self.labels[rows], np.take(self.logits, rows, axis=1).T)
 
 
-def read_predictions(source: Path | bytes, name: str | Path = "predictions") -> PredictionTable:
+def read_predictions(
+    source: Path | bytes, name: str | Path = "predictions", num_rows: int | None = None
+) -> PredictionTable:
     """Predictions from a file or its bytes.
 
     Args:
         source: The file or its bytes.
         name: What the message calls bytes.
+        num_rows: How many images the data set's card has in val and test; a table with more is not unfolded.
 
     Raises:
         RecordError: If the file is missing, damaged, or no table of predictions.
@@ -80,8 +87,10 @@ def read_predictions(source: Path | bytes, name: str | Path = "predictions") -> 
 
     name = source if isinstance(source, Path) else name
     try:
-        content = source.read_bytes() if isinstance(source, Path) else source
-        table = pq.ParquetFile(pa.BufferReader(content)).read(use_threads=False)
+        content = read_file(source) if isinstance(source, Path) else source
+        file = pq.ParquetFile(pa.BufferReader(content))
+        _check_size(file.metadata, MAX_ROWS if num_rows is None else num_rows)
+        table = file.read(use_threads=False)
         return PredictionTable(
             splits=table.column("split").to_numpy(),
             indices=table.column("index").to_numpy().astype(np.int64),
@@ -92,6 +101,41 @@ def read_predictions(source: Path | bytes, name: str | Path = "predictions") -> 
         )
     except (OSError, pa.ArrowException, KeyError, ValueError, TypeError) as error:
         raise RecordError(f"{name}: no prediction table ({error}); known columns: {KNOWN_COLUMNS}") from None
+
+
+def read_history(source: Path | bytes, name: str | Path = "history", num_rows: int = MAX_ROWS) -> pd.DataFrame:
+    """A run's epochs from a file or its bytes; args as `read_predictions`.
+
+    Raises:
+        RecordError: If the file is missing, damaged, or no table of epochs.
+    """
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    name = source if isinstance(source, Path) else name
+    try:
+        content = read_file(source) if isinstance(source, Path) else source
+        file = pq.ParquetFile(pa.BufferReader(content))
+        _check_size(file.metadata, num_rows)
+        frame: pd.DataFrame = file.read(use_threads=False).to_pandas()
+        return frame
+    except (OSError, pa.ArrowException, ValueError, TypeError) as error:
+        raise RecordError(f"{name}: unreadable history ({error})") from None
+
+
+def _check_size(metadata: Any, max_rows: int) -> None:
+    """Refuse a table by what its footer says, before anything of it is unfolded: a few KB can hold gigabytes.
+
+    Raises:
+        ValueError: If it has more rows, columns or bytes than such a table can have.
+    """
+    rows, columns = metadata.num_rows, metadata.num_columns
+    if rows > max_rows or columns > MAX_COLUMNS:
+        raise ValueError(f"{rows:,} rows and {columns:,} columns; at most {max_rows:,} and {MAX_COLUMNS:,}")
+    unfolded = sum(metadata.row_group(place).total_byte_size for place in range(metadata.num_row_groups))
+    most = HEAD_BYTES + VALUE_BYTES * rows * columns
+    if unfolded > most:
+        raise ValueError(f"{unfolded:,} bytes unfolded; {rows:,} rows have at most {most:,}")
 
 
 def read_attached(file: Path, sha256: str | None, of: str = "the record") -> bytes:
@@ -105,10 +149,7 @@ def read_attached(file: Path, sha256: str | None, of: str = "the record") -> byt
     Raises:
         RecordError: If the file is missing or another.
     """
-    try:
-        content = file.read_bytes()
-    except OSError as error:
-        raise RecordError(f"{file}: {error.strerror}") from None
+    content = read_file(file)
     if hashlib.sha256(content).hexdigest() != sha256:
         raise RecordError(f"{file} is not the file that {of} was sealed with; restore it or do the run again")
     return content

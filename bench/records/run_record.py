@@ -7,19 +7,19 @@ any moment leaves a whole record or none.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from pydantic import Field, field_validator
+from pydantic import Field
 
 from bench.errors import RecordError, did_you_mean
-from bench.records.names import SLUG, Run, history_path, model_slug, predictions_path
+from bench.records.names import SLUG, ModelName, Run, SlugName, history_path, model_slug, predictions_path
 from bench.records.sealed import (
     Sealed,
     Strict,
     explain_os_error,
+    read_json,
     read_sealed,
     write_atomic,
     write_sealed,
@@ -54,9 +54,9 @@ class Record(Sealed):
 
     suite_version: str
     run_id: str
-    model: str
-    dataset: str
-    protocol: str
+    model: ModelName
+    dataset: SlugName
+    protocol: SlugName
     seed: int = Field(ge=0)
     status: Literal["done", "failed", "skipped"]
     failure: Failure | None = None
@@ -85,19 +85,6 @@ class Record(Sealed):
     train_seconds: float | None = None
     images_per_second: float | None = None
     peak_memory_mib: float | None = None
-
-    @field_validator("model")
-    @classmethod
-    def _model_is_a_name(cls, value: str) -> str:
-        model_slug(value)
-        return value
-
-    @field_validator("dataset", "protocol")
-    @classmethod
-    def _slug(cls, value: str) -> str:
-        if not SLUG.fullmatch(value):
-            raise ValueError("lower-case letters, digits and single hyphens only")
-        return value
 
     @property
     def run(self) -> Run:
@@ -199,10 +186,10 @@ def real_only(results: Path) -> bool:
     if not store.exists():
         return False
     try:
-        content = json.loads(store.read_bytes())
-        declared = content["real_only"]
-    except (OSError, ValueError, RecursionError, TypeError, KeyError):
-        declared = None
+        content = read_json(store)
+    except RecordError:
+        content = None
+    declared = content["real_only"] if isinstance(content, dict) and content.keys() == {"real_only"} else None
     if not isinstance(declared, bool):
         raise RecordError(f'{store} is damaged; it should say {{"real_only": true}} or false')
     return declared

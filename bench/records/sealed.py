@@ -7,15 +7,32 @@ import errno
 import hashlib
 import json
 import os
+import stat
 from collections.abc import Callable, Iterable
 from pathlib import Path
-from typing import Any, Literal, Self, TypeVar
+from typing import Annotated, Any, Literal, Self, TypeVar
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import AfterValidator, BaseModel, ConfigDict, ValidationError
 
 from bench.errors import RecordError
 
 SCHEMA_VERSION = 1
+MAX_DEPTH = 24  # of a JSON file; a record has less than ten levels, and what prints one may stop at 255
+MAX_FILE_BYTES = 64 * 2**20  # many times the largest file of evidence
+
+
+def one_line(value: str) -> str:
+    """Text that may stand in a table, a heading or a message: it cannot begin a line of its own.
+
+    Raises:
+        ValueError: If a character cannot be printed in one line.
+    """
+    if not value.isprintable():
+        raise ValueError("printable characters in one line only")
+    return value
+
+
+Line = Annotated[str, AfterValidator(one_line)]
 
 
 def canonical(content: Any) -> bytes:
@@ -96,20 +113,61 @@ def write_sealed(path: Path, record: Sealed) -> None:
     write_atomic(path, pretty(record.sealed().model_dump(mode="json")))
 
 
+def read_file(path: Path, max_bytes: int = MAX_FILE_BYTES) -> bytes:
+    """The bytes of a file of evidence; a pipe or a device, which might never end, is not opened.
+
+    Raises:
+        RecordError: If there is none, it is no regular file, or it is too large to be evidence.
+    """
+    try:
+        found = path.stat()
+        if not stat.S_ISREG(found.st_mode):
+            raise RecordError(f"{path} is no regular file; remove it")
+        if found.st_size > max_bytes:
+            raise RecordError(f"{path} has {found.st_size:,} bytes; a file of evidence has at most {max_bytes:,}")
+        return path.read_bytes()
+    except OSError as error:
+        raise RecordError(f"{path}: {error.strerror}") from None
+
+
+def read_json(path: Path) -> Any:
+    """What a JSON file of evidence holds.
+
+    Raises:
+        RecordError: As `read_file`; also if it is no JSON, or nested deeper than evidence is.
+    """
+    try:
+        content = json.loads(read_file(path))
+    except RecursionError:
+        raise RecordError(f"{path}: no JSON of a record (nested too deeply)") from None
+    except ValueError as error:
+        raise RecordError(f"{path}: no JSON ({error})") from None
+    if _is_deeper(content, MAX_DEPTH):
+        raise RecordError(f"{path}: no JSON of a record (nested too deeply)")
+    return content
+
+
+def _is_deeper(content: Any, levels: int) -> bool:
+    """Whether lists and tables stand in one another on more levels than these."""
+    layer = [content]
+    for _ in range(levels):
+        layer = [inner for outer in layer for inner in _inside(outer)]
+    return any(isinstance(inner, dict | list) for inner in layer)
+
+
+def _inside(content: Any) -> Iterable[Any]:
+    if isinstance(content, dict):
+        return content.values()
+    return content if isinstance(content, list) else ()
+
+
 def read_sealed(path: Path, kind: type[Kind]) -> Kind:
     """Read a record and check schema and digest.
 
     Raises:
         RecordError: Naming the file and the reason.
     """
-    try:
-        content = json.loads(path.read_bytes())
-    except OSError as error:
-        raise RecordError(f"{path}: {error.strerror}") from None
-    except ValueError as error:
-        raise RecordError(f"{path}: no JSON ({error})") from None
-    except RecursionError:
-        raise RecordError(f"{path}: no JSON of a record (nested too deeply)") from None
+    content = read_json(path)
     version = content.get("schema_version") if isinstance(content, dict) else None
     if version != SCHEMA_VERSION:
         newer = isinstance(version, int) and version > SCHEMA_VERSION
@@ -123,6 +181,8 @@ def read_sealed(path: Path, kind: type[Kind]) -> Kind:
         digest = record.computed_digest()
     except UnicodeEncodeError:
         raise RecordError(f"{path}: holds text that UTF-8 cannot write") from None
+    except (ValueError, RecursionError) as error:
+        raise RecordError(f"{path}: holds what JSON cannot write ({error})") from None
     if record.record_digest != digest:
         raise RecordError(f"{path}: record_digest does not fit the content; the file was changed after it was measured")
     return record
@@ -146,7 +206,10 @@ def read_all(
         except RecordError as error:
             notes.append(f"left out: {error}")
             continue
-        reason = objection(record, path)
+        try:
+            reason = objection(record, path)
+        except RecordError as error:  # one that cannot be placed must not hide the others
+            reason = str(error)
         if reason:
             notes.append(f"left out: {path}: {reason}")
         else:

@@ -18,8 +18,8 @@ from numpy.typing import NDArray
 from pydantic import Field
 
 from bench.errors import BenchError
-from bench.records.names import model_slug
-from bench.records.sealed import Sealed, Strict, read_all
+from bench.records.names import ModelName, model_slug
+from bench.records.sealed import Line, Sealed, Strict, read_all
 from models.catalog import outdated
 
 Mode = Literal["inference", "training"]
@@ -139,9 +139,9 @@ class TimingRecord(Sealed):
     """All timings of one model on one device."""
 
     suite_version: str
-    model: str
+    model: ModelName
     model_fingerprint: str
-    device: str
+    device: Line
     num_threads: int
     driver: str | None
     scan_backend: str | None

@@ -139,6 +139,17 @@ def per_class(labels: NDArray[Any], probs: NDArray[Any], task: str) -> dict[str,
     }
 
 
+def clipped_loss(labels: NDArray[Any], probs: NDArray[Any]) -> float:
+    """The val loss of a history: `score`'s `nll` with a probability below 1e-12 taken as 1e-12, in nats.
+
+    Args:
+        labels: (N,) class indices in [0, K).
+        probs: (N, K) probabilities.
+    """
+    chosen = np.clip(probs[np.arange(len(labels)), labels], 1e-12, None)
+    return float(-np.log(chosen).mean())
+
+
 def confusion_matrix(labels: NDArray[Any], probs: NDArray[Any], task: str) -> Labels:
     """(K, K) image counts, a row a label, a column a prediction by the rule of `accuracy`.
 

@@ -21,7 +21,7 @@ from bench.errors import BenchError
 from bench.machine.foreign import Pinned, cast, seed_generators
 from bench.protocols.schedule import batch_bounds, learning_rate
 from bench.protocols.schema import OptimRules, Protocol
-from bench.stats.metrics import accuracy, auc, softmax
+from bench.stats.metrics import accuracy, auc, clipped_loss, softmax
 from bench.streams import Streams, stream_seed
 from bench.training.augment import augment, prepare
 from bench.training.checkpoint import Checkpoint
@@ -286,13 +286,12 @@ class Trainer:
             raise DivergedError(progress.epoch, progress.step - 1)
         probs = softmax(logits)
         val_auc = auc(labels, probs, self.task)
-        chosen = np.clip(probs[np.arange(len(labels)), labels], 1e-12, None)
         progress.history.append(
             {
                 "epoch": progress.epoch,
                 "lr": self.optimizer.param_groups[0]["lr"],
                 "train_loss": float(np.mean(progress.losses)),
-                "val_loss": float(-np.log(chosen).mean()),
+                "val_loss": clipped_loss(labels, probs),
                 "val_auc": float("nan") if val_auc is None else val_auc,
                 "val_acc": accuracy(labels, probs, self.task),
             }

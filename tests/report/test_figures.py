@@ -241,15 +241,34 @@ def test_many_seeds_stay_readable(tmp_path: Path) -> None:
 
 
 def test_a_history_without_losses_is_drawn_as_far_as_it_goes(tmp_path: Path) -> None:
-    """Old or foreign records are no reason to fail."""
-    record = make_run(tmp_path, OURS[0])
+    """Old or foreign records are no reason to fail; a file that is not the record's own is one."""
+    content = frame_bytes(pd.DataFrame({"epoch": [0], "val_auc": [0.5]}))
+    record = make_run(tmp_path, OURS[0], history_sha256=hashlib.sha256(content).hexdigest())
+    path = history_path(OURS[0].path(tmp_path))
+    path.write_bytes(content)
     numbers = curve_numbers([record], tmp_path)
     assert numbers["train_loss"].isna().all()
     with style():
         assert len(draw_curves(numbers, "made up").axes) == 2
-    history_path(OURS[0].path(tmp_path)).unlink()
-    with pytest.raises(RecordError, match="unreadable history"):
+    path.write_bytes(frame_bytes(pd.DataFrame({"epoch": [0], "val_auc": [0.9]})))
+    with pytest.raises(RecordError, match="is not the file that"):
         curve_numbers([record], tmp_path)
+
+
+def test_a_swapped_history_is_noted_and_not_drawn(tmp_path: Path) -> None:
+    """The other seed is drawn, and the report says why this one is not."""
+    for run in OURS:
+        put(tmp_path, run)
+    history_path(OURS[0].path(tmp_path)).write_bytes(b"PAR1")
+    evidence = gather(tmp_path)
+    plots = {
+        plot.name: plot
+        for plot in choice.plots(evidence, statistics(evidence), synthetic=False, models=["medspectralnet"])
+    }
+    numbers = plots["fig04_curves__medspectralnet__breastmnist__smoke"].numbers()
+    assert sorted(set(numbers["seed"])) == [OURS[1].seed]
+    (note,) = (note for note in evidence.notes if note.startswith("not drawn"))
+    assert "seed0.history.parquet is not the file" in note
 
 
 def scores_of(results: Path, run: Run) -> tuple[Any, Any]:

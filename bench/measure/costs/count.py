@@ -54,8 +54,17 @@ def measure_costs(cells: Sequence[CostCell], results: Path, *, overwrite: bool =
         except (ModelError, BenchError) as error:
             yield CostOutcome(cell, None, "refused", f"{cell.model}: {error}")
             continue
+        except Exception as error:  # a counter met a model that it cannot take; the others are counted all the same
+            yield CostOutcome(cell, None, "refused", f"{cell.model}: {_one_line(error)}")
+            continue
         write_sealed(cell.path(results), record)
         yield CostOutcome(cell, record, "measured")
+
+
+def _one_line(error: Exception) -> str:
+    """What a counter or the model itself raised: its type, and the first line of what it says."""
+    first = next(iter(str(error).splitlines()), "")
+    return f"cannot be counted ({type(error).__name__}{': ' if first else ''}{first})"
 
 
 def cost_row(outcome: CostOutcome) -> dict[str, str | int | None]:

@@ -68,7 +68,8 @@ def stored_bytes(results: Path, record: Record) -> bytes:
 def read_predictions(results: Path, record: Record, card: DataCard) -> Predictions:
     """As `Reader.read`."""
     content, name = stored_bytes(results, record), predictions_path(record.run.path(results))
-    table, found = stored.read_predictions(content, name), Predictions({}, {})
+    num_rows = card.num_images["val"] + card.num_images["test"]
+    table, found = stored.read_predictions(content, name, num_rows), Predictions({}, {})
     for split in ("val", "test"):
         part = table.split(split)
         if not part.is_whole or labels_digest(part.labels) != card.labels_digest[split]:

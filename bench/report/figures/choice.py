@@ -11,12 +11,13 @@ from typing import TYPE_CHECKING
 
 import pandas as pd
 
+from bench.errors import RecordError
 from bench.records.cost_record import CostRecord
 from bench.records.names import SYNTHETIC_PREFIX, model_slug
 from bench.records.run_record import Record
 from bench.records.timing_record import TimingRecord
 from bench.report.evidence import MODELS, Evidence
-from bench.report.figures.curves import curves_plot
+from bench.report.figures.curves import curves_plot, read_history
 from bench.report.figures.forest import forest_plot
 from bench.report.figures.parameters import parameters_plot
 from bench.report.figures.pareto import macs_axis, parameter_axis, pareto_numbers, pareto_plot, speed_axes
@@ -70,7 +71,7 @@ def _run_plots(evidence: Evidence, records: Sequence[Record], name: str) -> Iter
     dataset = records[0].dataset
     card = evidence.cards.get(dataset)
     number, shown = PAPER.get(dataset.removeprefix(SYNTHETIC_PREFIX), (4, "OrganCMNIST"))
-    trained = [record for record in records if record.history_sha256]
+    trained = _with_history(evidence, records)
     if trained:
         yield curves_plot(f"fig{number:02}_curves__{name}", number, shown, trained, card, evidence.results)
     if card is None:
@@ -79,6 +80,21 @@ def _run_plots(evidence: Evidence, records: Sequence[Record], name: str) -> Iter
     yield confusion_plot(f"fig{number + 1:02}_confusion__{name}", number + 1, shown, cell)
     yield areas_plot("roc", f"fig{number + 2:02}_roc__{name}", number + 2, shown, cell)
     yield areas_plot("pr", f"fig{number + 3:02}_pr__{name}", number + 3, shown, cell)
+
+
+def _with_history(evidence: Evidence, records: Sequence[Record]) -> list[Record]:
+    """The runs whose stored history is the one that they were sealed with; another one is noted and not drawn."""
+    found = []
+    for record in records:
+        if record.history_sha256 is None:
+            continue
+        try:
+            read_history(evidence.results, record)
+        except RecordError as error:
+            evidence.notes.append(f"not drawn: {error}")
+        else:
+            found.append(record)
+    return found
 
 
 def _pareto_plots(

@@ -11,7 +11,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import MaxNLocator
 
-from bench.errors import RecordError
+from bench.records import predictions as stored
 from bench.records.card import DataCard
 from bench.records.names import history_path
 from bench.records.run_record import Record
@@ -71,23 +71,20 @@ def curve_numbers(records: Sequence[Record], results: Path) -> pd.DataFrame:
     """`seed, epoch, train_loss, val_loss, val_auc, val_acc, chosen`: one row an epoch and seed."""
     parts = []
     for record in records:
-        history = read_history(history_path(record.run.path(results)))
-        part = history.reindex(columns=["epoch", *MEASURES])
+        part = read_history(results, record).reindex(columns=["epoch", *MEASURES])
         part.insert(0, "seed", record.seed)
         parts.append(part.assign(chosen=part["epoch"] == record.best_epoch))
     return pd.concat(parts, ignore_index=True)
 
 
-def read_history(path: Path) -> pd.DataFrame:
-    """A run's history.
+def read_history(results: Path, record: Record) -> pd.DataFrame:
+    """The history that a record was sealed with.
 
     Raises:
-        RecordError: If the file is missing or damaged.
+        RecordError: If the file is missing, damaged, or another.
     """
-    try:
-        return pd.read_parquet(path)
-    except (OSError, ValueError) as error:
-        raise RecordError(f"{path}: unreadable history ({error})") from None
+    path = history_path(record.run.path(results))
+    return stored.read_history(stored.read_attached(path, record.history_sha256, record.run_id), path)
 
 
 def draw_curves(numbers: pd.DataFrame, title: str) -> Figure:
