@@ -19,7 +19,9 @@ from bench.records.card import DataCard, card_path, read_card
 from bench.records.cost_record import read_costs
 from bench.records.predictions import PredictionTable
 from bench.records.run_record import Record, read_records, real_only, record_files, results_folder
+from bench.records.sealed import TEMPORARY
 from bench.records.staleness import staleness
+from bench.records.swap import INTERRUPTED, KEPT
 from bench.records.timing_record import read_timings
 
 
@@ -195,7 +197,9 @@ def _orphans(results: Path) -> Iterator[str]:
         if file.is_dir():
             continue
         owner = file.with_name(file.name.split(".")[0] + ".json")
-        if file.name.startswith(".tmp-") or file.suffix not in (".json", ".parquet"):
+        if file.name.startswith(KEPT):
+            yield f"{file}: {INTERRUPTED}"
+        elif file.name.startswith(TEMPORARY) or file.suffix not in (".json", ".parquet"):
             yield f"{file}: left by a killed writer or put there by hand; remove it"
         elif file.suffix == ".json" and file not in known:
             yield f"{file}: no run's record has this name; remove it"

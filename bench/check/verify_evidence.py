@@ -14,6 +14,7 @@ from bench.records.card import DataCard
 from bench.records.cost_record import COUNTERS, CostCell, CostRecord, read_costs
 from bench.records.predictions import PredictionTable
 from bench.records.run_record import MEASURED_FOLDERS, Record
+from bench.records.swap import INTERRUPTED, KEPT
 from bench.records.timing_record import TimingRecord, read_timings, timing_path
 from bench.stats.metrics import predict, softmax
 from models.catalog import ModelError, get_spec
@@ -160,6 +161,8 @@ def strays(results: Path) -> Iterator[str]:
         for path in sorted((results / folder).rglob("*")):
             if path.is_symlink():
                 yield f"{path}: is a link; evidence stands in the folder itself"
+            elif path.name.startswith(KEPT):
+                yield f"{path}: {INTERRUPTED}"
             elif path.is_file() and not _has_place(path.relative_to(results)):
                 yield f"{path}: left by a killed writer or put there by hand; remove it"
 

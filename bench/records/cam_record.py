@@ -8,7 +8,6 @@ they are before Grad-CAM's ReLU, so that any scaling can be made of them.
 from __future__ import annotations
 
 import contextlib
-import hashlib
 import io
 import itertools
 from collections.abc import Iterable
@@ -21,19 +20,12 @@ from pydantic import Field
 
 from bench.errors import ProtocolError, RecordError
 from bench.protocols.loading import load_protocol
-from bench.records.names import SYNTHETIC_PREFIX, ModelName, Run, SlugName, model_slug
-from bench.records.predictions import frame_bytes
+from bench.records.locks import BusyError, held
+from bench.records.names import SYNTHETIC_PREFIX, ModelName, Run, SlugName, lock_file, model_slug
+from bench.records.predictions import frame_bytes, read_attached
 from bench.records.run_record import real_only
-from bench.records.sealed import (
-    Line,
-    Sealed,
-    Strict,
-    explain_os_error,
-    read_all,
-    read_file,
-    write_atomic,
-    write_sealed,
-)
+from bench.records.sealed import Line, Sealed, Strict, read_all, sealed_bytes
+from bench.records.swap import replace_together
 from models.catalog import ModelError, is_current
 
 TRAINED = "trained"
@@ -49,6 +41,8 @@ IMAGE_SOURCES = {
     "organsmnist": "Bilic et al. 2019 (LiTS), arXiv 1901.04056",
     "pneumoniamnist": "Kermany et al. 2018, Cell 172(5):1122-1131",
 }
+
+WAIT_SECONDS = 60.0  # for another process that writes the same files
 
 Map = NDArray[np.float64]
 
@@ -187,7 +181,7 @@ def images_bytes(images: dict[int, NDArray[np.uint8]]) -> bytes:
 
 
 def write_cam(results: Path, record: CamRecord, maps: bytes, images: bytes | None) -> Path:
-    """Write the files of an explained run, the JSON last.
+    """Write the files of an explained run; older ones stand until the new ones are whole.
 
     Raises:
         RecordError: If the folder refuses, a synthetic record would enter a store of real ones, or images would be
@@ -198,15 +192,11 @@ def write_cam(results: Path, record: CamRecord, maps: bytes, images: bytes | Non
     if images is not None and not may_store_images(record.license):
         raise RecordError(f"{record.run_id}: images under {record.license} are never stored")
     path = cam_path(results, record.run)
-    for file in (path, maps_path(path), images_path(path)):
-        try:
-            file.unlink(missing_ok=True)
-        except OSError as error:
-            raise explain_os_error(error, file) from None
-    write_atomic(maps_path(path), maps)
-    if images is not None:
-        write_atomic(images_path(path), images)
-    write_sealed(path, record)
+    try:
+        with held(lock_file(results, f"cams__{record.run_id}"), wait_seconds=WAIT_SECONDS):
+            replace_together(path, sealed_bytes(record), {maps_path(path): maps, images_path(path): images})
+    except BusyError:
+        raise RecordError(f"{path} is being written by another process; wait for it, then ask again") from None
     return path
 
 
@@ -229,10 +219,10 @@ def objection(record: CamRecord, path: Path) -> str:
         if expected is None:
             if file.exists():
                 return f"{file.name} belongs to no record; remove it"
-        else:
-            with contextlib.suppress(RecordError):
-                if hashlib.sha256(read_file(file)).hexdigest() == expected:
-                    continue
+            continue
+        try:
+            read_attached(file, expected)
+        except RecordError:
             return f"{file.name} is missing or is not the file that the record was written with"
     return ""
 
@@ -248,7 +238,7 @@ def read_maps(results: Path, record: CamRecord) -> dict[tuple[int, str, str], Ma
     Raises:
         RecordError: If the file is damaged or a map is missing.
     """
-    table = _read_table(maps_path(cam_path(results, record.run)))
+    table = _read_table(maps_path(cam_path(results, record.run)), record.maps_sha256)
     shapes = {layer.path: (layer.height, layer.width) for layer in record.layers}
     try:
         found = {
@@ -272,7 +262,7 @@ def read_images(results: Path, record: CamRecord) -> dict[int, NDArray[np.uint8]
     """
     if record.images_sha256 is None:
         return {}
-    table = _read_table(images_path(cam_path(results, record.run)))
+    table = _read_table(images_path(cam_path(results, record.run)), record.images_sha256)
     found = {}
     for row in table.to_dict("records"):
         pixels = np.asarray(row["pixels"], np.uint8)
@@ -282,8 +272,9 @@ def read_images(results: Path, record: CamRecord) -> dict[int, NDArray[np.uint8]
     return found
 
 
-def _read_table(path: Path) -> pd.DataFrame:
+def _read_table(path: Path, sha256: str) -> pd.DataFrame:
+    content = read_attached(path, sha256)
     try:
-        return pd.read_parquet(io.BytesIO(read_file(path)))
+        return pd.read_parquet(io.BytesIO(content))
     except (OSError, ValueError) as error:
         raise RecordError(f"{path}: unreadable ({error})") from None

@@ -79,4 +79,9 @@ def history_path(record_path: Path) -> Path:
 
 def lock_path(results: Path, run: Run) -> Path:
     """The lock file of a run: who writes it, or does it, holds it."""
-    return results / ".locks" / f"{run.run_id}.lock"
+    return lock_file(results, run.run_id)
+
+
+def lock_file(results: Path, name: str) -> Path:
+    """The lock file of a run's id, or of another thing that one process at a time may write."""
+    return results / ".locks" / f"{name}.lock"

@@ -1,8 +1,8 @@
 """What a run leaves: one JSON record, its predictions and its history. No torch.
 
 `results/records/<protocol>/<model>/<dataset>/seed<k>.json` beside `seed<k>.predictions.parquet` and
-`seed<k>.history.parquet`. The parquet files are renamed into place first and the JSON last, so that a kill at
-any moment leaves a whole record or none.
+`seed<k>.history.parquet`. All three are written beside their places first and renamed then, the JSON last, so that a
+kill at any moment leaves the former record whole, the new one, or none where there was none.
 """
 
 from __future__ import annotations
@@ -21,9 +21,10 @@ from bench.records.sealed import (
     explain_os_error,
     read_json,
     read_sealed,
-    write_atomic,
-    write_sealed,
+    sealed_bytes,
+    sweep_left,
 )
+from bench.records.swap import put_right, replace_together
 
 if TYPE_CHECKING:  # imported where tables are read: a third of `medbench plan`'s second
     import pandas as pd
@@ -107,9 +108,10 @@ def finished_digest(path: Path) -> str:
 
 
 def write_run(results: Path, record: Record, predictions: bytes | None, history: bytes | None) -> Path:
-    """Write a run's files, the JSON last; an older record of the run goes first, so none is ever mixed.
+    """Write a run's files; an older record of the run stands until the new one is whole, and goes last.
 
     A record without scores never takes the place of a finished one: what was measured is not lost to a later failure.
+    Call it only while holding the run's lock.
 
     Raises:
         RecordError: If the folder refuses, or a synthetic record would enter a store of real ones.
@@ -119,32 +121,23 @@ def write_run(results: Path, record: Record, predictions: bytes | None, history:
     path = record.run.path(results)
     if record.status != "done" and is_done(path):
         return path
-    sweep_run(results, record.run, keep=False)
-    if predictions is not None:
-        write_atomic(predictions_path(path), predictions)
-    if history is not None:
-        write_atomic(history_path(path), history)
-    write_sealed(path, record)
+    sweep_run(results, record.run)
+    tables = {predictions_path(path): predictions, history_path(path): history}
+    replace_together(path, sealed_bytes(record), tables)
     return path
 
 
-def sweep_run(results: Path, run: Run, *, keep: bool = True) -> None:
-    """Remove what a killed writer left of a run; call it only while holding the run's lock.
-
-    Args:
-        results: The results folder.
-        run: The run.
-        keep: Keep a whole record; False removes it too.
-    """
+def sweep_run(results: Path, run: Run) -> None:
+    """Remove what a killed writer left of a run, a whole record excepted; call it only while holding the run's lock."""
     path = run.path(results)
     if not path.parent.is_dir():
         return
+    tables = (predictions_path(path), history_path(path))
+    put_right(path, tables)
+    sweep_left(path.parent, below=False)
     try:
-        for left in path.parent.glob(f".tmp-*-seed{run.seed}.*"):
-            left.unlink(missing_ok=True)
-        if not (keep and path.exists()):
-            for file in (path, predictions_path(path), history_path(path)):
-                file.unlink(missing_ok=True)
+        for file in () if path.exists() else tables:
+            file.unlink(missing_ok=True)
     except OSError as error:
         raise explain_os_error(error, path) from None
 

@@ -4,19 +4,24 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import fcntl
 import hashlib
 import json
 import os
+import secrets
 import stat
-from collections.abc import Callable, Iterable
+import time
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
-from typing import Annotated, Any, Literal, Self, TypeVar
+from typing import Annotated, Any, BinaryIO, Literal, Self, TypeVar
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, ValidationError
 
 from bench.errors import RecordError
 
 SCHEMA_VERSION = 1
+TEMPORARY = ".tmp-"  # how the names of files begin that are being written
+LEFT_SECONDS = 24 * 3600.0  # after which a temporary file counts as left where the file system has no locks
 MAX_DEPTH = 24  # of a JSON file; a record has less than ten levels, and what prints one may stop at 255
 MAX_FILE_BYTES = 64 * 2**20  # many times the largest file of evidence
 
@@ -84,24 +89,113 @@ def explain_validation(error: Exception) -> str:
     return str(error)
 
 
+@contextlib.contextmanager
+def staged(path: Path, content: bytes) -> Iterator[Path]:
+    """A file written whole and flushed beside its place, under a temporary name; gone afterwards unless it was renamed.
+
+    It is locked meanwhile, so that `sweep_left` takes no file of a living writer for one that was left.
+
+    Args:
+        path: The place.
+        content: What to write.
+
+    Yields:
+        The temporary file.
+
+    Raises:
+        RecordError: If the file system refuses.
+    """
+    temporary = path
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        temporary, stream = _open_temporary(path)
+        with stream:
+            stream.write(content)
+            stream.flush()
+            os.fsync(stream.fileno())
+            yield temporary
+    except OSError as error:
+        raise explain_os_error(error, path) from None
+    finally:
+        if temporary != path:
+            with contextlib.suppress(OSError):
+                temporary.unlink()
+
+
+def _open_temporary(path: Path) -> tuple[Path, BinaryIO]:
+    """A new temporary file beside a place, locked where the file system has locks."""
+    while True:
+        temporary = path.with_name(f"{TEMPORARY}{os.getpid()}-{secrets.token_hex(4)}-{path.name}")
+        stream = temporary.open("xb")
+        with contextlib.suppress(OSError):
+            fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        if os.fstat(stream.fileno()).st_nlink:
+            return temporary, stream
+        stream.close()  # swept between its making and its lock
+
+
 def write_atomic(path: Path, content: bytes) -> None:
     """Write a file whole or not at all: a temporary file beside it, flushed, then renamed.
 
     Raises:
         RecordError: If the file system refuses.
     """
-    temporary = path.with_name(f".tmp-{os.getpid()}-{path.name}")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with temporary.open("wb") as stream:
-            stream.write(content)
-            stream.flush()
-            os.fsync(stream.fileno())
+    with staged(path, content) as temporary:
         temporary.replace(path)
-    except OSError as error:
-        with contextlib.suppress(OSError):
-            temporary.unlink()
-        raise explain_os_error(error, path) from None
+
+
+def write_new(path: Path, content: bytes) -> bool:
+    """Write a file whole where none stands; False, and nothing is changed, where one does.
+
+    Raises:
+        RecordError: If the file system refuses.
+    """
+    with staged(path, content) as temporary:
+        try:
+            path.hardlink_to(temporary)
+        except FileExistsError:
+            return False
+        except OSError:  # a file system without hard links
+            if path.exists():
+                return False
+            temporary.replace(path)
+    return True
+
+
+def sweep_left(folder: Path, *, below: bool = True) -> list[Path]:
+    """Remove temporary files that killed writers left, never one of a living writer.
+
+    Args:
+        folder: Where to look; nothing happens where it is not there.
+        below: Look in all folders below too; links are not followed.
+
+    Returns:
+        The files that were removed.
+    """
+    pattern = f"{TEMPORARY}*"
+    return [path for path in (folder.rglob(pattern) if below else folder.glob(pattern)) if _removed_if_left(path)]
+
+
+def _removed_if_left(path: Path) -> bool:
+    """Remove a temporary file whose writer is gone: its lock is free, or it is old where there are no locks."""
+    try:
+        descriptor = os.open(path, os.O_RDWR | os.O_NOFOLLOW | os.O_NONBLOCK)
+    except OSError:
+        return False
+    try:
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return False
+        except OSError:
+            if time.time() - os.fstat(descriptor).st_mtime < LEFT_SECONDS:
+                return False
+        path.unlink()
+    except OSError:
+        return False
+    finally:
+        os.close(descriptor)
+    return True
 
 
 def write_sealed(path: Path, record: Sealed) -> None:
@@ -110,7 +204,12 @@ def write_sealed(path: Path, record: Sealed) -> None:
     Raises:
         RecordError: If the file system refuses.
     """
-    write_atomic(path, pretty(record.sealed().model_dump(mode="json")))
+    write_atomic(path, sealed_bytes(record))
+
+
+def sealed_bytes(record: Sealed) -> bytes:
+    """A record's file, its digest filled in."""
+    return pretty(record.sealed().model_dump(mode="json"))
 
 
 def read_file(path: Path, max_bytes: int = MAX_FILE_BYTES) -> bytes:

@@ -9,8 +9,6 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
-from filelock import FileLock, Timeout
-
 from bench.errors import DataMissingError, RecordError
 from bench.machine import cpu_isa
 from bench.machine.devices import choose_device, device_slots
@@ -18,9 +16,11 @@ from bench.plan.selection import Selection, optional_runs
 from bench.plan.state import Overwrite, PlannedRun, choose, make_plan
 from bench.protocols.loading import load_protocol
 from bench.records.card import DataCard, read_card, write_card
+from bench.records.locks import BusyError, held
 from bench.records.names import Run, lock_path
 from bench.records.run_record import Failure, Record, real_only, write_run
 from bench.records.sealed import explain_os_error
+from bench.records.sweep import sweep_store
 from bench.runs.engine_local import LocalEngine
 from bench.runs.request import Event, Launch, RunRequest
 from bench.runs.runner import skipped_record
@@ -115,15 +115,15 @@ def check_store(results: Path, runs: Sequence[Run]) -> None:
     """Refuse a results folder that cannot take these runs, before anything ran.
 
     Raises:
-        RecordError: If the folder cannot be written, or synthetic runs would enter a store of real ones.
+        RecordError: If the folder cannot be written, has no locks, or synthetic runs would enter a store of real ones.
     """
     if real_only(results) and any(run.synthetic for run in runs):
         raise RecordError(f"{results} holds real records only; give synthetic runs another folder with --results")
     probe = results / ".locks" / f".probe-{os.getpid()}"
     try:
-        probe.parent.mkdir(parents=True, exist_ok=True)
-        probe.write_bytes(b"writable")
-        probe.unlink()
+        with held(probe):
+            probe.write_bytes(b"writable")
+            probe.unlink()
     except OSError as error:
         raise explain_os_error(error, results) from None
 
@@ -169,7 +169,7 @@ def _skip(results: Path, item: PlannedRun, reason: str, kind: Literal["unavailab
     if item.state != "missing":
         return
     record = skipped_record(item.run, load_protocol(item.run.protocol), Failure(kind=kind, message=reason))
-    with contextlib.suppress(Timeout), FileLock(lock_path(results, item.run), timeout=0):
+    with contextlib.suppress(BusyError), held(lock_path(results, item.run)):
         write_run(results, record, None, None)
 
 
@@ -188,7 +188,7 @@ def sweep_checkpoints(planned: Sequence[PlannedRun], results: Path, checkpoint_d
                 continue
             from bench.training.checkpoint import Checkpoint
 
-            with contextlib.suppress(Timeout, OSError), FileLock(lock_path(results, run), timeout=0):
+            with contextlib.suppress(BusyError, OSError), held(lock_path(results, run)):
                 Checkpoint(parent / run.run_id, "").remove()
 
 
@@ -212,6 +212,7 @@ def execute(
         Interrupted: After SIGINT or SIGTERM.
     """
     check_store(launch.results, [item.run for item in planned])
+    sweep_store(launch.results)
     if launch.checkpoint_dir is not None and launch.checkpoint_dir.is_file():
         raise RecordError(f"--checkpoint-dir {launch.checkpoint_dir} is a file; name a folder")
     outcome = Outcome()

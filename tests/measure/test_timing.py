@@ -456,6 +456,20 @@ def test_overwrite_forgets_the_plans_settings_alone(plugin: Path, tmp_path: Path
     assert [(timed.setting.batch_size, timed.rounds) for timed in left.cells] == [(64, [kept])]
 
 
+def test_overwrite_forgets_a_timing_only_when_its_new_round_is_written(plugin: Path, tmp_path: Path) -> None:
+    """A call that ends in between loses nothing: what was not measured again stands as it was."""
+    plan = plan_for(("tiny_timed",), plugin, tmp_path, rounds=1)
+    path = timing_path(tmp_path, plan.label, "tiny_timed")
+    assert len(list(timing_launch.run_timings(plan))) == len(plan.settings)
+    before = {timed.setting: timed.rounds for timed in read_sealed(path, TimingRecord).cells}
+    again = timing_launch.run_timings(plan, overwrite=True)
+    assert next(again).setting == plan.settings[0]
+    after = {timed.setting: timed.rounds for timed in read_sealed(path, TimingRecord).cells}
+    again.close()
+    assert after.keys() == before.keys()
+    assert [one for one in plan.settings if after[one] != before[one]] == [plan.settings[0]]
+
+
 def test_a_changed_model_starts_a_new_record(plugin: Path, tmp_path: Path) -> None:
     """Rounds of other code never stand beside new ones, and a report leaves a stale record out with a note."""
     plan = plan_for(("tiny_timed",), plugin, tmp_path)

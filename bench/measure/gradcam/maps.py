@@ -42,7 +42,7 @@ from bench.records.cam_record import (
 )
 from bench.records.card import labels_digest
 from bench.records.names import predictions_path
-from bench.records.predictions import read_predictions
+from bench.records.predictions import read_attached, read_predictions
 from bench.records.run_record import Record
 from bench.runs.request import RunProgress, RunRequest
 from bench.runs.runner import build_model
@@ -235,7 +235,7 @@ class _FreshWeights:
 
 def _same_scores(record: Record, results: Path, logits: NDArray[np.float32]) -> bool:
     """Whether the kept weights give the record's test predictions, bit for bit."""
-    table = read_predictions(predictions_path(record.run.path(results)))
+    table = read_predictions(read_attached(predictions_path(record.run.path(results)), record.predictions_sha256))
     return np.array_equal(table.split("test").logits, logits)
 
 

@@ -15,12 +15,12 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from filelock import FileLock, Timeout
 from torch import Tensor
 
 from bench.errors import BenchError, Interrupted, RecordError
 from bench.machine.signals import signals_noted
 from bench.records.framed import read_framed, write_framed
+from bench.records.locks import BusyError, held
 from bench.records.names import lock_path
 from bench.records.run_record import Record, read_record, write_run
 from bench.records.staleness import staleness
@@ -108,12 +108,10 @@ def chosen_weights(
     kept = read_weights(path, key)
     if kept is not None:
         return kept
-    lock = lock_path(results, request.run)
-    lock.parent.mkdir(parents=True, exist_ok=True)
     try:
-        with FileLock(lock, timeout=0):
+        with held(lock_path(results, request.run)):
             return _train(replace(request, checkpoint_dir=str(path.parent)), results, key, on_progress)
-    except Timeout:
+    except BusyError:
         raise BenchError(f"{request.run.run_id} is being run by another process; wait for it, then ask again") from None
 
 

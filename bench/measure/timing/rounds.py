@@ -7,7 +7,7 @@ interrupted measurement goes on where it was.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import median
@@ -144,26 +144,31 @@ def without(record: TimingRecord, settings: Sequence[Setting]) -> TimingRecord:
     return record.model_copy(update={"cells": [cell for cell in record.cells if cell.setting not in settings]})
 
 
+def _beside_former(record: TimingRecord, standing: TimingRecord, former: Collection[Setting]) -> TimingRecord:
+    """The record with the cells that wait to be measured again; those of another scan would be taken for this one's."""
+    cells = [cell for cell in standing.cells if cell.setting in former]
+    same = standing.scan_backend == record.scan_backend
+    return record.model_copy(update={"cells": [*record.cells, *cells]}) if same else record
+
+
 def run_timings(plan: TimingPlan, *, overwrite: bool = False) -> Iterator[TimingEvent]:
     """Measure what is missing, round by round; yields after each cell has been written.
 
     Args:
         plan: What to time.
-        overwrite: Forget what is recorded of the plan's settings first.
+        overwrite: Measure again what is recorded of the plan's settings; each stands until its first new round is.
     """
     refused = set[str]()
+    former = {model: set(plan.settings if overwrite else ()) for model in plan.models}
     for model in plan.models:
         reason = obstacle(get_spec(model), plan.settings)
         if reason:
             refused.add(model)
             yield TimingEvent(model, None, None, reason)
-        elif overwrite:
-            record = without(load_or_start(plan, model), plan.settings)
-            write_sealed(plan.path(model), record)
     for index, model in plan.order():
         if model in refused:
             continue
-        for event in _one_model(plan, model, index):
+        for event in _one_model(plan, model, index, former[model]):
             if event.round is None:
                 refused.add(model)
             yield event
@@ -176,9 +181,17 @@ def _other_scan(record: TimingRecord, backend: str) -> str:
     )
 
 
-def _one_model(plan: TimingPlan, model: str, index: int) -> Iterator[TimingEvent]:
-    """One round of a model; a process that dies loses the cell it was at, and a new one goes on behind it."""
-    record = load_or_start(plan, model)
+def _one_model(plan: TimingPlan, model: str, index: int, former: set[Setting]) -> Iterator[TimingEvent]:
+    """One round of a model; a process that dies loses the cell it was at, and a new one goes on behind it.
+
+    Args:
+        plan: What to time.
+        model: Whose round.
+        index: Which.
+        former: Recorded settings to be measured again; a setting leaves it with its first new round.
+    """
+    standing = load_or_start(plan, model)
+    record = without(standing, list(former))
     path = plan.path(model)
     while settings := missing(record, plan, index):
         place = 0
@@ -197,5 +210,6 @@ def _one_model(plan: TimingPlan, model: str, index: int) -> Iterator[TimingEvent
                 place = answer.get("place", place)
                 round_ = Round.model_validate(answer["round"])
                 record = with_round(record, settings[place], round_)
-                write_sealed(path, record)
+                former.discard(settings[place])
+                write_sealed(path, _beside_former(record, standing, former))
                 yield TimingEvent(model, settings[place], round_)

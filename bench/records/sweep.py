@@ -1,0 +1,44 @@
+"""What killed writers left in a results folder: removed or put right, and nothing of a living one touched. No torch."""
+
+from __future__ import annotations
+
+import contextlib
+from pathlib import Path
+
+from bench.records.locks import BusyError, held
+from bench.records.names import lock_file
+from bench.records.sealed import sweep_left
+from bench.records.swap import KEPT, put_right
+
+# Folders whose records have tables beside them -> how the names of their locks begin.
+SWAPPED = {"records": "", "cams": "cams__"}
+
+
+def sweep_store(results: Path) -> list[Path]:
+    """Remove temporary files of killed writers, and end or take back the replacements that they left half done.
+
+    Returns:
+        The temporary files that were removed.
+
+    Raises:
+        RecordError: If the file system refuses, or has no locks where a replacement must be put right.
+    """
+    left = sweep_left(results)
+    for kind, prefix in SWAPPED.items():
+        for record in sorted({_record_of(kept) for kept in (results / kind).glob(f"*/*/*/{KEPT}*")}):
+            protocol, slug, dataset, file = record.relative_to(results / kind).parts
+            run_id = f"{slug}__{dataset}__{protocol}__s{file.removeprefix('seed').removesuffix('.json')}"
+            with contextlib.suppress(BusyError), held(lock_file(results, f"{prefix}{run_id}")):
+                put_right(record, _tables_of(record))
+    return left
+
+
+def _record_of(kept: Path) -> Path:
+    """`.kept-seed0.predictions.parquet` -> `seed0.json`."""
+    return kept.with_name(kept.name.removeprefix(KEPT).split(".")[0] + ".json")
+
+
+def _tables_of(record: Path) -> list[Path]:
+    """The places of all tables of a record that are there or kept."""
+    names = {path.name.removeprefix(KEPT) for path in record.parent.glob("*.parquet")}
+    return [record.with_name(name) for name in sorted(names) if name.startswith(f"{record.stem}.")]
