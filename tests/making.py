@@ -87,7 +87,7 @@ def make_card(dataset: str, num_classes: int = 2) -> DataCard:
         twins={"train/test": [[0, 1], [3, 5]], "train/val": [], "val/test": []},
         exact={"train/test": [], "train/val": [], "val/test": []},
         twin_test_indices=[1, 5],
-    )
+    ).sealed()
 
 
 def make_predictions(dataset: str, seed: int, num_classes: int = 2) -> bytes:

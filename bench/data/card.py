@@ -54,4 +54,4 @@ def measure(name: str, root: Root = None, download: bool = True) -> DataCard:
         twins={key: found.pairs for key, found in duplicates.twins.items()},
         exact={key: found.pairs for key, found in duplicates.exact.items()},
         twin_test_indices=duplicates.test_indices,
-    )
+    ).sealed()

@@ -1,42 +1,108 @@
-"""What `results/data/<dataset>.json` holds: a data set's card. No torch."""
+"""What `results/data/<dataset>.json` holds: a data set's card, sealed. No torch."""
 
 from __future__ import annotations
 
 import hashlib
+import itertools
+import re
+from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal, Self
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import ValidationError
+from pydantic import Field, field_validator, model_validator
 
 from bench.errors import RecordError
-from bench.records.sealed import Strict, explain_validation, pretty, write_atomic
+from bench.records.names import SLUG, SYNTHETIC_PREFIX
+from bench.records.sealed import Sealed, read_sealed, write_sealed
+
+SPLITS = ("train", "val", "test")
+SPLIT_PAIRS = ("train/val", "train/test", "val/test")
 
 
-class DataCard(Strict):
+class DataCard(Sealed):
     """What `results/data/<dataset>.json` holds: all that reports need of a data set."""
 
-    schema_version: Literal[1] = 1
     dataset: str
     synthetic: bool
     task: Literal["binary-class", "multi-class", "ordinal-regression"]
-    source_size: int
-    num_channels: int
-    class_names: list[str]
+    source_size: int = Field(ge=1)
+    num_channels: int = Field(ge=1, le=3)
+    class_names: list[str] = Field(min_length=2)
     clinical_positive: int | None
     license: str
     citation: str
-    md5: str
+    md5: str = Field(pattern=r"^[0-9a-f]{32}$")
     num_images: dict[str, int]
     class_counts: dict[str, list[int]]
     labels_digest: dict[str, str]
-    twin_threshold: float
+    twin_threshold: float = Field(ge=0.0, le=1.0)
     num_exact_pairs: dict[str, int]
     num_twin_pairs: dict[str, int]
     twins: dict[str, list[list[int]]]
     exact: dict[str, list[list[int]]]
     twin_test_indices: list[int]
+
+    @property
+    def num_predicted(self) -> int:
+        """Images of val and test: the rows of a run's prediction table."""
+        return self.num_images["val"] + self.num_images["test"]
+
+    @field_validator("dataset")
+    @classmethod
+    def _slug(cls, value: str) -> str:
+        if not SLUG.fullmatch(value):
+            raise ValueError("lower-case letters, digits and single hyphens only")
+        return value
+
+    @field_validator("class_names", "license", "citation")
+    @classmethod
+    def _one_line(cls, value: str | list[str]) -> str | list[str]:
+        for text in [value] if isinstance(value, str) else value:
+            if not text or not text.isprintable():
+                raise ValueError("printable characters in one line only")
+        return value
+
+    @model_validator(mode="after")
+    def _fits_together(self) -> Self:
+        if self.synthetic != self.dataset.startswith(SYNTHETIC_PREFIX):
+            raise ValueError("synthetic does not fit the data set's name")
+        for name in ("num_images", "class_counts", "labels_digest"):
+            _check_keys(name, getattr(self, name), SPLITS)
+        for name in ("num_exact_pairs", "num_twin_pairs", "twins", "exact"):
+            _check_keys(name, getattr(self, name), SPLIT_PAIRS)
+        for split, counts in self.class_counts.items():
+            if len(counts) != len(self.class_names) or min(counts) < 0 or sum(counts) != self.num_images[split]:
+                raise ValueError(f"class_counts of {split} are not those of its images and classes")
+        if any(not re.fullmatch(r"[0-9a-f]{64}", digest) for digest in self.labels_digest.values()):
+            raise ValueError("labels_digest: SHA-256 in hexadecimal digits")
+        if self.clinical_positive is not None and not 0 <= self.clinical_positive < len(self.class_names):
+            raise ValueError("clinical_positive is no class")
+        _check_indices("twin_test_indices", self.twin_test_indices, self.num_images["test"])
+        for name, total in (("twins", self.num_twin_pairs), ("exact", self.num_exact_pairs)):
+            self._check_pairs(name, getattr(self, name), total)
+        return self
+
+    def _check_pairs(self, name: str, pairs: Mapping[str, list[list[int]]], total: Mapping[str, int]) -> None:
+        """Pairs of images of two splits, and how many there are."""
+        for key in SPLIT_PAIRS:
+            if any(len(pair) != 2 for pair in pairs[key]) or len(pairs[key]) > total[key]:
+                raise ValueError(f"{name} of {key}: pairs of images, no more than are counted")
+            for place, split in enumerate(key.split("/")):
+                _check_indices(f"{name} of {key}", {pair[place] for pair in pairs[key]}, self.num_images[split])
+
+
+def _check_keys(name: str, found: Mapping[str, Any], wanted: Iterable[str]) -> None:
+    if set(found) != set(wanted):
+        raise ValueError(f"{name}: {', '.join(wanted)}, and no other")
+
+
+def _check_indices(name: str, indices: Iterable[int], count: int) -> None:
+    """Different places in 0 .. count - 1, in order where they are a list."""
+    found = sorted(indices) if isinstance(indices, set) else list(indices)
+    if any(not 0 <= index < count for index in found) or any(a >= b for a, b in itertools.pairwise(found)):
+        raise ValueError(f"{name}: different indices below {count}, in order")
 
 
 def labels_digest(labels: NDArray[np.int64]) -> str:
@@ -53,17 +119,20 @@ def read_card(results: Path, dataset: str) -> DataCard | None:
     """The data set's card, None where it was not measured.
 
     Raises:
-        RecordError: If the card is damaged.
+        RecordError: If the card is damaged, was changed after it was measured, or is another data set's.
     """
     path = card_path(results, dataset)
     if not path.exists():
         return None
     try:
-        return DataCard.model_validate_json(path.read_bytes())
-    except ValidationError as error:
-        raise RecordError(f"{path}: {explain_validation(error)}") from None
+        card = read_sealed(path, DataCard)
+    except RecordError as error:
+        raise RecordError(f"{error}; medbench measure data --datasets {dataset} measures it anew") from None
+    if card.dataset != dataset:
+        raise RecordError(f"{path}: the card names {card.dataset}, which belongs elsewhere")
+    return card
 
 
 def write_card(results: Path, card: DataCard) -> None:
-    """Write a data set's card."""
-    write_atomic(card_path(results, card.dataset), pretty(card.model_dump(mode="json")))
+    """Seal a data set's card and write it."""
+    write_sealed(card_path(results, card.dataset), card)

@@ -6,13 +6,9 @@ import contextlib
 import errno
 from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from bench.errors import RecordError
 from bench.records.sealed import explain_os_error
-
-if TYPE_CHECKING:
-    from filelock import FileLock
 
 # What a file system without flock answers; ENOLCK is NFS without its lock service.
 WITHOUT_LOCKS = (errno.EOPNOTSUPP, errno.ENOTSUP, errno.ENOSYS, errno.ENOLCK, errno.EINVAL)
@@ -24,16 +20,7 @@ class BusyError(Exception):
 
 @contextlib.contextmanager
 def held(path: Path, *, wait_seconds: float = 0.0) -> Iterator[None]:
-    """Hold a lock file while the block runs; as `acquire`."""
-    lock = acquire(path, wait_seconds=wait_seconds)
-    try:
-        yield
-    finally:
-        lock.release()
-
-
-def acquire(path: Path, *, wait_seconds: float = 0.0) -> FileLock:
-    """Take a lock file, to be released by its `release`; the folder is made if it is not there.
+    """Hold a lock file while the block runs; the folder is made if it is not there.
 
     Args:
         path: The lock file.
@@ -53,7 +40,10 @@ def acquire(path: Path, *, wait_seconds: float = 0.0) -> FileLock:
         raise BusyError(f"{path} is held by another process") from None
     except (OSError, NotImplementedError) as error:
         raise _explain(error, path) from None
-    return lock
+    try:
+        yield
+    finally:
+        lock.release()
 
 
 def _explain(error: OSError | NotImplementedError, path: Path) -> RecordError:

@@ -21,11 +21,11 @@ from bench.check.trust import (
     trust_of_cell,
 )
 from bench.check.verify import verify
-from bench.records.card import card_path, read_card
+from bench.records.card import read_card, write_card
 from bench.records.names import Run, predictions_path
 from bench.records.run_record import read_record
 from bench.records.sealed import canonical, pretty, write_atomic
-from tests.making import make_record, make_rerun, make_run
+from tests.making import make_card, make_record, make_rerun, make_run
 
 RUN = Run("smoke", "resnet18_28", "breastmnist", 0)
 ROW = {
@@ -101,9 +101,8 @@ def test_scores_that_the_predictions_do_not_give_are_somebody_s_word(tmp_path: P
     make_run(tmp_path, RUN, test={**(record.test or {}), "acc": (record.test or {}).get("acc", 0) - 1e-9})
     assert level(tmp_path) == "self-reported"
     make_run(tmp_path, RUN)
-    card = json.loads(card_path(tmp_path, RUN.dataset).read_bytes())
-    card["labels_digest"]["test"] = "0" * 64
-    card_path(tmp_path, RUN.dataset).write_text(json.dumps(card), encoding="utf-8")
+    card = make_card(RUN.dataset)
+    write_card(tmp_path, card.model_copy(update={"labels_digest": {**card.labels_digest, "test": "0" * 64}}))
     assert level(tmp_path) == "self-reported"
     make_run(tmp_path, RUN)
     predictions_path(RUN.path(tmp_path)).unlink()
