@@ -9,11 +9,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from bench.check.merge import merge
 from bench.cli.app import app
 from bench.errors import BenchError, RecordError
 from bench.plan.shards import take_shard
 from bench.records.card import read_card, write_card
-from bench.records.merge import merge
 from bench.records.names import Run, predictions_path
 from bench.records.run_record import Failure, read_record, read_records, write_run
 from tests.making import make_record, make_run
