@@ -1,19 +1,29 @@
-"""Bring shards' results together: every record checked, nothing overwritten, a contradiction refused. No torch."""
+"""Bring shards' results together: every file read and checked, nothing overwritten, a contradiction refused. No torch.
+
+What is taken over is decided twice: for all files before the first is written, and again for each run while its lock
+is held, since `medbench run` may finish the same run meanwhile.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
-from filelock import FileLock
-
+from bench.check.inventory import EVIDENCE, Evidence, Inventory, read_evidence, tables_of, take_inventory
+from bench.check.trust import SelfReported
 from bench.errors import RecordError
-from bench.records.card import card_path, read_card, write_card
-from bench.records.names import history_path, lock_path, predictions_path
+from bench.records.cam_record import CamRecord
+from bench.records.card import DataCard
+from bench.records.locks import BusyError, held
+from bench.records.names import lock_file
 from bench.records.predictions import read_attached
-from bench.records.run_record import MEASURED_FOLDERS, Record, read_record, real_only, record_files, write_run
-from bench.records.sealed import explain_os_error, write_atomic
+from bench.records.run_record import Record, real_only
+from bench.records.sealed import pretty, sealed_bytes, write_new
+from bench.records.swap import replace_together
+from bench.records.sweep import sweep_store
+
+WAIT_SECONDS = 10.0  # for a run that is being written
 
 
 @dataclass
@@ -31,19 +41,41 @@ class Merged:
         text += f", {len(self.replaced)} failed ones replaced by finished ones" if self.replaced else ""
         return text + (f", {len(self.files)} other measurements" if self.files else "")
 
+    def note_known(self, offer: Offer) -> None:
+        """Note a file that is here already."""
+        if isinstance(offer.evidence, Record):
+            self.known.append(offer.evidence.run_id)
+
+    def note_taken(self, offer: Offer, standing: Evidence | None, results: Path) -> None:
+        """Note what was taken over, in place of what."""
+        if isinstance(offer.evidence, Record):
+            (self.taken if standing is None else self.replaced).append(offer.evidence.run_id)
+        elif not isinstance(offer.evidence, DataCard):
+            self.files.append(results / offer.name)
+
+
+@dataclass(frozen=True)
+class Offer:
+    """A file of evidence that a source has: its path below the source, which stays the same, and its content."""
+
+    name: PurePosixPath
+    evidence: Evidence
+    source: Path
+
 
 def merge(sources: Sequence[Path], results: Path) -> Merged:
     """Copy what several results folders hold into one.
 
-    All is checked before the first file is written, so that a refused merge changes nothing.
+    All is checked before the first file is written, so that a refused merge changes nothing. What another process wrote
+    since is never overwritten: where that contradicts, the rest is taken over and the run is named.
 
     Args:
         sources: Folders of shards.
         results: Where everything goes.
 
     Raises:
-        RecordError: If a record is damaged, a run stands in two folders with different outcomes, cards differ, or
-            synthetic records would enter a store of real ones.
+        RecordError: If a file is no evidence or damaged, a run stands in two folders with different outcomes, cards or
+            measurements differ, synthetic evidence would enter a store of real one, or a run is under way.
     """
     for source in sources:
         if not (source / "records").is_dir():
@@ -51,107 +83,154 @@ def merge(sources: Sequence[Path], results: Path) -> Merged:
                 f"{source} is no results folder: it holds no records/; give the shards' --results folders"
             )
     merged = Merged()
-    chosen = _choose(sources, results, merged)
-    _check_cards(sources, results)
-    copies = dict(_measurements(sources, results))
-    for source in sources:
-        for path in sorted((source / "data").glob("*.json")):
-            card = read_card(source, path.stem)
-            if card is not None and not card_path(results, path.stem).exists():
-                write_card(results, card)
-    for record, source in chosen:
-        _copy(record, source, results)
-    for target, origin in copies.items():
-        write_atomic(target, origin.read_bytes())
-        merged.files.append(target)
+    offers = _offers([_inventory(source) for source in sources], results, merged)
+    for offer in offers:
+        _outcome(_standing(results, offer), results, offer)
+    if results.is_dir():
+        sweep_store(results)
+    late = [reason for offer in offers if (reason := _take(offer, results, merged))]
+    if late:
+        more = f" (and {len(late) - 1} more)" if len(late) > 1 else ""
+        raise RecordError(f"{late[0]}{more}; everything else was taken over")
     return merged
 
 
-def _choose(sources: Sequence[Path], results: Path, merged: Merged) -> list[tuple[Record, Path]]:
-    """The record to take for each run, best outcome first."""
-    have: dict[str, tuple[Record, Path]] = {}
-    for folder in (results, *sources):
-        for path in record_files(folder):
-            record = read_record(path, folder)
-            if record.synthetic and real_only(results):
-                raise RecordError(
-                    f"{path} is synthetic and {results} holds real records only; merge into another folder"
-                )
-            _check_files(record, path)
-            known = have.get(record.run_id)
-            if known is None:
-                have[record.run_id] = (record, folder)
-                if folder != results:
-                    merged.taken.append(record.run_id)
-            elif _same(known[0], record):
-                merged.known.append(record.run_id)
-            elif record.status == "done" and known[0].status != "done":
-                have[record.run_id] = (record, folder)
-                (merged.replaced if known[1] == results else merged.taken).append(record.run_id)
-            elif record.status == "done":
-                where = f"{known[1]} and {folder}"
-                raise RecordError(
-                    f"{record.run_id} ended differently in {where}; medbench compare tells how, then remove one of them"
-                )
-    merged.taken = list(dict.fromkeys(merged.taken))
-    return [(record, folder) for record, folder in have.values() if folder != results]
+def _inventory(source: Path) -> Inventory:
+    """What a source holds.
+
+    Raises:
+        RecordError: If something in it is no evidence, by its name.
+    """
+    found = take_inventory(source)
+    for name, problem in found.problems.items():
+        more = f" (and {len(found.problems) - 1} more files)" if len(found.problems) > 1 else ""
+        raise RecordError(f"{source / name}: {problem}{more}")
+    return found
 
 
-def _same(one: Record, other: Record) -> bool:
-    """Whether two records of a run say the same; when and on what they were made may differ."""
+def _offers(found: Sequence[Inventory], results: Path, merged: Merged) -> list[Offer]:
+    """One offer a file, the best outcome of each run; cards first, since records are checked against them."""
+    best: dict[PurePosixPath, Offer] = {}
+    takes_real_only = real_only(results)
+    for inventory in found:
+        for name, evidence in inventory.evidence.items():
+            if takes_real_only and getattr(evidence, "synthetic", False):
+                raise RecordError(
+                    f"{inventory.folder / name} is synthetic and {results} holds real records only; "
+                    "merge into another folder"
+                )
+            offer = Offer(name, evidence, inventory.folder)
+            other = best.get(name)
+            if other is None or _outcome(other.evidence, other.source, offer):
+                best[name] = offer
+            elif _says_the_same(other.evidence, evidence):
+                merged.note_known(offer)
+    return sorted(best.values(), key=lambda offer: (EVIDENCE.index(offer.name.parts[0]), offer.name))
+
+
+def _standing(results: Path, offer: Offer) -> Evidence | None:
+    """What stands in the target where an offer belongs.
+
+    Raises:
+        RecordError: If that is damaged.
+    """
+    return read_evidence(results, offer.name) if (results / offer.name).exists() else None
+
+
+def _outcome(standing: Evidence | None, folder: Path, offer: Offer) -> bool:
+    """Whether an offer is taken over what stands in a folder.
+
+    Raises:
+        RecordError: If the two contradict.
+    """
+    new = offer.evidence
+    if standing is None:
+        return True
+    if _says_the_same(standing, new):
+        return False
+    if isinstance(standing, Record) and isinstance(new, Record):
+        if "done" not in (standing.status, new.status) or new.status != "done":
+            return False  # a failure never takes a place
+        if standing.status != "done":
+            return True
+        raise RecordError(
+            f"{new.run_id} ended differently in {folder} and {offer.source}; medbench compare tells how, then remove "
+            "one of them"
+        )
+    files = f"{offer.source / offer.name} and {folder / offer.name}"
+    if isinstance(new, DataCard):
+        raise RecordError(f"{files} describe different data; measure one anew")
+    raise RecordError(f"{files} differ; keep the one that you trust and merge again")
+
+
+def _says_the_same(one: Evidence, other: Evidence) -> bool:
+    """Whether two files are the same evidence; when and on what a run was done may differ."""
+    if not (isinstance(one, Record) and isinstance(other, Record)):
+        return one == other
     keys = ("status", "val", "test", "test_twin_free", "protocol_digest", "predictions_sha256", "labels_digest")
     return all(getattr(one, key) == getattr(other, key) for key in keys)
 
 
-def _check_files(record: Record, path: Path) -> None:
-    for file, expected in (
-        (predictions_path(path), record.predictions_sha256),
-        (history_path(path), record.history_sha256),
-    ):
-        if expected is None:
-            continue
-        read_attached(file, expected)
-
-
-def _check_cards(sources: Sequence[Path], results: Path) -> None:
-    """One card a data set, in the target and in all sources."""
-    known: dict[str, Path] = {}
-    for folder in (results, *sources):
-        for path in sorted((folder / "data").glob("*.json")):
-            first = known.setdefault(path.stem, folder)
-            if read_card(first, path.stem) != read_card(folder, path.stem):
-                raise RecordError(f"{path} and {card_path(first, path.stem)} describe different data; measure one anew")
-
-
-def _copy(record: Record, source: Path, results: Path) -> None:
-    """Write a run's three files under its lock."""
-    origin = record.run.path(source)
-    lock = lock_path(results, record.run)
+def _take(offer: Offer, results: Path, merged: Merged) -> str:
+    """Write an offer, decided anew against what stands now; why it was not taken, "" if it was or is known."""
     try:
-        lock.parent.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise explain_os_error(error, results) from None
-    with FileLock(lock):
-        tables = [
-            read_attached(file, digest) if digest else None
-            for file, digest in (
-                (predictions_path(origin), record.predictions_sha256),
-                (history_path(origin), record.history_sha256),
-            )
-        ]
-        write_run(results, record, *tables)
+        standing = _write(offer, results)
+    except BusyError:
+        return f"{results / offer.name} is being written by another run or merge; wait for it, then merge again"
+    except _Contradiction as error:
+        return str(error)
+    if standing is offer.evidence:
+        merged.note_known(offer)
+    else:
+        merged.note_taken(offer, standing, results)
+    return ""
 
 
-def _measurements(sources: Sequence[Path], results: Path) -> Iterator[tuple[Path, Path]]:
-    """Cost, timing and other sealed files that the target lacks: (target, origin)."""
-    seen: dict[Path, Path] = {}
-    for source in sources:
-        for kind in MEASURED_FOLDERS:
-            for origin in sorted(path for path in (source / kind).rglob("*") if path.is_file()):
-                target = results / origin.relative_to(source)
-                other = target if target.exists() else seen.get(target)
-                if other is None:
-                    seen[target] = origin
-                    yield target, origin
-                elif other.read_bytes() != origin.read_bytes():
-                    raise RecordError(f"{origin} and {other} differ; keep the one that you trust and merge again")
+class _Contradiction(Exception):
+    """What was written since the merge began contradicts an offer."""
+
+
+def _write(offer: Offer, results: Path) -> Evidence | None:
+    """Write an offer where it is to be taken; returns what it replaced, the offer itself if nothing was written.
+
+    Raises:
+        _Contradiction: If what stands now contradicts it.
+        BusyError: If another process holds the run's lock.
+        RecordError: If the file system refuses.
+    """
+    evidence, path = offer.evidence, results / offer.name
+    if not isinstance(evidence, Record | CamRecord):
+        if isinstance(evidence, SelfReported):
+            content = pretty(evidence.model_dump(mode="json"))
+        else:
+            content = sealed_bytes(evidence)
+        if path.exists() or not write_new(path, content):
+            _decided(offer, results)
+            return evidence
+        return None
+    lock = evidence.run_id if isinstance(evidence, Record) else f"cams__{evidence.run_id}"
+    with held(lock_file(results, lock), wait_seconds=WAIT_SECONDS):
+        standing, is_taken = _decided(offer, results)
+        if not is_taken:
+            return evidence
+        tables: dict[Path, bytes | None] = dict.fromkeys(_places(offer, results))
+        for table, digest in tables_of(evidence, offer.name).items():
+            tables[results / table] = read_attached(offer.source / table, digest)
+        replace_together(path, sealed_bytes(evidence), tables)
+    return standing
+
+
+def _decided(offer: Offer, results: Path) -> tuple[Evidence | None, bool]:
+    """What stands now, and whether the offer is taken."""
+    standing = _standing(results, offer)
+    try:
+        return standing, _outcome(standing, results, offer)
+    except RecordError as error:
+        raise _Contradiction(str(error)) from None
+
+
+def _places(offer: Offer, results: Path) -> Iterator[Path]:
+    """Where all tables of a run or of its maps can stand."""
+    endings = ("predictions", "history") if isinstance(offer.evidence, Record) else ("maps", "images")
+    for ending in endings:
+        yield (results / offer.name).with_suffix(f".{ending}.parquet")
