@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from pydantic import Field
 
 from bench.errors import RecordError, did_you_mean
-from bench.records.names import SLUG, ModelName, Run, SlugName, history_path, model_slug, predictions_path
+from bench.records.names import ModelName, Run, SlugName, history_path, predictions_path
 from bench.records.sealed import (
     Sealed,
     Strict,
