@@ -31,12 +31,17 @@ class ShapeError(BenchError):
     """Arrays whose shapes disagree."""
 
 
-class Interrupted(Exception):
-    """The driver was told to stop; every worker has saved its checkpoint."""
+class Interrupted(BaseException):
+    """The work was interrupted and can be taken up again; no `Exception`, so that no library catches it as an error.
 
-    def __init__(self, signum: int) -> None:
-        super().__init__(signal.Signals(signum).name)
-        self.signum = signum
+    Args:
+        signum: The signal, which the exit code follows.
+        reason: What interrupted it, where that was no signal to this process.
+    """
+
+    def __init__(self, signum: int, reason: str = "") -> None:
+        super().__init__(reason or signal.Signals(signum).name)
+        self.signum, self.reason = signum, reason
 
 
 def did_you_mean(name: str, known: Sequence[str]) -> str:

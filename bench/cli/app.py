@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import errno
 import sys
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import typer
 
@@ -14,6 +14,9 @@ from bench.cli.measure import measure_app
 from bench.cli.report import explain, report
 from bench.cli.run import merge, plan, run
 from bench.cli.verify import compare, verify
+
+if TYPE_CHECKING:
+    from bench.errors import Interrupted
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -38,21 +41,29 @@ FIXABLE = (errno.ENAMETOOLONG, errno.ELOOP, errno.EACCES, errno.EPERM, errno.ERO
 
 def main() -> None:
     """Entry point: one line and exit code 2 for what a user can fix, 130 or 143 for an interruption."""
-    from bench.machine import cpu_isa, provenance
+    from bench.errors import Interrupted
+    from bench.machine import cpu_isa, provenance, surroundings
+    from bench.machine.signals import interruptible
 
     provenance.quiet_threads()
     cpu_isa.pin()
+    surroundings.complete()
     try:
-        code = app(prog_name="medbench", standalone_mode=False)
-    except Exception as error:
+        with interruptible():
+            code = app(prog_name="medbench", standalone_mode=False)
+    except (Exception, Interrupted) as error:
         code = _explain(error)
     sys.exit(code if isinstance(code, int) else 0)
 
 
-def _explain(error: Exception) -> int:
+def _explain(error: Exception | Interrupted) -> int:
     from bench.errors import BenchError, Interrupted
     from models.catalog import ModelError
 
+    if isinstance(error, Interrupted):
+        line = f"interrupted ({error.reason})" if error.reason else "interrupted"
+        print(f"medbench: {line}; the same command goes on from the last checkpoint", file=sys.stderr)
+        return 128 + error.signum
     if isinstance(error, (BenchError, ModelError)):
         print(f"medbench: {error}", file=sys.stderr)
         return 2
@@ -60,6 +71,8 @@ def _explain(error: Exception) -> int:
         print(f"medbench: the package {error.name!r} is not installed; install the extra [run]", file=sys.stderr)
         return 2
     if isinstance(error, typer.Abort):
+        if isinstance(error.__cause__, EOFError):  # not a person's answer, but a file or pipe that ended
+            raise error.__cause__
         print("medbench: nothing was run", file=sys.stderr)
         return 1
     if hasattr(error, "format_message"):  # what typer refuses; it has its own copy of click's class
@@ -67,9 +80,6 @@ def _explain(error: Exception) -> int:
     if isinstance(error, OSError) and error.errno in FIXABLE:
         print(f"medbench: {error.strerror}: {str(error.filename)[:100]}", file=sys.stderr)
         return 2
-    if isinstance(error, Interrupted):
-        print("medbench: interrupted; the same command goes on from the last checkpoint", file=sys.stderr)
-        return 128 + error.signum
     raise error
 
 

@@ -1,20 +1,34 @@
-"""Work on many things in as many processes as there are cores, forked: what they read need not be sent to them."""
+"""Work on many things in as many processes as there are cores, forked: what they read need not be sent to them.
+
+No threads and no queue: a process gets the next item's number when it has done one, and a machine without room for
+another thread or process does the work here.
+"""
 
 from __future__ import annotations
 
+import contextlib
 import os
+import pickle
 import signal
 import sys
-from collections.abc import Callable, Sequence
-from concurrent.futures import ProcessPoolExecutor
-from concurrent.futures.process import BrokenProcessPool
-from multiprocessing import get_context
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from multiprocessing.connection import Connection, Pipe, wait
 from typing import Any, TypeVar
+
+from bench.machine.signals import end_with_parent
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
 
-_given: tuple[Callable[[Any], Any], Sequence[Any]]  # of a process: what it was forked with
+
+@dataclass
+class _Process:
+    """A forked process, this end of its pipe, and the item that it is at."""
+
+    pid: int
+    pipe: Connection
+    place: int
 
 
 def forked_map(
@@ -32,14 +46,16 @@ def forked_map(
         Exception: What `work` raises, from the first item in order that raises.
     """
     count = min(processes or num_cores(), len(items) // share)
-    if count < 2:
-        return [work(item) for item in items]
-    context = get_context("fork")
-    try:
-        with ProcessPoolExecutor(count, context, initializer=_take, initargs=(work, items)) as pool:
-            return list(pool.map(_do, range(len(items))))
-    except BrokenProcessPool:  # one was killed: what it left undone is done here
-        return [work(item) for item in items]
+    done: dict[int, tuple[Any, Exception | None]] = {}
+    if count >= 2:
+        with _forked(work, items, count) as crew:
+            _hand_out(crew, len(items), done)
+    for place, item in enumerate(items):
+        if place not in done:  # few items, or a process was killed: what it left undone is done here
+            done[place] = work(item), None
+        if (error := done[place][1]) is not None:
+            raise error
+    return [done[place][0] for place in range(len(items))]
 
 
 def num_cores() -> int:
@@ -47,13 +63,69 @@ def num_cores() -> int:
     return len(os.sched_getaffinity(0)) if sys.platform == "linux" else 1
 
 
-def _take(work: Callable[[Any], Any], items: Sequence[Any]) -> None:
-    """In a process: an interrupt is its parent's to answer."""
-    global _given
-    _given = work, items
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
+@contextlib.contextmanager
+def _forked(work: Callable[[Item], Any], items: Sequence[Item], count: int) -> Iterator[list[_Process]]:
+    """So many processes, or as many as the system gives; killed and reaped at the end, whatever happens."""
+    crew: list[_Process] = []
+    try:
+        for place in range(count):
+            with contextlib.suppress(OSError):  # no process or descriptor left: the others, or this one, do the work
+                crew.append(_fork(work, items, place, [process.pipe for process in crew]))
+        yield crew
+    finally:
+        for process in crew:
+            process.pipe.close()
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(process.pid, signal.SIGKILL)
+            with contextlib.suppress(ChildProcessError):
+                os.waitpid(process.pid, 0)
 
 
-def _do(place: int) -> Any:
-    work, items = _given
-    return work(items[place])
+def _fork(work: Callable[[Item], Any], items: Sequence[Item], place: int, others: Sequence[Connection]) -> _Process:
+    parent = os.getpid()
+    ours, theirs = Pipe()
+    with theirs:
+        sys.stdout.flush()
+        sys.stderr.flush()
+        pid = os.fork()
+        if pid == 0:
+            try:
+                end_with_parent(parent, signal.SIGKILL)
+                for pipe in (ours, *others):
+                    pipe.close()
+                signal.signal(signal.SIGINT, signal.SIG_IGN)  # its parent's to answer
+                signal.signal(signal.SIGTERM, signal.SIG_DFL)
+                _work(work, items, theirs)
+            finally:
+                os._exit(0)
+    ours.send(place)
+    return _Process(pid, ours, place)
+
+
+def _work(work: Callable[[Item], Any], items: Sequence[Item], pipe: Connection) -> None:
+    """A process's life: take a number, work on that item, hand over."""
+    while (place := pipe.recv()) is not None:
+        try:
+            content = pickle.dumps((work(items[place]), None))
+        except Exception as error:
+            content = pickle.dumps((None, error))
+        pipe.send_bytes(content)
+
+
+def _hand_out(crew: list[_Process], count: int, done: dict[int, tuple[Any, Exception | None]]) -> None:
+    """Give items to whoever is free until all are done or an item has failed; a killed process's item stays undone."""
+    following = len(crew)
+    busy = {process.pipe: process for process in crew}
+    while busy:
+        for pipe in wait(list(busy)):
+            process = busy.pop(pipe)  # type: ignore[call-overload]  # wait gives back what it was given
+            try:
+                outcome = pickle.loads(process.pipe.recv_bytes())
+            except Exception:  # killed, or its error cannot travel: the item is done again here
+                continue
+            done[process.place] = outcome
+            if following < count and outcome[1] is None:
+                process.place, following = following, following + 1
+                with contextlib.suppress(OSError):
+                    process.pipe.send(process.place)
+                    busy[process.pipe] = process

@@ -9,7 +9,6 @@ lack them; checkpoints are kept only where `--checkpoint-dir` names a folder tha
 from __future__ import annotations
 
 import contextlib
-import getpass
 import hashlib
 import logging
 import os
@@ -23,13 +22,15 @@ from typing import Any
 
 from bench.errors import BenchError, DataMissingError, Interrupted
 from bench.machine import cpu_isa
+from bench.machine.fork_server import END_SECONDS
 from bench.machine.signals import signals_noted
+from bench.machine.surroundings import user_name
 from bench.records.run_record import Failure, Record, write_run
 from bench.records.sealed import write_atomic
 from bench.runs.claim import run_lock, still_to_do
 from bench.runs.request import Event, RunBundle, RunRequest
 from bench.runs.runner import failed_record
-from bench.runs.worker import GRACE_SECONDS, forget_checkpoints, isolate
+from bench.runs.worker import forget_checkpoints, isolate
 from models import get_spec
 
 NODE_LOSSES = 5  # how often Ray starts a run again whose node was lost
@@ -59,7 +60,7 @@ class Parcel:
 def _scratch(content: bytes, name: str) -> Path:
     """A folder of this node, named by content, that holds the file."""
     digest = hashlib.sha256(content).hexdigest()[:24]
-    path = Path(tempfile.gettempdir()) / f"medbench-{getpass.getuser()}" / digest / name
+    path = Path(tempfile.gettempdir()) / f"medbench-{user_name()}" / digest / name
     if not path.exists() or path.read_bytes() != content:
         write_atomic(path, content)
     return path
@@ -225,7 +226,7 @@ class RayEngine:
             ray.cancel(reference, force=False)
         if self.under_way:
             with contextlib.suppress(ray.exceptions.RayError):
-                ray.wait(list(self.under_way), num_returns=len(self.under_way), timeout=GRACE_SECONDS)
+                ray.wait(list(self.under_way), num_returns=len(self.under_way), timeout=END_SECONDS)
         for _, lock in self.under_way.values():
             lock.release()
         self.under_way.clear()

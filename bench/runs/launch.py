@@ -10,8 +10,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from bench.errors import DataMissingError, RecordError
-from bench.machine import cpu_isa
+from bench.machine import cpu_isa, surroundings
 from bench.machine.devices import choose_device, device_slots
+from bench.machine.signals import interruptible
 from bench.plan.selection import Selection, optional_runs
 from bench.plan.state import Overwrite, PlannedRun, choose, make_plan
 from bench.protocols.loading import load_protocol
@@ -76,6 +77,7 @@ class Watcher:
     on_skip: Callable[[str], None] = field(default=lambda line: None)
 
 
+@interruptible()
 def run(
     selection: Selection, launch: Launch, *, overwrite: Overwrite = "never", watcher: Watcher | None = None
 ) -> Outcome:
@@ -91,6 +93,7 @@ def run(
         BenchError, ModelError: If a name is unknown, data are damaged or results cannot be written.
         Interrupted: After SIGINT or SIGTERM; the same call goes on from the checkpoints.
     """
+    surroundings.complete()
     watcher = watcher or Watcher()
     plugins = tuple(dict.fromkeys([*launch.plugins, *(str(path.resolve()) for path in selection.plugins)]))
     launch = replace(launch, plugins=plugins, cpu_isa=cpu_isa.pin(launch.cpu_isa))

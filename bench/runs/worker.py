@@ -7,34 +7,38 @@ a cluster, so that a plugin which exits or never ends is a failed run and not a 
 from __future__ import annotations
 
 import contextlib
-import multiprocessing
-import os
 import signal
 import time
 from multiprocessing.connection import Connection
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 from bench.errors import RecordError
+from bench.machine.fork_server import END_SECONDS, ForkServer, ServerLostError, ended_how
 from bench.records.names import lock_path
 from bench.records.run_record import Failure
 from bench.runs.claim import run_lock, still_to_do
 from bench.runs.request import Hooks, RunBundle, RunProgress, RunRequest
 from bench.runs.runner import failed_record, run_one
 
-GRACE_SECONDS = 60.0
+PRELOAD = ("bench.machine.preload", "bench.runs.worker")
 PROGRESS_SECONDS = 0.5
 PATIENCE_SECONDS = 0.2
+ATTEMPTS = 3  # at an isolated run that is stopped from outside
+INTERRUPTED = (-signal.SIGTERM, -signal.SIGINT, -signal.SIGHUP)  # exit codes that are nobody's fault
+WRITTEN, STOP = "written", "stop"  # what a driver says
 
 
 class Link:
-    """A worker's end of the pipe: it tells progress at intervals and knows when to stop."""
+    """A worker's end of the pipe: it reports progress at intervals and knows when to stop."""
 
     def __init__(self, pipe: Connection) -> None:
         self.pipe, self.stopped, self.last = pipe, False, 0.0
+        signal.signal(signal.SIGTERM, self.stop)
+        signal.signal(signal.SIGINT, self.stop)
 
     def progress(self, event: RunProgress) -> None:
-        """Tell the driver, at most every `PROGRESS_SECONDS`."""
+        """Report to the driver, at most every `PROGRESS_SECONDS`."""
         if time.monotonic() - self.last < PROGRESS_SECONDS:
             return
         self.last = time.monotonic()
@@ -44,12 +48,21 @@ class Link:
             self.stopped = True
 
     def should_stop(self) -> bool:
-        """Whether somebody asked the run to save and end."""
+        """Whether the run was asked to save and end, or its driver is gone: a driver says nothing else meanwhile."""
+        self.stopped = self.stopped or self.pipe.poll()
         return self.stopped
 
     def stop(self, *_: Any) -> None:
         """A signal's handler."""
         self.stopped = True
+
+    def was_written(self) -> bool:
+        """Wait until the driver has written the record; False if it ended before."""
+        with contextlib.suppress(EOFError, OSError):
+            while self.pipe.recv() != WRITTEN:
+                pass
+            return True
+        return False
 
 
 def work(request: RunRequest, results: str, pipe: Connection) -> None:
@@ -59,8 +72,6 @@ def work(request: RunRequest, results: str, pipe: Connection) -> None:
     from bench.training.trainer import InterruptedTraining
 
     link = Link(pipe)
-    signal.signal(signal.SIGTERM, link.stop)
-    signal.signal(signal.SIGINT, link.stop)
     try:
         with run_lock(Path(results), request.run):
             to_do = still_to_do(Path(results), request)
@@ -69,9 +80,7 @@ def work(request: RunRequest, results: str, pipe: Connection) -> None:
                 return
             bundle = run_one(to_do, Hooks(link.progress, link.should_stop))
             pipe.send(("bundle", bundle))
-            with contextlib.suppress(EOFError, OSError):
-                pipe.recv()  # written, or the driver is gone
-            if bundle.record.status == "done":
+            if link.was_written() and bundle.record.status == "done":
                 forget_checkpoints(to_do)
     except Timeout:
         pipe.send(("busy", None))
@@ -94,20 +103,12 @@ def forget_checkpoints(request: RunRequest) -> None:
         Checkpoint(Path(request.checkpoint_dir), "").remove()
 
 
-def process_context() -> Any:
-    """A fork server that has imported torch once: every run starts in a clean process, at once."""
-    context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["bench.runs.runner", "bench.machine.preload"])
-    return context
-
-
 def ending(exitcode: int | None) -> Failure:
     """Why a run has no scores whose process ended without handing over."""
-    killed = exitcode is not None and exitcode < 0
-    how = f"was killed by {signal.Signals(-(exitcode or 0)).name}" if killed else f"exited with code {exitcode}"
-    kind: Literal["oom", "error"] = "oom" if exitcode == -signal.SIGKILL else "error"
-    hint = " (the system kills what uses too much memory)" if kind == "oom" else ""
-    return Failure(kind=kind, message=f"the run's process {how}{hint}")
+    if exitcode == -signal.SIGKILL:
+        hint = "(the system kills what uses too much memory)"
+        return Failure(kind="oom", message=f"the run's process {ended_how(exitcode)} {hint}")
+    return Failure(kind="error", message=f"the run's process {ended_how(exitcode)}")
 
 
 def overdue(timeout: float) -> Failure:
@@ -120,14 +121,28 @@ def _work_alone(request: RunRequest, pipe: Connection) -> None:
     from bench.training.trainer import InterruptedTraining
 
     link = Link(pipe)
-    signal.signal(signal.SIGTERM, link.stop)
-    signal.signal(signal.SIGINT, link.stop)
-    with contextlib.suppress(InterruptedTraining, OSError):
+    with contextlib.suppress(OSError):
         try:
             pipe.send(("bundle", run_one(request, Hooks(link.progress, link.should_stop))))
+        except InterruptedTraining:
+            pipe.send(("stopped", None))
         except RecordError as error:  # a checkpoint folder that refuses: this run's trouble, not the cluster's
             failure = Failure(kind="infra", message=str(error))
             pipe.send(("bundle", RunBundle(failed_record(request, failure))))
+
+
+class _InterruptedRunError(Exception):
+    """A run was stopped from outside, alone or with the server that forked it."""
+
+
+_servers: list[ForkServer] = []
+
+
+def _server() -> ForkServer:
+    """This process's own fork server, a new one where that was lost."""
+    if not _servers or _servers[-1].is_lost:
+        _servers.append(ForkServer(PRELOAD))
+    return _servers[-1]
 
 
 def isolate(request: RunRequest, timeout: float | None) -> RunBundle:
@@ -136,34 +151,44 @@ def isolate(request: RunRequest, timeout: float | None) -> RunBundle:
     Raises:
         KeyboardInterrupt: If this process was told to stop; the child has saved its checkpoint.
     """
-    context = process_context()
-    ours, theirs = context.Pipe()
-    child = context.Process(target=_work_alone, args=(request, theirs), name=request.run.run_id)
-    child.start()
-    theirs.close()
-    started = time.monotonic()
+    for _ in range(ATTEMPTS):
+        with contextlib.suppress(_InterruptedRunError, ServerLostError):
+            return _isolate(_server(), request, timeout)
+    failure = Failure(kind="infra", message=f"the run's process was stopped from outside {ATTEMPTS} times")
+    return RunBundle(failed_record(request, failure))
+
+
+def _isolate(server: ForkServer, request: RunRequest, timeout: float | None) -> RunBundle:
+    """As `isolate`, in a child of this server.
+
+    Raises:
+        _InterruptedRunError: If child or server were stopped from outside.
+        ServerLostError: If the server is gone.
+    """
+    child = server.start(_work_alone, request)
     try:
-        while timeout is None or time.monotonic() - started < timeout:
-            if not ours.poll(PATIENCE_SECONDS):
+        while timeout is None or child.started is None or time.monotonic() - child.started < timeout:
+            server.update()
+            if not child.pipe.poll(PATIENCE_SECONDS):
                 continue
             try:
-                kind, content = ours.recv()
+                kind, content = child.pipe.recv()
             except (EOFError, OSError):
-                child.join()
+                if not server.wait(child, END_SECONDS) or child.exitcode in INTERRUPTED:
+                    raise _InterruptedRunError from None
                 return RunBundle(failed_record(request, ending(child.exitcode)))
+            if kind == "stopped":
+                raise _InterruptedRunError
             if kind == "bundle":
                 bundle: RunBundle = content
                 return bundle
-        child.kill()
+        child.send_signal(signal.SIGKILL)
         return RunBundle(failed_record(request, overdue(timeout)))
     except KeyboardInterrupt:
-        with contextlib.suppress(ProcessLookupError):
-            os.kill(child.pid, signal.SIGTERM)
-        ours.close()
-        child.join(GRACE_SECONDS)
+        child.send_signal(signal.SIGTERM)
         raise
     finally:
-        child.join(GRACE_SECONDS)
-        if child.is_alive():
-            child.kill()
-            child.join()
+        child.pipe.close()  # which asks it to end
+        if not server.wait(child, END_SECONDS):
+            child.send_signal(signal.SIGKILL)
+            server.wait(child, END_SECONDS)
