@@ -15,7 +15,17 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from models import ModelError, catalog, create_model, fingerprint, get_spec, list_models, load_plugin, register_model
+from models import (
+    ModelError,
+    catalog,
+    create_model,
+    fingerprint,
+    get_spec,
+    list_models,
+    load_plugin,
+    register_model,
+    sources,
+)
 
 ROOT = Path(__file__).parents[2]
 PLUGIN = '''"""A plugin in a few lines."""
@@ -287,5 +297,5 @@ def test_a_comment_anywhere_leaves_the_fingerprint(text: str, line: int) -> None
     """A comment on a line of its own never counts."""
     lines = PLUGIN.replace("{name}", "net").splitlines()
     changed = [*lines[:line], f"# {text}", *lines[line:]]
-    trees = [catalog._canonical(ast.parse("\n".join(part))) for part in (lines, changed)]
+    trees = [sources.canonical(ast.parse("\n".join(part))) for part in (lines, changed)]
     assert trees[0] == trees[1]
