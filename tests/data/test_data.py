@@ -1,127 +1,30 @@
-"""The way of a data set into memory: names, files, checksums, download, checks, and the committed cards."""
+"""The way of a data set into memory: names, files, checksums, checks of arrays."""
 
 from __future__ import annotations
 
-import contextlib
-import errno
 import hashlib
-import http.server
 import importlib.util
 import io
-import json
 import os
-import socket
 import struct
 import subprocess
 import sys
-import threading
-import time
-import types
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from bench.data import download, synthetic
 from bench.data import loading as data
-from bench.data.card import CLINICAL_POSITIVE, measure
+from bench.data import synthetic
+from bench.data.card import CLINICAL_POSITIVE
 from bench.data.names import DATASETS
 from bench.errors import DataError, DataMissingError
-from bench.records.card import card_path, labels_digest, read_card
-from bench.records.sealed import pretty
-from tests.making import write_npz
+from bench.records.card import labels_digest
+from tests.data.npz_files import STAND_IN, npz, put, with_md5
 
+pytestmark = pytest.mark.usefixtures("apart")
 REPOSITORY = Path(__file__).parents[2]
-REAL_ROOT = data.data_root()  # before a test hides it
 needs_medmnist = pytest.mark.skipif(importlib.util.find_spec("medmnist") is None, reason="medmnist is not installed")
-CARDS = ("breastmnist", "pneumoniamnist")
-STAND_IN = "synthetic-breastmnist"  # plays the official breastmnist in these tests
-
-
-@pytest.fixture(autouse=True)
-def apart(monkeypatch, tmp_path):
-    """No test sees this machine's files, nor what another test learned."""
-    for variable in (data.ROOT_VARIABLE, download.OFFLINE_VARIABLE, "http_proxy", "HTTP_PROXY", "all_proxy"):
-        monkeypatch.delenv(variable, raising=False)
-    monkeypatch.setenv("no_proxy", "*")
-    monkeypatch.setattr(download, "_silent_hosts", {})
-    data._md5_of.cache_clear()
-
-
-@pytest.fixture
-def root(tmp_path):
-    """An empty folder for files."""
-    folder = tmp_path / "root"
-    folder.mkdir()
-    return folder
-
-
-@pytest.fixture
-def official(monkeypatch, tmp_path):
-    """A small file that INFO calls breastmnist: its bytes, and INFO's entry to change."""
-    (tmp_path / "official").mkdir()
-    content = write_npz(STAND_IN, tmp_path / "official").read_bytes()
-    entry = {
-        "task": "binary-class",
-        "label": {"0": "malignant", "1": "normal, benign"},
-        "n_channels": 1,
-        "n_samples": dict(synthetic.SPLIT_SIZES),
-        "license": "CC BY 4.0",
-        "url": "http://127.0.0.1:9/breastmnist.npz?download=1",
-        "MD5": hashlib.md5(content).hexdigest(),
-        "url_64": "http://127.0.0.1:9/breastmnist_64.npz?download=1",
-        "MD5_64": "0" * 32,
-    }
-    monkeypatch.setattr(data, "_medmnist_info", lambda: {"breastmnist": entry})
-    return types.SimpleNamespace(content=content, entry=entry)
-
-
-@pytest.fixture
-def server():
-    """A web server on this machine; `answers` maps a path to (status, body, announced length)."""
-    answers: dict[str, tuple[int, bytes, int]] = {}
-    asked: list[str] = []
-
-    class Handler(http.server.BaseHTTPRequestHandler):
-        def do_GET(self):
-            asked.append(self.path)
-            status, body, length = answers.get(self.path, (404, b"", 0))
-            self.send_response(status)
-            self.send_header("Content-Length", str(length))
-            self.end_headers()
-            self.wfile.write(body)
-
-        def log_message(self, *_):
-            pass
-
-    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler) as service:
-        thread = threading.Thread(target=service.serve_forever, kwargs={"poll_interval": 0.01})
-        thread.start()
-        address = f"http://127.0.0.1:{service.server_port}"
-        yield types.SimpleNamespace(address=address, answers=answers, asked=asked)
-        service.shutdown()
-        thread.join()
-
-
-def put(root, content, name="breastmnist.npz"):
-    path = root / name
-    path.write_bytes(content)
-    return path
-
-
-def npz(**arrays):
-    buffer = io.BytesIO()
-    np.savez(buffer, **arrays)
-    return buffer.getvalue()
-
-
-def with_md5(official, content):
-    """Make INFO take these bytes as official."""
-    official.entry["MD5"] = hashlib.md5(content).hexdigest()
-    return content
-
-
-# Names
 
 
 @needs_medmnist
@@ -199,9 +102,6 @@ def test_a_home_that_cannot_be_written_is_no_reason_to_stop(monkeypatch, tmp_pat
     monkeypatch.setenv("HOME", str(tmp_path / "file" / "home"))
     assert data.get_info("breastmnist").num_images["test"] == 156
     assert sys.modules["medmnist.info"].DEFAULT_ROOT is None
-
-
-# Files and checksums
 
 
 def test_root_is_the_argument_then_the_variable_then_home(monkeypatch, official, tmp_path):
@@ -289,9 +189,6 @@ def test_a_synthetic_set_has_no_file(root):
         data.find_file(STAND_IN, 28, root)
 
 
-# What a file holds
-
-
 def test_load_gives_whole_arrays(official, root):
     """Images stay uint8 as they are, the label column becomes a row of int64, and MD5 and info come along."""
     put(root, official.content)
@@ -367,197 +264,3 @@ def test_labels_digest_is_over_little_endian_int64():
     assert labels_digest(np.array([0, 1, 10])) == expected
     assert labels_digest(np.array([0, 1, 10], dtype=">i8")) == expected
     assert labels_digest(np.array([0, 9, 1, 9, 10])[::2]) == expected
-
-
-# Missing files and download
-
-
-def test_a_missing_set_says_what_to_do(monkeypatch, official, root):
-    """The line names the set, where it was looked for, the address, why not, and what would do; no trace is left."""
-    monkeypatch.setenv(download.OFFLINE_VARIABLE, "1")
-    folder = root / "not" / "there"
-    with pytest.raises(DataMissingError) as caught:
-        data.load("breastmnist", 28, folder)
-    message = str(caught.value)
-    for part in ("breastmnist (28 px)", str(folder / "breastmnist.npz"), official.entry["url"], "MEDBENCH_OFFLINE"):
-        assert part in message
-    assert f"set {data.ROOT_VARIABLE}" in message
-    assert "\n" not in message
-    assert not (root / "not").exists()
-
-
-def test_without_download_nobody_is_asked(official, server, root):
-    """`download=False` asks no server."""
-    official.entry["url"] = f"{server.address}/breastmnist.npz"
-    with pytest.raises(DataMissingError, match="not tried"):
-        data.find_file("breastmnist", 28, root, download=False)
-    assert server.asked == []
-
-
-def test_download_gets_the_file_once(official, server, root):
-    """A missing file is fetched from INFO's address into a folder made for it, and nothing else is left there."""
-    official.entry["url"] = f"{server.address}/breastmnist.npz?download=1"
-    server.answers["/breastmnist.npz?download=1"] = (200, official.content, len(official.content))
-    folder = root / "new"
-    for _ in range(2):
-        assert data.load("breastmnist", 28, folder).md5 == official.entry["MD5"]
-    assert server.asked == ["/breastmnist.npz?download=1"]
-    assert [file.name for file in folder.iterdir()] == ["breastmnist.npz"]
-    assert (folder / "breastmnist.npz").read_bytes() == official.content
-
-
-@pytest.mark.parametrize(
-    ("answer", "words"),
-    [
-        (lambda content: (404, b"", 0), "HTTP 404 Not Found"),
-        (lambda content: (503, b"later", 5), "HTTP 503"),
-        (lambda content: (200, b"<html>log in</html>", 19), hashlib.md5(b"<html>log in</html>").hexdigest()),
-        (lambda content: (200, content[:-9], len(content)), "what came has the MD5|IncompleteRead"),
-    ],
-)
-def test_a_download_that_brings_something_else_leaves_nothing(official, server, root, answer, words):
-    """An error, another file or half a file is told in one line, and the folder stays as it was."""
-    official.entry["url"] = f"{server.address}/breastmnist.npz"
-    server.answers["/breastmnist.npz"] = answer(official.content)
-    with pytest.raises(DataMissingError, match=words) as caught:
-        data.load("breastmnist", 28, root)
-    assert "\n" not in str(caught.value)
-    assert list(root.iterdir()) == []
-
-
-def test_a_download_gets_its_name_last(monkeypatch, official, server, root):
-    """The file appears whole, by rename: where that fails, on a full disk say, nothing is left."""
-    official.entry["url"] = f"{server.address}/breastmnist.npz"
-    server.answers["/breastmnist.npz"] = (200, official.content, len(official.content))
-
-    def full(self, target):
-        assert self.read_bytes() == official.content
-        raise OSError(errno.ENOSPC, "No space left on device")
-
-    monkeypatch.setattr(Path, "replace", full)
-    with pytest.raises(DataMissingError, match="No space left"):
-        data.load("breastmnist", 28, root)
-    assert list(root.iterdir()) == []
-
-
-def test_a_server_that_is_not_there_is_asked_once(monkeypatch, official, root):
-    """Refused connections are told at once; the other sets of that host do not ask again."""
-    with contextlib.closing(socket.create_server(("127.0.0.1", 0))) as closed:
-        port = closed.getsockname()[1]
-    official.entry["url"] = f"http://127.0.0.1:{port}/breastmnist.npz"
-    with pytest.raises(DataMissingError, match="Connection refused"):
-        data.load("breastmnist", 28, root)
-    monkeypatch.setattr(download.urllib.request, "urlopen", lambda *_, **__: pytest.fail("asked again"))
-    with pytest.raises(DataMissingError, match="Connection refused"):
-        data.load("breastmnist", 28, root)
-
-
-def test_a_silent_server_is_given_up(monkeypatch, official, root):
-    """A server that takes the connection and says nothing costs the waiting time, under ten seconds, not more."""
-    assert download.ANSWER_SECONDS < 10
-    monkeypatch.setattr(download, "ANSWER_SECONDS", 0.2)
-    with contextlib.closing(socket.create_server(("127.0.0.1", 0))) as silent:
-        official.entry["url"] = f"http://127.0.0.1:{silent.getsockname()[1]}/breastmnist.npz"
-        start = time.monotonic()
-        with pytest.raises(DataMissingError, match=r"no answer within 0\.2 s"):
-            data.load("breastmnist", 28, root)
-    assert time.monotonic() - start < 5
-
-
-def test_a_silent_name_server_is_given_up(monkeypatch, official, root):
-    """Name resolution, which no timeout of urllib covers, is given up too."""
-    release = threading.Event()
-    monkeypatch.setattr(download, "ANSWER_SECONDS", 0.1)
-    monkeypatch.setattr(download.urllib.request, "urlopen", lambda *_, **__: release.wait(30))
-    start = time.monotonic()
-    with pytest.raises(DataMissingError, match=r"no answer within 0\.1 s"):
-        data.load("breastmnist", 28, root)
-    release.set()
-    assert time.monotonic() - start < 5
-
-
-@pytest.mark.parametrize("kind", ["read-only", "file in the way"])
-def test_a_root_that_cannot_be_written_is_a_clear_error(official, server, root, kind):
-    """Where the download cannot be stored the set counts as missing, with the reason."""
-    if kind == "read-only" and os.geteuid() == 0:
-        pytest.skip("root may write everywhere")
-    official.entry["url"] = f"{server.address}/breastmnist.npz"
-    server.answers["/breastmnist.npz"] = (200, official.content, len(official.content))
-    folder = root
-    if kind == "read-only":
-        root.chmod(0o555)
-    else:
-        (root / "file").touch()
-        folder = root / "file" / "folder"
-    try:
-        with pytest.raises(DataMissingError, match=r"Permission denied|Not a directory|File exists"):
-            data.load("breastmnist", 28, folder)
-    finally:
-        root.chmod(0o755)
-
-
-# Cards
-
-
-def test_measure_describes_the_set():
-    """A card holds counts, digests and duplicates of all three splits; a stand-in's says synthetic and has none."""
-    card = measure("synthetic-dermamnist")
-    arrays = data.load("synthetic-dermamnist", 28)
-    assert (card.synthetic, card.task, card.num_channels, card.clinical_positive) == (True, "multi-class", 3, 4)
-    assert card.num_images == synthetic.SPLIT_SIZES
-    for split, labels in arrays.labels.items():
-        assert card.class_counts[split] == [int((labels == label).sum()) for label in range(7)]
-        assert card.labels_digest[split] == labels_digest(labels)
-    assert set(card.num_twin_pairs.values()) == set(card.num_exact_pairs.values()) == {0}
-    assert (card.twin_test_indices, card.md5) == ([], arrays.md5)
-
-
-def test_measure_finds_planted_duplicates(official, root):
-    """A test image copied to train is an equal and a twin; a brighter copy in val is a twin only."""
-    arrays = synthetic.make(STAND_IN)
-    arrays["train_images"][5] = arrays["test_images"][40]
-    arrays["val_images"][3] = np.minimum(arrays["test_images"][7], 250) + 5
-    put(root, with_md5(official, npz(**arrays)))
-    card = measure("breastmnist", root)
-    assert card.exact == {"train/val": [], "train/test": [[5, 40]], "val/test": []}
-    assert card.twins == {"train/val": [], "train/test": [[5, 40]], "val/test": [[3, 7]]}
-    assert card.num_twin_pairs == {"train/val": 0, "train/test": 1, "val/test": 1}
-    assert card.twin_test_indices == [7, 40]
-    assert (card.synthetic, card.clinical_positive, card.license) == (False, 0, "CC BY 4.0")
-
-
-@pytest.mark.parametrize("flag", CARDS)
-def test_committed_card_is_canonical(flag):
-    """A committed card is valid, speaks of its set, and is written as the suite writes it."""
-    card = read_card(REPOSITORY / "results", flag)
-    assert card is not None
-    assert (card.dataset, card.synthetic, card.source_size) == (flag, False, 28)
-    content = card_path(REPOSITORY / "results", flag).read_bytes()
-    assert content == pretty(json.loads(content)) == pretty(card.model_dump(mode="json"))
-    assert sum(card.class_counts["train"]) == card.num_images["train"]
-    assert card.class_names[card.clinical_positive] in ("malignant", "pneumonia")
-
-
-def real(flag):
-    path = REAL_ROOT / data.file_name(flag, 28)
-    if not path.exists():
-        pytest.skip(f"{path.name} is not in {path.parent}")
-    return REAL_ROOT
-
-
-@pytest.mark.data
-@pytest.mark.parametrize("flag", CARDS)
-def test_committed_card_is_the_real_files(flag):
-    """Measured again from the official file, the committed card comes out."""
-    assert measure(flag, real(flag), download=False) == read_card(REPOSITORY / "results", flag)
-
-
-@pytest.mark.data
-def test_breast_has_42_test_images_with_a_twin():
-    """numpy's own correlation finds the same test images of BreastMNIST: 42 of 156."""
-    images = data.load("breastmnist", 28, real("breastmnist"), download=False).images
-    known = np.concatenate([images["train"], images["val"]]).reshape(-1, 784).astype(float)
-    best = np.corrcoef(images["test"].reshape(-1, 784).astype(float), known)[:156, 156:].max(axis=1)
-    card = read_card(REPOSITORY / "results", "breastmnist")
-    assert np.flatnonzero(best >= 0.99).tolist() == card.twin_test_indices
-    assert len(card.twin_test_indices) == 42

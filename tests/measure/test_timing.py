@@ -1,53 +1,39 @@
-"""Timings: when a measurement stops, what the blocks say, what survives a crash, and who may be compared."""
+"""Timings: what is recorded, what survives a crash, and what a worker and a meter answer."""
 
 from __future__ import annotations
 
 import dataclasses
 import io
-import itertools
 import json
 import os
 import subprocess
 import sys
-import time
 import types
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-import pandas as pd
 import pytest
 import torch
-from hypothesis import given
-from hypothesis import strategies as st
-from torch.utils import benchmark
 
-from bench.errors import BenchError, RecordError
 from bench.measure.timing import process, worker
 from bench.measure.timing import rounds as timing_launch
-from bench.measure.timing.blocks import Budget, measure_blocks
+from bench.measure.timing.blocks import Budget
 from bench.measure.timing.gpu_meter import Meter
-from bench.measure.timing.steps import Clock
-from bench.measure.timing.worker import Bench, compare
+from bench.measure.timing.worker import Bench
 from bench.records.sealed import read_sealed
 from bench.records.timing_record import (
-    Agreement,
     Round,
     Setting,
-    TimingCell,
     TimingRecord,
-    choose_settings,
     core_settings,
-    device_label,
     read_timings,
     timing_path,
 )
-from bench.records.timing_summary import bootstrap_median, summarise
-from bench.report.tables.timings import timing_blocks
-from bench.report.tidy_costs import TIMING_COLUMNS, best_modes, one_device, rank, throughput_table, timing_rows
+from bench.records.timing_summary import summarise
 from models import catalog, load_plugin
 from tests.making import make_timing
+from tests.measure.timings import setting
 
 SETTING = Setting(
     mode="inference", precision="fp32", memory_format="contiguous", compiled=False, batch_size=1, img_size=28
@@ -101,33 +87,6 @@ def large_timed(*, num_classes: int, in_chans: int = 3, img_size: int = 224, pre
 QUICK = Budget(cell_seconds=0.2, warm_up_seconds=0.02, min_blocks=2, block_seconds=0.002)
 
 
-def setting(**changed: Any) -> Setting:
-    """fp32 inference of 2 images of 8 px, or what is changed about it."""
-    plain = {"mode": "inference", "precision": "fp32", "memory_format": "contiguous", "compiled": False}
-    return Setting.model_validate({**plain, "batch_size": 2, "img_size": 8, **changed})
-
-
-def cell(seconds: list[list[float]], *, iterations: int = 1, **changed: Any) -> TimingCell:
-    """A finished cell from the block seconds of each round."""
-    rounds = [
-        Round(index=index, status="done", iterations=iterations, block_seconds=blocks, peak_memory_mib=100.0 + index)
-        for index, blocks in enumerate(seconds)
-    ]
-    return TimingCell(setting=setting(**changed), rounds=rounds)
-
-
-def fake_blocks(batch_seconds: Callable[[int], float]) -> tuple[Callable[[int], float], list[int]]:
-    """A `run_block` without a clock: batch number -> seconds; and the list of the block sizes it was asked for."""
-    asked: list[int] = []
-
-    def run_block(iterations: int) -> float:
-        start = sum(asked)
-        asked.append(iterations)
-        return sum(batch_seconds(start + number) for number in range(iterations))
-
-    return run_block, asked
-
-
 @pytest.fixture
 def plugin(tmp_path: Path) -> Iterator[Path]:
     """A file with tiny models, known to the catalogue for the length of a test."""
@@ -153,219 +112,6 @@ def plan_for(models: tuple[str, ...], plugin: Path, results: Path, rounds: int =
         budget=QUICK,
         plugins=(str(plugin),),
     )
-
-
-def test_blocks_are_long_enough_and_many_enough() -> None:
-    """A batch of 10 ms: blocks of at least 50 ms, 30 of them, after a warm-up that stands still at once."""
-    run_block, asked = fake_blocks(lambda number: 0.1 if number == 0 else 0.01)
-    blocks = measure_blocks(run_block, Budget())
-    assert blocks.steady
-    assert len(blocks.seconds) == 30
-    assert min(blocks.seconds) >= 0.05
-    assert blocks.iterations == 6  # 1.2 x 50 ms over 10 ms
-    assert asked[0] == 1  # the cold batch is in no block
-    assert blocks.warm_up_seconds == pytest.approx(0.1 + 0.01 * sum(asked[1:-30]))
-
-
-def test_warm_up_goes_on_while_the_median_moves() -> None:
-    """A batch that gets faster by 3 % a block is not measured before it has stopped."""
-    run_block, asked = fake_blocks(lambda number: 0.06 * max(0.5, 0.97**number))
-    blocks = measure_blocks(run_block, Budget())
-    assert blocks.steady
-    assert blocks.seconds[0] == pytest.approx(blocks.seconds[-1] / 1, rel=0.01)
-    assert sum(asked) - sum([blocks.iterations] * len(blocks.seconds)) > 20
-
-
-def test_warm_up_ends_after_its_budget() -> None:
-    """A batch that slows down for ever is measured after the warm-up's seconds, and said to be still moving."""
-    run_block, _ = fake_blocks(lambda number: 0.06 * 1.05**number)
-    blocks = measure_blocks(run_block, Budget(cell_seconds=None, warm_up_seconds=2.0, min_blocks=3))
-    assert not blocks.steady
-    assert blocks.warm_up_seconds <= 2.0
-    assert len(blocks.seconds) == 3
-
-
-def test_blocks_that_turn_out_short_are_measured_anew() -> None:
-    """A model that gets ten times faster after the warm-up still has no block under 50 ms."""
-    run_block, _ = fake_blocks(lambda number: 0.06 if number < 20 else 0.006)
-    blocks = measure_blocks(run_block, Budget())
-    assert min(blocks.seconds) >= 0.05
-    assert len(blocks.seconds) == 30
-
-
-@given(batch_seconds=st.floats(1e-4, 60.0), cell_seconds=st.floats(0.5, 30.0))
-def test_no_cell_overruns_its_budget(batch_seconds: float, cell_seconds: float) -> None:
-    """Whatever a batch takes, a cell ends within its seconds; a batch longer than half of them runs once."""
-    run_block, asked = fake_blocks(lambda number: batch_seconds)
-    blocks = measure_blocks(run_block, Budget(cell_seconds=cell_seconds))
-    total = batch_seconds * sum(asked)
-    assert len(blocks.seconds) >= 1
-    if batch_seconds > cell_seconds / 2:
-        assert (asked, blocks.steady) == ([1], False)
-    else:
-        assert total <= cell_seconds * 1.001
-
-
-def test_our_blocks_and_torchs_timer_agree() -> None:
-    """The same sleeping workload takes the same by torch.utils.benchmark and by these blocks, within 10 %."""
-    step = lambda _: time.sleep(0.01)  # noqa: E731
-    ours = measure_blocks(Clock(torch.device("cpu"), step).run_block, Budget(min_blocks=5))
-    theirs = benchmark.Timer("step(0)", globals={"step": step}).blocked_autorange(min_run_time=0.2)
-    assert np.median(ours.seconds) / ours.iterations == pytest.approx(theirs.median, rel=0.1)
-
-
-def test_inputs_take_turns() -> None:
-    """Batch i uses buffer i modulo the number of buffers, over the ends of blocks too."""
-    seen: list[int] = []
-    clock = Clock(torch.device("cpu"), seen.append)
-    clock.run_block(3)
-    clock.run_block(2)
-    assert seen == [0, 1, 2, 3, 4]
-    assert clock.wall_over_event(2) is None
-
-
-def test_a_summary_by_hand() -> None:
-    """2 images x 5 batches in 1, 2, 4 s and in 2, 2, 2 s: 10, 5, 2.5 and 5, 5, 5 images/s."""
-    summary = summarise(cell([[1.0, 2.0, 4.0], [2.0, 2.0, 2.0]], iterations=5))
-    assert (summary.median, summary.q1, summary.q3) == (5.0, 5.0, 5.0)
-    assert summary.round_spread == 0.0
-    assert (summary.num_rounds, summary.num_blocks, summary.status) == (2, 6, "done")
-    assert summary.peak_memory_mib == 101.0
-    assert summary.ci_low is not None
-    assert summary.ci_high is not None
-    assert 2.5 <= summary.ci_low <= 5.0 <= summary.ci_high <= 10.0
-    assert summarise(cell([[1.0], [2.0]])).round_spread == pytest.approx(1 / 1.5)
-
-
-def test_joules_are_per_image() -> None:
-    """60 J over 3 blocks of 5 batches of 2 images are 2 J an image."""
-    done = Round(index=0, status="done", iterations=5, block_seconds=[1.0] * 3, joules=60.0)
-    assert summarise(TimingCell(setting=setting(), rounds=[done])).joules_per_image == 2.0
-
-
-def test_the_interval_is_as_wide_as_rounds_differ() -> None:
-    """Blocks of a process are alike: three rounds apart give a wide interval, pooled blocks would give a narrow one."""
-    rounds = [np.full(30, 10.0), np.full(30, 11.0), np.full(30, 12.0)]
-    assert bootstrap_median(rounds) == (10.0, 12.0)
-    low, high = bootstrap_median([np.random.default_rng(1).normal(11, 1, 90)])
-    assert 10.5 < low < 11 < high < 11.5
-    uneven = bootstrap_median([np.array([10.0]), np.full(30, 12.0)])
-    assert uneven == (10.0, 12.0)
-
-
-@given(st.lists(st.lists(st.floats(0.1, 1e4), min_size=1, max_size=8), min_size=1, max_size=4))
-def test_an_interval_holds_no_value_that_was_not_there(rounds: list[list[float]]) -> None:
-    """Low and high lie between the slowest and the fastest block, also with rounds of different lengths."""
-    low, high = bootstrap_median([np.array(blocks) for blocks in rounds])
-    every = list(itertools.chain(*rounds))
-    assert min(every) * 0.999999 <= low <= high <= max(every) * 1.000001
-
-
-def test_a_mode_that_disagrees_is_never_best() -> None:
-    """The faster mode has other logits than fp32 eager: it is marked, and the slower one is the best mode."""
-    wrong = Agreement(num_images=8, top1=1.0, max_difference=0.2, spread=1.0)
-    fast = cell([[1.0]], precision="bf16")
-    fast = fast.model_copy(update={"rounds": [fast.rounds[0].model_copy(update={"agreement": wrong})]})
-    table = timing_rows([make_timing("m", "cpu: a", [cell([[2.0]]), fast])])
-    assert list(table["status"]) == ["done", "disagrees"]
-    assert list(best_modes(table)["precision"]) == ["fp32"]
-    assert pd.isna(rank(table).set_index("precision").loc["bf16", "rank"])
-
-
-def test_agreement_is_relative_to_the_spread_of_the_logits() -> None:
-    """A difference of 1 % of the spread passes for bf16 and not for fp32; what is not finite never passes."""
-    expected = torch.tensor([[0.0, 10.0], [4.0, 2.0]])
-    found = expected + torch.tensor([[0.1, 0.0], [0.0, 0.0]])
-    agreement = compare(expected, found)
-    assert (agreement.top1, agreement.spread) == (1.0, 10.0)
-    assert agreement.holds("bf16")
-    assert not agreement.holds("fp32")
-    flipped = compare(expected, expected.flip(1))
-    assert flipped.top1 == 0.0
-    broken = compare(expected, torch.full_like(expected, float("nan")))
-    assert broken.max_difference is None
-    assert not broken.holds("bf16")
-
-
-def test_devices_are_never_ranked_together() -> None:
-    """The slowest model of a fast device is not behind the fastest of a slow one; each device has its own first."""
-    slow = [make_timing(name, "cpu: a, 1 thread", [cell([[seconds]])]) for name, seconds in (("m", 4.0), ("n", 2.0))]
-    fast = [make_timing(name, "cuda: b", [cell([[seconds]])]) for name, seconds in (("m", 0.2), ("n", 0.4))]
-    table = timing_rows([*slow, *fast])
-    ranked = rank(table).set_index(["device", "model"])["rank"]
-    assert ranked.to_dict() == {
-        ("cpu: a, 1 thread", "n"): 1,
-        ("cpu: a, 1 thread", "m"): 2,
-        ("cuda: b", "m"): 1,
-        ("cuda: b", "n"): 2,
-    }
-    assert len(best_modes(table)) == 4
-    with pytest.raises(RecordError, match="2 devices"):
-        throughput_table(table)
-    column = throughput_table(table[table["device"] == "cuda: b"])
-    assert column.loc["m"].iloc[0] == 10.0
-    assert one_device(table[table["device"] == "cuda: b"]) == "cuda: b"
-
-
-def test_settings_are_never_ranked_together() -> None:
-    """Another batch, size, mode or way to run is another ranking."""
-    cells = [
-        cell([[1.0]]),
-        cell([[2.0]], batch_size=4),
-        cell([[3.0]], mode="training"),
-        cell([[4.0]], precision="bf16"),
-    ]
-    assert list(rank(timing_rows([make_timing("m", "cpu: a", cells)]))["rank"]) == [1, 1, 1, 1]
-
-
-def test_the_timing_table_has_the_documented_columns() -> None:
-    """A cell that ran out of memory has a row with a status and no number."""
-    lost = TimingCell(setting=setting(mode="training"), rounds=[Round(index=0, status="oom", reason="none left")])
-    table = timing_rows([make_timing("m", "cpu: a", [cell([[0.5]]), lost])])
-    assert list(table.columns) == TIMING_COLUMNS
-    expected = (
-        "model img_size device mode precision memory_format compiled batch_size median_images_per_second "
-        "ci_low ci_high peak_memory_mib joules_per_image scan_backend status num_blocks warm_up"
-    )
-    assert expected.split() == TIMING_COLUMNS
-    assert list(table["status"]) == ["done", "oom"]
-    assert table["median_images_per_second"].iloc[0] == 4.0
-    assert pd.isna(table["median_images_per_second"].iloc[1])
-    assert timing_rows([]).empty
-
-
-def test_the_core_matrix() -> None:
-    """CPU: 2 formats x (batch 1, 32 and a training step); CUDA: 3 ways x (1, 128) and a training step."""
-    cpu = core_settings("cpu", 224)
-    assert [(s.mode, s.batch_size) for s in cpu] == [
-        *[("inference", size) for size in (1, 1, 32, 32)],
-        *[("training", 32)] * 2,
-    ]
-    assert {s.precision for s in cpu} == {"fp32"}
-    cuda = core_settings("cuda:1", 224)
-    assert len(cuda) == 7
-    assert [s.label() for s in cuda][-1] == "training bf16 channels_last b128 224px"
-    assert sum(s.compiled for s in cuda) == 2
-
-
-def test_other_precisions_come_by_flag() -> None:
-    """`--precisions bf16 --compile` gives every combination; what a device lacks is refused in one line."""
-    chosen = choose_settings("cpu", [224], [8], ["bf16"], compiled=True)
-    assert len(chosen) == 2 * 2 * 2
-    assert {s.precision for s in chosen} == {"bf16"}
-    with pytest.raises(BenchError, match="tf32"):
-        choose_settings("cpu", [224], [], ["tf32"], compiled=False)
-    with pytest.raises(BenchError, match="--precisions"):
-        choose_settings("cuda", [224], [], [], compiled=True)
-
-
-def test_threads_belong_to_a_cpu() -> None:
-    """Two numbers of threads are two devices, in two folders."""
-    one, two = device_label("cpu: AMD EPYC", 1), device_label("cpu: AMD EPYC", 2)
-    assert (one, two) == ("cpu: AMD EPYC, 1 thread", "cpu: AMD EPYC, 2 threads")
-    assert device_label("cuda: NVIDIA H100", 2) == "cuda: NVIDIA H100"
-    path = timing_path(Path("r"), one, "timm/resnet26")
-    assert path == Path("r/timings/cpu-amd-epyc-1-thread/timm--resnet26.json")
 
 
 def test_the_order_is_shuffled_and_repeatable(plugin: Path, tmp_path: Path) -> None:
@@ -557,20 +303,6 @@ def test_the_kernel_can_be_hidden_from_a_worker(tmp_path: Path, monkeypatch: pyt
         assert done.stdout.split() == ["ModelError", found]
 
 
-def test_a_cold_cell_is_told_from_a_warm_one() -> None:
-    """The round that was warmed up least speaks for the cell, in the table and beside it."""
-    cold = Round(index=0, status="done", iterations=1, block_seconds=[9.0])
-    moving = Round(index=1, status="done", iterations=1, block_seconds=[9.0, 8.0], warm_up_seconds=9.0)
-    steady = Round(index=2, status="done", iterations=1, block_seconds=[8.0], warm_up_seconds=9.0, steady=True)
-    assert [one.warm_up for one in (cold, moving, steady)] == ["cold", "moving", "steady"]
-    for rounds, expected in (([steady, cold, moving], "cold"), ([steady, moving], "moving"), ([steady], "steady")):
-        made = make_timing("resnet18", "cpu: a", [TimingCell(setting=SETTING, rounds=rounds)])
-        (row,) = timing_rows([made]).to_dict("records")
-        assert (row["warm_up"], row["num_blocks"]) == (expected, sum(len(r.block_seconds) for r in rounds))
-        told = [block for block in timing_blocks([made]) if isinstance(block, str) and "without a warm-up" in block]
-        assert len(told) == (expected == "cold")
-
-
 @pytest.mark.parametrize("broken", [True, False])
 def test_a_device_that_answers_no_more_costs_one_cell(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, broken: bool
@@ -652,14 +384,6 @@ def test_the_meter_reads_nvml(monkeypatch: pytest.MonkeyPatch) -> None:
     assert meter.driver() == "550.1"
     assert (meter.state().sm_clock_mhz, meter.state().temperature_c, meter.state().throttle_reasons) == (1980, 41, 4)
     assert Meter("cpu").joules() is None
-
-
-def test_a_record_survives_a_round_trip(tmp_path: Path) -> None:
-    """JSON and back gives the same record; an infinite number never enters one."""
-    made = make_timing("m", "cpu: a", [cell([[0.1234567]])]).sealed()
-    assert TimingRecord.model_validate(json.loads(made.model_dump_json())) == made
-    with pytest.raises(ValueError, match="finite"):
-        Round(index=0, status="done", warm_up_seconds=float("inf"))
 
 
 @pytest.mark.gpu
