@@ -97,13 +97,10 @@ TYPES: dict[str, tuple[type, ...]] = {
 
 
 def register_model(**metadata: Any) -> Callable[[Builder], Builder]:
-    """Mark a function as the builder of the model of the same name.
-
-    The catalogue reads the arguments from the file's text, so each must be a literal. The function is
-    returned unchanged.
+    """Mark a function as the builder of the model of the same name; it is returned unchanged.
 
     Args:
-        **metadata: Fields of `ModelSpec`.
+        **metadata: Fields of `ModelSpec`, each a literal, since the catalogue reads the file's text.
 
     Raises:
         ModelError: If a key is not a field of `ModelSpec`.
@@ -298,7 +295,7 @@ def import_builder(spec: ModelSpec) -> Callable[..., Any]:
 
 
 def fingerprint(spec: ModelSpec, timm_version: str | None = None) -> str:
-    """Digest of the code that decides a model's numbers; no torch needed.
+    """Hexadecimal SHA-256 digest of the code that decides a model's numbers; no torch needed.
 
     Over the syntax tree (comments and docstrings stripped) of the family's file and of the `models/` files
     that it imports, the builder's name and options, and timm's version where timm is used.
@@ -306,9 +303,6 @@ def fingerprint(spec: ModelSpec, timm_version: str | None = None) -> str:
     Args:
         spec: The model.
         timm_version: timm's version; the installed one by default, "" where timm is not installed.
-
-    Returns:
-        A hexadecimal SHA-256 digest.
     """
     pending, seen = [spec.file], set[Path]()
     digest = hashlib.sha256()

@@ -494,9 +494,3 @@ def test_recording_writes_sealed_evidence_once(folders: tuple[Path, Path]) -> No
     make_rerun(b, RUN, same)
     assert any("another re-run of it stands" in note for note in compare_folders(a, b, record=True).notes)
     assert found.written[0].read_bytes() == before
-
-
-def test_predictions_of_the_helper_are_what_the_runner_writes() -> None:
-    """The helper's unchanged re-run is bit for bit the run itself."""
-    table = read_frame(make_predictions("breastmnist", 0))
-    assert frame_bytes(same(table)) == make_predictions("breastmnist", 0)

@@ -12,9 +12,10 @@ from hypothesis import strategies as st
 import bench
 from bench.errors import RecordError
 from bench.records.names import Run, history_path, model_slug, predictions_path
+from bench.records.predictions import frame_bytes
 from bench.records.run_record import Record, read_record, read_records, sweep_run, write_run
 from bench.records.sealed import write_atomic
-from tests.making import RUN, make_record
+from tests.making import RUN, make_predictions, make_record, read_frame
 
 
 def test_names_become_paths_and_ids() -> None:
@@ -141,3 +142,9 @@ def test_the_recorded_store_takes_real_records_only() -> None:
     """The repository's own results refuse synthetic ones."""
     store = Path(__file__).parents[2] / "results" / "store.json"
     assert json.loads(store.read_text(encoding="utf-8")) == {"real_only": True}
+
+
+def test_predictions_of_the_helper_are_what_the_runner_writes() -> None:
+    """Read and written again, the helper's predictions are the same bytes."""
+    content = make_predictions("breastmnist", 0)
+    assert frame_bytes(read_frame(content)) == content
