@@ -9,7 +9,19 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from bench.api import check_report, compare, explain, load_predictions, load_results, run, verify
+    from bench.api import (
+        check_contribution,
+        check_model,
+        check_report,
+        compare,
+        doctor,
+        explain,
+        load_predictions,
+        load_results,
+        merge,
+        run,
+        verify,
+    )
     from bench.plan.selection import Selection
     from bench.protocols.schema import Protocol
     from bench.records.names import Run
@@ -24,11 +36,15 @@ __all__ = [
     "Run",
     "Selection",
     "__version__",
+    "check_contribution",
+    "check_model",
     "check_report",
     "compare",
+    "doctor",
     "explain",
     "load_predictions",
     "load_results",
+    "merge",
     "run",
     "verify",
 ]

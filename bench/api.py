@@ -1,5 +1,8 @@
 """The public face: what a notebook or script may use, and what the commands of `medbench` call.
 
+Of the commands only `measure` and `gradcam` are not here: `bench.measure` imports torch, and stands above the rooms
+that a report needs.
+
     import bench.api as mb
 
     chosen = mb.Selection(protocols=("smoke",), models=("resnet18_28",), datasets=("synthetic-breastmnist",))
@@ -37,7 +40,9 @@ if TYPE_CHECKING:
     import pandas as pd
 
     from bench.check.compare.rows import Comparison
+    from bench.check.contribution import Contribution
     from bench.check.verify import Findings
+    from bench.check.merge import Merged
     from bench.report.build import Built
     from bench.runs.launch import Outcome, Watcher
 
@@ -47,11 +52,15 @@ __all__ = [
     "Record",
     "Run",
     "Selection",
+    "check_contribution",
+    "check_model",
     "check_report",
     "compare",
+    "doctor",
     "explain",
     "load_predictions",
     "load_results",
+    "merge",
     "plan",
     "report",
     "run",
@@ -150,6 +159,71 @@ def verify(results: str | Path = "results", *, scores: bool = False) -> Findings
     from bench.check.verify import verify as check
 
     return check(Path(results), scores=scores)
+
+
+def check_contribution(results: str | Path, base: str | Path) -> Contribution:
+    """Compare a contributed results folder with the one that stands: nothing of it may vanish or change.
+
+    Args:
+        results: The contributed folder, whole.
+        base: The folder that stands.
+
+    Returns:
+        The problems, and notices for a maintainer.
+
+    Raises:
+        RecordError: If a folder is not there.
+    """
+    from bench.check import contribution
+
+    return contribution.check_contribution(Path(results), Path(base))
+
+
+def merge(sources: Sequence[str | Path], results: str | Path = "results") -> Merged:
+    """Bring what several results folders hold into one; a refused merge changes nothing.
+
+    Args:
+        sources: Results folders, of shards for instance.
+        results: Where everything goes.
+
+    Returns:
+        What was copied and what was there already.
+
+    Raises:
+        RecordError: If a record is damaged or contradicts another, or synthetic ones would enter a store of real ones.
+    """
+    from bench.records import merge as merging
+
+    return merging.merge([Path(source) for source in sources], Path(results))
+
+
+def check_model(name: str, *, img_size: int = 64) -> list[dict[str, str]]:
+    """Run the contract on a registered model; imports torch.
+
+    Args:
+        name: A registered name, or `timm/<architecture>`.
+        img_size: Height and width of the images, in pixels.
+
+    Returns:
+        Rows with the keys `model`, `check`, `holds` (`yes`, `no` or `skipped`) and `detail` (one line).
+
+    Raises:
+        ModelError: If no such model is registered.
+    """
+    from bench.check import contract
+
+    return contract.check_model(name, img_size=img_size)
+
+
+def doctor() -> list[dict[str, str]]:
+    """What this machine has, and what to do about what is missing.
+
+    Returns:
+        Rows with the keys `what`, `state` (`ok`, `missing` or `note`) and `detail`.
+    """
+    from bench.check.doctor import examine
+
+    return examine()
 
 
 def compare(a: str | Path, b: str | Path, *, record: bool = False) -> Comparison:

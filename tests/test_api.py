@@ -8,9 +8,11 @@ import sys
 from pathlib import Path
 
 import pytest
+from typer.testing import CliRunner
 
 import bench
 from bench import api
+from bench.cli.app import app
 from bench.errors import BenchError, RecordError
 from bench.records.names import Run, predictions_path
 from bench.records.run_record import read_records
@@ -153,3 +155,32 @@ def test_a_run_from_python_is_the_commands_run(tmp_path: Path) -> None:
     again = api.run(FITTED, launch)
     assert (again.records, again.ok) == ([], True)
     assert [row.verdict for row in api.compare(tmp_path / "mine", tmp_path / "mine").rows] == ["bit-equal"]
+
+
+@pytest.mark.parametrize(
+    ("command", "name"),
+    [
+        ("plan --protocol smoke --models floor/prior --datasets synthetic-breastmnist", "plan"),
+        ("run --protocol smoke --models floor/prior --datasets synthetic-breastmnist", "run"),
+        ("merge a b", "merge"),
+        ("report", "report"),
+        ("report --check", "check_report"),
+        ("verify", "verify"),
+        ("compare a b", "compare"),
+        ("explain table2 --model resnet18 --dataset breastmnist", "explain"),
+        ("check resnet18", "check_model"),
+        ("doctor", "doctor"),
+    ],
+)
+def test_a_command_calls_the_function_of_the_public_face(
+    command: str, name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What the command line can do, a notebook can, by the same function."""
+
+    def called(*_: object, **__: object) -> None:
+        raise BenchError(name)
+
+    monkeypatch.setattr(api, name, called)
+    error = CliRunner().invoke(app, command.split()).exception
+    assert isinstance(error, BenchError)
+    assert str(error) == name

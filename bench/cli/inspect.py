@@ -44,7 +44,7 @@ def check(
     as_json: Json = False,
 ) -> None:
     """Run the contract suite on a model or on all models of a file; exit code 1 if it does not hold."""
-    from bench.check.contract import check_model
+    from bench import api
     from bench.cli.console import print_json, print_table
     from bench.errors import BenchError
 
@@ -53,7 +53,7 @@ def check(
         names.append(model)
     if not names:
         raise BenchError("Nothing to check: give a model's name, a file, or --plugin FILE")
-    rows = [row for name in names for row in check_model(name, img_size=img_size)]
+    rows = [row for name in names for row in api.check_model(name, img_size=img_size)]
     if as_json:
         print_json(rows)
     else:
@@ -62,11 +62,11 @@ def check(
 
 
 def doctor(as_json: Json = False) -> None:
-    """Tell what this machine has: packages, device, data sets, and what to do about what is missing."""
-    from bench.check.doctor import examine
+    """Show what this machine has: packages, device, data sets, and what to do about what is missing."""
+    from bench import api
     from bench.cli.console import print_json, print_table
 
-    rows = examine()
+    rows = api.doctor()
     if as_json:
         print_json(rows)
     else:

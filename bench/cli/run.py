@@ -242,7 +242,7 @@ def merge(
     results: Results = Path("results"),
 ) -> None:
     """Bring the results of several folders into one; a damaged or contradicting record is refused by name."""
-    from bench.check.merge import merge as bring_together
+    from bench import api
     from bench.cli.console import out
 
-    out.print(bring_together(folders, results).summary())
+    out.print(api.merge(folders, results).summary())

@@ -21,12 +21,12 @@ def verify(
 ) -> None:
     """Check records, files and measured evidence against each other; exit code 1 if something is wrong."""
     from bench import api
-    from bench.check.contribution import check_contribution, outside
+    from bench.check.contribution import outside
     from bench.cli.console import err, out, print_json
     from bench.errors import BenchError
 
     findings = api.verify(results, scores=scores)
-    contribution = check_contribution(results, against) if against is not None else None
+    contribution = api.check_contribution(results, against) if against is not None else None
     problems = findings.problems + (contribution.problems if contribution else [])
     notices = findings.notices + (contribution.notices if contribution else [])
     if changed is not None:
