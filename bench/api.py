@@ -41,8 +41,8 @@ if TYPE_CHECKING:
 
     from bench.check.compare.rows import Comparison
     from bench.check.contribution import Contribution
-    from bench.check.verify import Findings
     from bench.check.merge import Merged
+    from bench.check.verify import Findings
     from bench.report.build import Built
     from bench.runs.launch import Outcome, Watcher
 

@@ -13,14 +13,14 @@ from bench.report.analysis.analyse import Analysis, analyse
 from bench.report.claims import pages as claims
 from bench.report.claims.judge import counts, judge
 from bench.report.claims.sources import collect
-from bench.report.evidence import MODELS, STATISTICS, Evidence, gather
+from bench.report.evidence import MODELS, Evidence, gather
 from bench.report.figures import choice, gradcam
 from bench.report.figures.drawing import captions_of, draw_all
 from bench.report.leaderboard import page
 from bench.report.links import BESIDE, Links
 from bench.report.tables import ablation, model_cards, readme_summary, table2, table3, table4
-from bench.report.tidy import STAMP, csv_bytes, run_rows, score_rows
-from bench.report.tidy_costs import cost_rows, timing_rows
+from bench.report.tidy import STAMP, csv_bytes, run_rows, score_rows, table
+from bench.report.tidy_costs import TIMING_COLUMNS, cost_rows, timing_rows
 
 Files = dict[str, bytes]
 TABLES: tuple[Callable[..., Files], ...] = (
@@ -104,7 +104,7 @@ def _tidy(evidence: Evidence, analysis: Analysis, *, synthetic: bool) -> Files:
     every = records + [record for record in evidence.unfinished if record.synthetic == synthetic]
     every.sort(key=lambda record: record.run)
     frames: dict[str, pd.DataFrame] = {"scores": score_rows(records), "runs": run_rows(every)}
-    frames |= {name: getattr(analysis, name) for name in STATISTICS}
+    frames |= analysis.tables()
     prefix = f"{STAMP}_" if synthetic else ""
     return {f"{prefix}{name}.csv": csv_bytes(frame) for name, frame in frames.items()}
 
@@ -117,5 +117,5 @@ def _measured(evidence: Evidence) -> Files:
     if costs:
         files["costs.csv"] = csv_bytes(cost_rows(costs))
     if timings:
-        files["timings.csv"] = csv_bytes(timing_rows(timings))
+        files["timings.csv"] = csv_bytes(table(timing_rows(timings), TIMING_COLUMNS))
     return files

@@ -108,17 +108,6 @@ def signed(value: float, digits: int = 3) -> str:
     return f"{0:.{digits}f}" if float(text) == 0 else text.replace("-", "−")
 
 
-def tie_marks(marks: Sequence[str]) -> list[str]:
-    """What a column of marks may show: `best` for one that leads alone, `tie` for all that share the lead, else "".
-
-    A tie is never drawn as a win: where another model cannot be separated from the highest, the highest is in the tie.
-    Where only one model was measured there is nothing to win.
-    """
-    leaders = [mark for mark in marks if mark]
-    alone = len(leaders) == 1 and len(marks) > 1
-    return ["" if not mark or len(marks) == 1 else "best" if alone else "tie" for mark in marks]
-
-
 def markdown(blocks: Sequence[Block], first_line: str) -> bytes:
     """A Markdown file; line one says what it was made from."""
     lines = [f"<!-- {first_line} -->"]

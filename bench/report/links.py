@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -41,11 +42,10 @@ class Links:
         """To what stands in the reports folder: `table3.md`."""
         return _joined(self.reports, path)
 
-    def to_records(self, protocol: str, model: str, dataset: str, run_ids: str) -> str:
+    def to_records(self, protocol: str, model: str, dataset: str, seeds: Sequence[int]) -> str:
         """To a cell's records: the file of one seed, the folder of several."""
         folder = f"records/{protocol}/{model_slug(model)}/{dataset}"
-        runs = run_ids.split()
-        return self.to_results(f"{folder}/seed{runs[0].rpartition('__s')[2]}.json" if len(runs) == 1 else f"{folder}/")
+        return self.to_results(f"{folder}/seed{seeds[0]}.json" if len(seeds) == 1 else f"{folder}/")
 
     def to_costs(self, model: str, img_size: int, num_classes: int) -> str:
         """To the record of a model's counted costs."""

@@ -74,6 +74,18 @@ def csv_bytes(frame: pd.DataFrame) -> bytes:
     return frame.to_csv(index=False, lineterminator="\n").encode()
 
 
+def table(rows: Iterable[object], columns: Sequence[str]) -> pd.DataFrame:
+    """Objects as a table for a CSV: a row each, a column an attribute; several names in one field are one text."""
+    values = [[getattr(row, column) for column in columns] for row in rows]
+    texts = [[" ".join(value) if isinstance(value, tuple) else value for value in row] for row in values]
+    return pd.DataFrame(texts, columns=list(columns))
+
+
+def ten_digits(value: float) -> float:
+    """Ten significant digits, beyond which another machine's exponential may differ."""
+    return float(f"{value:.10g}")
+
+
 def model_order(name: str) -> tuple[int, int, str]:
     """Floors first, then what scikit-learn fits, then networks with MedSpectralNet leading."""
     try:

@@ -2,38 +2,74 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import math
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, fields
 
 import pandas as pd
 
 from bench.errors import RecordError
 from bench.records.cost_record import CostRecord
-from bench.records.timing_record import TimingRecord
+from bench.records.timing_record import TimingCell, TimingRecord
 from bench.records.timing_summary import summarise
 
 COST_COLUMNS = ["model", "img_size", "in_chans", "num_classes", "counter", "gmacs", "num_params", "coverage"]
-TIMING_COLUMNS = [
-    "model",
-    "img_size",
-    "device",
-    "mode",
-    "precision",
-    "memory_format",
-    "compiled",
-    "batch_size",
-    "median_images_per_second",
-    "ci_low",
-    "ci_high",
-    "peak_memory_mib",
-    "joules_per_image",
-    "scan_backend",
-    "status",
-    "num_blocks",
-    "warm_up",
-]
-# What two timings must have in common before one can be called faster than the other.
-COMPARABLE = ["device", "img_size", "mode", "batch_size"]
-WAY = ["precision", "memory_format", "compiled"]
+
+
+@dataclass(frozen=True)
+class Timing:
+    """One setting of a model on a device over all rounds; without a finished one it has a status and NaN.
+
+    Attributes:
+        model: A registered name.
+        img_size: In pixels.
+        device: As the record names it.
+        mode: `inference` or `training`.
+        precision: `fp32`, `bf16` or `fp16`.
+        memory_format: `contiguous` or `channels_last`.
+        compiled: By torch.compile.
+        batch_size: Images.
+        median_images_per_second: Over all blocks.
+        ci_low: Of the median's 95 % interval.
+        ci_high: Of the median's 95 % interval.
+        peak_memory_mib: NaN where it was not measured, as the next.
+        joules_per_image: Of the device.
+        scan_backend: What ran a selective scan, "" for none.
+        status: `done`, or why there is no number.
+        num_blocks: In all rounds.
+        warm_up: `steady`, `moving` or `cold`; "" without a number.
+    """
+
+    model: str
+    img_size: int
+    device: str
+    mode: str
+    precision: str
+    memory_format: str
+    compiled: bool
+    batch_size: int
+    median_images_per_second: float
+    ci_low: float
+    ci_high: float
+    peak_memory_mib: float
+    joules_per_image: float
+    scan_backend: str
+    status: str
+    num_blocks: int
+    warm_up: str
+
+    @property
+    def comparable(self) -> tuple[str, int, str, int]:
+        """What two timings must have in common before one can be called faster than the other."""
+        return self.device, self.img_size, self.mode, self.batch_size
+
+    @property
+    def way(self) -> str:
+        """How the model ran: `fp32 channels_last`."""
+        return f"{self.precision} {self.memory_format}{' compiled' if self.compiled else ''}"
+
+
+TIMING_COLUMNS = [field.name for field in fields(Timing)]
 
 
 def cost_rows(records: Sequence[CostRecord]) -> pd.DataFrame:
@@ -55,77 +91,61 @@ def cost_rows(records: Sequence[CostRecord]) -> pd.DataFrame:
     return pd.DataFrame(rows, columns=COST_COLUMNS)
 
 
-def timing_rows(records: Sequence[TimingRecord]) -> pd.DataFrame:
-    """One row a device, model and setting; a cell without a finished round has a status and no numbers."""
-    rows = []
-    for record in sorted(records, key=lambda record: (record.device, record.model)):
-        for cell in record.cells:
-            setting, summary = cell.setting, summarise(cell)
-            rows.append(
-                (
-                    record.model,
-                    setting.img_size,
-                    record.device,
-                    setting.mode,
-                    setting.precision,
-                    setting.memory_format,
-                    setting.compiled,
-                    setting.batch_size,
-                    summary.median,
-                    summary.ci_low,
-                    summary.ci_high,
-                    summary.peak_memory_mib,
-                    summary.joules_per_image,
-                    record.scan_backend or "",
-                    summary.status,
-                    summary.num_blocks,
-                    summary.warm_up or "",
-                )
-            )
-    numbers = TIMING_COLUMNS[8:13]
-    return pd.DataFrame(rows, columns=TIMING_COLUMNS).astype(dict.fromkeys(numbers, "float64"))
+def timing_rows(records: Sequence[TimingRecord]) -> list[Timing]:
+    """One row a device, model and setting."""
+    return [
+        _timing(record, cell)
+        for record in sorted(records, key=lambda record: (record.device, record.model))
+        for cell in record.cells
+    ]
 
 
-def best_modes(timings: pd.DataFrame) -> pd.DataFrame:
+def _timing(record: TimingRecord, cell: TimingCell) -> Timing:
+    setting, summary = cell.setting, summarise(cell)
+    return Timing(
+        model=record.model,
+        img_size=setting.img_size,
+        device=record.device,
+        mode=setting.mode,
+        precision=setting.precision,
+        memory_format=setting.memory_format,
+        compiled=setting.compiled,
+        batch_size=setting.batch_size,
+        median_images_per_second=_number(summary.median),
+        ci_low=_number(summary.ci_low),
+        ci_high=_number(summary.ci_high),
+        peak_memory_mib=_number(summary.peak_memory_mib),
+        joules_per_image=_number(summary.joules_per_image),
+        scan_backend=record.scan_backend or "",
+        status=summary.status,
+        num_blocks=summary.num_blocks,
+        warm_up=summary.warm_up or "",
+    )
+
+
+def _number(value: float | None) -> float:
+    return math.nan if value is None else value
+
+
+def best_modes(timings: Iterable[Timing]) -> list[Timing]:
     """The fastest way to run each model, within each device, size, mode and batch; only rows that are `done`.
 
     A mode whose logits disagree with fp32 eager has another status, so it is never the best one.
     """
-    done = timings[timings["status"] == "done"]
-    ordered = done.sort_values("median_images_per_second", ascending=False, kind="stable")
-    best = ordered.groupby(["model", *COMPARABLE], sort=False).head(1)
-    return best.sort_values([*COMPARABLE, "model"], kind="stable").reset_index(drop=True)
+    done = [timing for timing in timings if timing.status == "done"]
+    best: dict[tuple[object, ...], Timing] = {}
+    for timing in sorted(done, key=lambda timing: timing.median_images_per_second, reverse=True):
+        best.setdefault((*timing.comparable, timing.model), timing)
+    return [best[key] for key in sorted(best)]
 
 
-def rank(timings: pd.DataFrame) -> pd.DataFrame:
-    """Timings with a `rank` column, 1 the fastest, among rows of one device, size, mode, batch and way to run.
-
-    Rows of different devices never share a ranking; rows that are not `done` have none.
-    """
-    groups = timings.groupby([*COMPARABLE, *WAY], sort=False)["median_images_per_second"]
-    ranks = groups.rank(ascending=False, method="min").where(timings["status"] == "done")
-    return timings.assign(rank=ranks.astype("Int64")).sort_values([*COMPARABLE, *WAY, "rank", "model"], kind="stable")
-
-
-def one_device(timings: pd.DataFrame) -> str:
+def one_device(timings: Iterable[Timing]) -> str:
     """The only device of some timings, for a column or an axis of images a second.
 
     Raises:
         RecordError: If there are several: their numbers do not belong in one column.
     """
-    devices = sorted(timings["device"].unique())
+    devices = sorted({timing.device for timing in timings})
     if len(devices) != 1:
         raise RecordError(f"{len(devices)} devices ({', '.join(devices)}) cannot share a column; choose one")
-    return str(devices[0])
-
-
-def throughput_table(timings: pd.DataFrame) -> pd.DataFrame:
-    """Images a second of one device: one row a model, one column a setting, empty where a cell is not done.
-
-    Raises:
-        RecordError: If the timings are of several devices.
-    """
-    one_device(timings)
-    done = timings[timings["status"] == "done"]
-    keys = ["mode", "batch_size", "img_size", *WAY]
-    return done.pivot_table(index="model", columns=keys, values="median_images_per_second", sort=True)
+    return devices[0]

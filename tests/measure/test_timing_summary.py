@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import itertools
 import json
+import math
 from pathlib import Path
 
 import numpy as np
-import pandas as pd
 import pytest
 import torch
 from hypothesis import given
@@ -28,7 +28,7 @@ from bench.records.timing_record import (
 )
 from bench.records.timing_summary import bootstrap_median, summarise
 from bench.report.tables.timings import timing_blocks
-from bench.report.tidy_costs import TIMING_COLUMNS, best_modes, one_device, rank, throughput_table, timing_rows
+from bench.report.tidy_costs import TIMING_COLUMNS, best_modes, one_device, timing_rows
 from tests.making import make_timing
 from tests.measure.timings import cell, setting
 
@@ -79,10 +79,9 @@ def test_a_mode_that_disagrees_is_never_best() -> None:
     wrong = Agreement(num_images=8, top1=1.0, max_difference=0.2, spread=1.0)
     fast = cell([[1.0]], precision="bf16")
     fast = fast.model_copy(update={"rounds": [fast.rounds[0].model_copy(update={"agreement": wrong})]})
-    table = timing_rows([make_timing("m", "cpu: a", [cell([[2.0]]), fast])])
-    assert list(table["status"]) == ["done", "disagrees"]
-    assert list(best_modes(table)["precision"]) == ["fp32"]
-    assert pd.isna(rank(table).set_index("precision").loc["bf16", "rank"])
+    rows = timing_rows([make_timing("m", "cpu: a", [cell([[2.0]]), fast])])
+    assert [row.status for row in rows] == ["done", "disagrees"]
+    assert [row.precision for row in best_modes(rows)] == ["fp32"]
 
 
 def test_agreement_is_relative_to_the_spread_of_the_logits() -> None:
@@ -100,51 +99,53 @@ def test_agreement_is_relative_to_the_spread_of_the_logits() -> None:
     assert not broken.holds("bf16")
 
 
-def test_devices_are_never_ranked_together() -> None:
-    """The slowest model of a fast device is not behind the fastest of a slow one; each device has its own first."""
+def test_devices_are_never_compared() -> None:
+    """Each device has its own fastest way of a model, and one column or axis takes one device alone."""
     slow = [make_timing(name, "cpu: a, 1 thread", [cell([[seconds]])]) for name, seconds in (("m", 4.0), ("n", 2.0))]
     fast = [make_timing(name, "cuda: b", [cell([[seconds]])]) for name, seconds in (("m", 0.2), ("n", 0.4))]
-    table = timing_rows([*slow, *fast])
-    ranked = rank(table).set_index(["device", "model"])["rank"]
-    assert ranked.to_dict() == {
-        ("cpu: a, 1 thread", "n"): 1,
-        ("cpu: a, 1 thread", "m"): 2,
-        ("cuda: b", "m"): 1,
-        ("cuda: b", "n"): 2,
-    }
-    assert len(best_modes(table)) == 4
+    rows = timing_rows([*slow, *fast])
+    assert [(row.device, row.model) for row in best_modes(rows)] == [
+        ("cpu: a, 1 thread", "m"),
+        ("cpu: a, 1 thread", "n"),
+        ("cuda: b", "m"),
+        ("cuda: b", "n"),
+    ]
     with pytest.raises(RecordError, match="2 devices"):
-        throughput_table(table)
-    column = throughput_table(table[table["device"] == "cuda: b"])
-    assert column.loc["m"].iloc[0] == 10.0
-    assert one_device(table[table["device"] == "cuda: b"]) == "cuda: b"
+        one_device(rows)
+    assert one_device(row for row in rows if row.device == "cuda: b") == "cuda: b"
 
 
-def test_settings_are_never_ranked_together() -> None:
-    """Another batch, size, mode or way to run is another ranking."""
+def test_another_batch_or_mode_has_its_own_fastest_way() -> None:
+    """Of two ways to run the same, the faster one; another batch or mode is no way to run the same."""
     cells = [
-        cell([[1.0]]),
+        cell([[4.0]]),
+        cell([[1.0]], precision="bf16"),
         cell([[2.0]], batch_size=4),
         cell([[3.0]], mode="training"),
-        cell([[4.0]], precision="bf16"),
     ]
-    assert list(rank(timing_rows([make_timing("m", "cpu: a", cells)]))["rank"]) == [1, 1, 1, 1]
+    best = best_modes(timing_rows([make_timing("m", "cpu: a", cells)]))
+    assert sorted((row.mode, row.batch_size, row.precision) for row in best) == sorted(
+        [
+            ("inference", cells[0].setting.batch_size, "bf16"),
+            ("inference", 4, "fp32"),
+            ("training", cells[0].setting.batch_size, "fp32"),
+        ]
+    )
 
 
 def test_the_timing_table_has_the_documented_columns() -> None:
     """A cell that ran out of memory has a row with a status and no number."""
     lost = TimingCell(setting=setting(mode="training"), rounds=[Round(index=0, status="oom", reason="none left")])
-    table = timing_rows([make_timing("m", "cpu: a", [cell([[0.5]]), lost])])
-    assert list(table.columns) == TIMING_COLUMNS
+    done, empty = timing_rows([make_timing("m", "cpu: a", [cell([[0.5]]), lost])])
     expected = (
         "model img_size device mode precision memory_format compiled batch_size median_images_per_second "
         "ci_low ci_high peak_memory_mib joules_per_image scan_backend status num_blocks warm_up"
     )
     assert expected.split() == TIMING_COLUMNS
-    assert list(table["status"]) == ["done", "oom"]
-    assert table["median_images_per_second"].iloc[0] == 4.0
-    assert pd.isna(table["median_images_per_second"].iloc[1])
-    assert timing_rows([]).empty
+    assert (done.status, done.median_images_per_second) == ("done", 4.0)
+    assert empty.status == "oom"
+    assert math.isnan(empty.median_images_per_second)
+    assert timing_rows([]) == []
 
 
 def test_the_core_matrix() -> None:
@@ -189,8 +190,8 @@ def test_a_cold_cell_is_told_from_a_warm_one() -> None:
     assert [one.warm_up for one in (cold, moving, steady)] == ["cold", "moving", "steady"]
     for rounds, expected in (([steady, cold, moving], "cold"), ([steady, moving], "moving"), ([steady], "steady")):
         made = make_timing("resnet18", "cpu: a", [TimingCell(setting=SETTING, rounds=rounds)])
-        (row,) = timing_rows([made]).to_dict("records")
-        assert (row["warm_up"], row["num_blocks"]) == (expected, sum(len(r.block_seconds) for r in rounds))
+        (row,) = timing_rows([made])
+        assert (row.warm_up, row.num_blocks) == (expected, sum(len(r.block_seconds) for r in rounds))
         told = [block for block in timing_blocks([made]) if isinstance(block, str) and "without a warm-up" in block]
         assert len(told) == (expected == "cold")
 

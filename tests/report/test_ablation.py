@@ -12,13 +12,14 @@ from bench.errors import RecordError
 from bench.records.names import Run
 from bench.records.run_record import Record
 from bench.report.analysis.analyse import Analysis, analyse
-from bench.report.analysis.contrasts import CONTRASTS, EFFECTS, INTERACTION, MAIN_CUTMIX, MAIN_MODEL
+from bench.report.analysis.contrasts import EFFECTS, INTERACTION, MAIN_CUTMIX, MAIN_MODEL, Contrast
 from bench.report.analysis_plan import PARTS
 from bench.report.evidence import Evidence, gather
 from bench.report.tables import ablation, table2, table3
 from bench.stats.comparisons import PairingError
 from models.catalog import get_spec
 from tests.making import make_skilled
+from tests.report.rows import only
 
 PLAIN, CUTMIX = (f"breast-ablation-adam-{kind}" for kind in ("plain", "cutmix"))
 OURS, TRUNK, SET = "medspectralnet", "resnet18", "breastmnist"
@@ -40,10 +41,8 @@ def factorial(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return results
 
 
-def effect(contrasts: pd.DataFrame, name: str, metric: str = "acc", part: str = "test") -> pd.Series:
-    found = contrasts[(contrasts["effect"] == name) & (contrasts["metric"] == metric) & (contrasts["part"] == part)]
-    assert len(found) == 1
-    return found.iloc[0]
+def effect(analysis: Analysis, name: str, metric: str = "acc", part: str = "test") -> Contrast:
+    return only(analysis.contrasts, effect=name, metric=metric, part=part)
 
 
 def scores(records: list[Record], protocol: str, model: str, metric: str) -> list[float]:
@@ -66,31 +65,29 @@ def test_effects_are_weighted_sums_of_the_records_means(factorial: Path, metric:
     by_hand[INTERACTION] = by_hand[f"CutMix, {OURS}"] - by_hand[f"CutMix, {TRUNK}"]
     assert list(by_hand) == list(EFFECTS)
     for name, value in by_hand.items():
-        row = effect(analysis.contrasts, name, metric)
-        assert row["difference"] == pytest.approx(value, abs=1e-9)
-        assert row["ci_low"] < row["difference"] < row["ci_high"]
-        assert (row["optimiser"], row["dataset"], row["n_seeds"]) == ("adam", SET, 3)
+        row = effect(analysis, name, metric)
+        assert row.difference == pytest.approx(value, abs=1e-9)
+        assert row.ci_low < row.difference < row.ci_high
+        assert (row.optimiser, row.dataset, row.n_seeds) == ("adam", SET, 3)
 
 
 def test_a_simple_effect_within_one_protocol_is_the_pair_of_the_analysis(factorial: Path) -> None:
     """Where a contrast is also a pair of models, both come from the same resamples and agree to the last digit kept."""
     _, analysis = read(factorial)
     for protocol, name in ((PLAIN, "model, plain"), (CUTMIX, "model, CutMix")):
-        pairs = analysis.pairs
-        chosen = (pairs["protocol"] == protocol) & (pairs["part"] == "test") & (pairs["metric"] == "acc")
-        (pair,) = pairs[chosen].to_dict("records")
-        row = effect(analysis.contrasts, name)
+        pair = only(analysis.pairs, protocol=protocol, part="test", metric="acc")
+        row = effect(analysis, name)
         for column in ("difference", "ci_low", "ci_high", "p"):
-            assert row[column] == pytest.approx(pair[column], rel=1e-8), column
+            assert getattr(row, column) == pytest.approx(getattr(pair, column), rel=1e-8), column
 
 
 def test_the_interaction_finds_who_gains(factorial: Path) -> None:
     """CutMix was made to help the whole model alone: its own effect is above zero, the trunk's is not separated."""
-    contrasts = read(factorial)[1].contrasts
-    assert effect(contrasts, f"CutMix, {OURS}")["ci_low"] > 0
-    trunk = effect(contrasts, f"CutMix, {TRUNK}")
-    assert trunk["ci_low"] < 0 < trunk["ci_high"]
-    assert effect(contrasts, INTERACTION)["difference"] > 0.1
+    analysis = read(factorial)[1]
+    assert effect(analysis, f"CutMix, {OURS}").ci_low > 0
+    trunk = effect(analysis, f"CutMix, {TRUNK}")
+    assert trunk.ci_low < 0 < trunk.ci_high
+    assert effect(analysis, INTERACTION).difference > 0.1
 
 
 def test_only_common_seeds_count_and_none_means_no_row(tmp_path: Path) -> None:
@@ -100,11 +97,11 @@ def test_only_common_seeds_count_and_none_means_no_row(tmp_path: Path) -> None:
     make_skilled(tmp_path, Run(CUTMIX, OURS, SET, 1), 3.0)
     make_skilled(tmp_path, Run(CUTMIX, TRUNK, SET, 5), 3.0)
     evidence, analysis = read(tmp_path)
-    assert set(analysis.contrasts["effect"]) == {f"CutMix, {OURS}"}
-    row = effect(analysis.contrasts, f"CutMix, {OURS}")
+    assert {contrast.effect for contrast in analysis.contrasts} == {f"CutMix, {OURS}"}
+    row = effect(analysis, f"CutMix, {OURS}")
     with_it, without = (scores([r for r in evidence.records if r.seed == 1], p, OURS, "acc") for p in (CUTMIX, PLAIN))
-    assert row["n_seeds"] == 1
-    assert row["difference"] == pytest.approx(with_it[0] - without[0])
+    assert row.n_seeds == 1
+    assert row.difference == pytest.approx(with_it[0] - without[0])
 
 
 def test_any_model_of_table_2_has_its_gain_of_cutmix(tmp_path: Path) -> None:
@@ -112,11 +109,11 @@ def test_any_model_of_table_2_has_its_gain_of_cutmix(tmp_path: Path) -> None:
     for protocol, skill in ((PLAIN, 0.5), (CUTMIX, 2.0)):
         make_skilled(tmp_path, Run(protocol, "medvit_t", SET, 0), skill)
     evidence, analysis = read(tmp_path)
-    row = effect(analysis.contrasts, "CutMix, medvit_t")
+    row = effect(analysis, "CutMix, medvit_t")
     with_it, without = (scores(evidence.records, protocol, "medvit_t", "acc") for protocol in (CUTMIX, PLAIN))
-    assert row["difference"] == pytest.approx(with_it[0] - without[0])
+    assert row.difference == pytest.approx(with_it[0] - without[0])
     text = table2.render(evidence, analysis, synthetic=False)["table2.md"].decode()
-    assert f"{row['difference']:+.3f} " in next(
+    assert f"{row.difference:+.3f} " in next(
         line for line in text.splitlines() if line.startswith("| Adam") and " to " in line
     )
 
@@ -138,8 +135,7 @@ def test_parts_removed_stand_beside_the_whole(tmp_path: Path) -> None:
     files = ablation.render(evidence, analysis, synthetic=False)
     text = files["ablation.md"].decode()
     rows = {line.split("|")[1].strip(): line for line in text.splitlines() if line.startswith("| medspectralnet")}
-    pairs = analysis.pairs[(analysis.pairs["part"] == "test") & (analysis.pairs["metric"] == "acc")]
-    lead = float(pairs["difference"].iloc[0])
+    lead = only(analysis.pairs, part="test", metric="acc").difference
     assert f"+{lead:.3f} (" in rows["medspectralnet_no_gate"]
     assert "higher" in rows["medspectralnet_no_gate"]
     assert rows["medspectralnet_no_flow1"].count("–") == 5  # size, both scores, both leads
@@ -152,21 +148,21 @@ def test_the_factorial_is_printed_with_intervals(factorial: Path) -> None:
     """Means of both models and every effect; Table 2 shows the same gain of CutMix."""
     evidence, analysis = read(factorial)
     text = ablation.render(evidence, analysis, synthetic=False)["ablation.md"].decode()
-    row = effect(analysis.contrasts, INTERACTION)
-    assert f"{row['difference']:+.3f} (".replace("-", "−") in next(
+    row = effect(analysis, INTERACTION)
+    assert f"{row.difference:+.3f} (".replace("-", "−") in next(
         line for line in text.splitlines() if line.startswith("| interaction")
     )
-    gain = effect(analysis.contrasts, f"CutMix, {OURS}")
+    gain = effect(analysis, f"CutMix, {OURS}")
     text2 = table2.render(evidence, analysis, synthetic=False)["table2.md"].decode()
     gains = [line for line in text2.splitlines() if line.startswith("| Adam") and " to " in line]
     cells = [cell.strip() for cell in gains[0].split("|")]
-    assert cells[4:6] == [f"{gain['difference']:+.3f}", f"{gain['ci_low']:+.3f} to {gain['ci_high']:+.3f}"]
+    assert cells[4:6] == [f"{gain.difference:+.3f}", f"{gain.ci_low:+.3f} to {gain.ci_high:+.3f}"]
 
 
 def test_without_records_the_tables_say_so(tmp_path: Path) -> None:
     """Columns stay, every cell is missing, and the study that fills them is named."""
     analysis = analyse(Evidence(tmp_path), synthetic=False)
-    assert list(analysis.contrasts) == CONTRASTS
+    assert analysis.contrasts == ()
     files = ablation.render(Evidence(tmp_path), analysis, synthetic=False)
     assert files["ablation.md"].decode().count("`medbench run --study ablation` runs them.") == 2
     assert ablation.render(Evidence(tmp_path), analysis, synthetic=True) == {}
@@ -185,6 +181,6 @@ def test_an_effect_that_no_resample_moves_has_no_interval(tmp_path: Path) -> Non
     """Two perfect models differ by nothing, and one pair of seeds cannot say how sure that is."""
     for protocol in (PLAIN, CUTMIX):
         make_skilled(tmp_path, Run(protocol, OURS, SET, 0), 1000.0)
-    row = effect(read(tmp_path)[1].contrasts, f"CutMix, {OURS}")
-    assert row["difference"] == 0.0
-    assert math.isnan(row["ci_low"])
+    row = effect(read(tmp_path)[1], f"CutMix, {OURS}")
+    assert row.difference == 0.0
+    assert math.isnan(row.ci_low)

@@ -7,7 +7,6 @@ import re
 from pathlib import Path
 
 import numpy as np
-import pandas as pd
 import pytest
 
 from bench.data.names import PAPER_DATASETS
@@ -15,26 +14,16 @@ from bench.errors import RecordError
 from bench.records.names import Run, predictions_path
 from bench.report import analysis_plan
 from bench.report.analysis import cells as analysis_cells
-from bench.report.analysis.analyse import CELLS, CLASSES, MCNEMAR, PAIRS, Analysis, analyse
-from bench.report.analysis.contrasts import CONTRASTS
-from bench.report.analysis.resolution import CHECKS, RESOLUTION, TEST_IMAGES, published_checks, resolution_rows
-from bench.report.evidence import Evidence, gather
-from bench.report.published.numbers import published_scores
+from bench.report.analysis.analyse import Analysis, analyse
+from bench.report.analysis.resolution import TEST_IMAGES, published_checks, resolutions
+from bench.report.evidence import STATISTICS, Evidence, gather
+from bench.report.published.numbers import PublishedScore, published_scores
 from bench.stats.comparisons import PairingError
 from tests.making import make_card, make_labels
 from tests.making import make_skilled as train
+from tests.report.rows import only, select
 
 PLAN = Path(__file__).parents[2] / "results" / "ANALYSIS_PLAN.md"
-PUBLISHED = ["model", "variant", "resolution", "dataset", "metric", "value"]
-FRAMES = {
-    "cells": CELLS,
-    "pairs": PAIRS,
-    "mcnemar": MCNEMAR,
-    "classes": CLASSES,
-    "contrasts": CONTRASTS,
-    "resolution": RESOLUTION,
-    "published_checks": CHECKS,
-}
 LITE = ("lite-96", "breastmnist")
 # Model -> seeds and skill; the skill is the mean of the right logit over the others, which have variance 1.
 STUDY = {"medspectralnet": ((0, 1, 2), 2.0), "resnet18": ((1, 2, 3), 1.9), "floor/prior": ((0,), None)}
@@ -43,9 +32,12 @@ STUDY = {"medspectralnet": ((0, 1, 2), 2.0), "resnet18": ((1, 2, 3), 1.9), "floo
 @pytest.fixture(autouse=True)
 def published(monkeypatch: pytest.MonkeyPatch) -> None:
     """Two published scores stand for the table of all."""
-    rows = [("ResNet-18", "28", 28, "breastmnist", metric, 0.863) for metric in ("acc", "auc")]
-    frame = pd.DataFrame(rows, columns=PUBLISHED)
-    monkeypatch.setattr("bench.report.analysis.analyse.published_scores", lambda: frame)
+    rows = [published_score("ResNet-18", "28", metric, 0.863) for metric in ("acc", "auc")]
+    monkeypatch.setattr("bench.report.analysis.analyse.published_scores", lambda: rows)
+
+
+def published_score(model: str, variant: str, metric: str, value: float) -> PublishedScore:
+    return PublishedScore(model, variant, 28, "breastmnist", metric, value, "a paper", "Table 1", "", "")
 
 
 @pytest.fixture
@@ -60,71 +52,69 @@ def run(results: Path, *, synthetic: bool = False) -> Analysis:
     return analyse(gather(results), synthetic=synthetic)
 
 
-def row(frame: pd.DataFrame, **names: object) -> pd.Series:
-    found = frame
-    for name, value in names.items():
-        found = found[found[name] == value]
-    assert len(found) == 1, f"{len(found)} rows for {names}"
-    return found.iloc[0]
+def equal(one: Analysis, other: Analysis) -> bool:
+    tables = other.tables()
+    return all(table.equals(tables[name]) for name, table in one.tables().items())
 
 
-def same(one: Analysis, other: Analysis) -> bool:
-    return all(getattr(one, name).equals(getattr(other, name)) for name in FRAMES)
-
-
-def test_frames_have_their_columns_even_without_records(results: Path, tmp_path: Path) -> None:
-    """An empty folder and a full one give the same columns; published scores need no record."""
-    empty, full = analyse(Evidence(tmp_path / "nothing"), synthetic=False), run(results)
-    for name, columns in FRAMES.items():
-        assert list(getattr(empty, name)) == columns
-        assert list(getattr(full, name)) == columns
-        assert getattr(empty, name).empty == (name != "published_checks")
-        assert getattr(full, name).empty == (name == "contrasts")  # one protocol, not Table 2's
-    assert analyse(Evidence(tmp_path), synthetic=True).published_checks.empty
+def test_tables_have_their_columns_even_without_records(results: Path, tmp_path: Path) -> None:
+    """An empty folder and a full one give the same columns, under the same names; published scores need no record."""
+    empty, full = (a.tables() for a in (analyse(Evidence(tmp_path / "nothing"), synthetic=False), run(results)))
+    assert tuple(empty) == STATISTICS
+    for name, table in empty.items():
+        assert list(table) == list(full[name])
+        assert len(list(table)) >= 8
+        assert table.empty == (name != "published_checks")
+        assert full[name].empty == (name == "contrasts")  # one protocol, not Table 2's
+    assert analyse(Evidence(tmp_path), synthetic=True).published_checks == ()
 
 
 def test_a_cell_is_the_mean_of_its_records(results: Path) -> None:
     """Mean and sample deviation are those of the records' own numbers; one seed has no deviation and says `images`."""
-    cells = run(results).cells
+    scores = run(results).scores
     values = [record.test["acc"] for record in gather(results).records if record.model == "resnet18" and record.test]
-    cell = row(cells, model="resnet18", part="test", metric="acc")
-    assert cell["mean"] == pytest.approx(np.mean(values), abs=1e-15)
-    assert cell["sd"] == pytest.approx(np.std(values, ddof=1), abs=1e-15)
-    assert (cell["n_seeds"], cell["num_images"], cell["interval"]) == (3, 24, "images and seeds")
-    assert cell["ci_low"] < cell["mean"] < cell["ci_high"]
-    assert cell["run_ids"].split() == [f"resnet18__breastmnist__lite-96__s{k}" for k in (1, 2, 3)]
-    floor = row(cells, model="floor/prior", part="test_twin_free", metric="auc")
-    assert (floor["n_seeds"], floor["num_images"], floor["interval"], floor["mean"]) == (1, 22, "images", 0.5)
-    assert math.isnan(floor["sd"])
+    score = only(scores, model="resnet18", part="test", metric="acc")
+    assert score.mean == pytest.approx(np.mean(values), abs=1e-15)
+    assert score.sd == pytest.approx(np.std(values, ddof=1), abs=1e-15)
+    assert (score.n_seeds, score.num_images, score.interval) == (3, 24, "images and seeds")
+    assert score.ci_low < score.mean < score.ci_high
+    assert score.run_ids == tuple(f"resnet18__breastmnist__lite-96__s{k}" for k in (1, 2, 3))
+    floor = only(scores, model="floor/prior", part="test_twin_free", metric="auc")
+    assert (floor.n_seeds, floor.num_images, floor.interval, floor.mean) == (1, 22, "images", 0.5)
+    assert math.isnan(floor.sd)
 
 
 def test_seeds_widen_an_interval(results: Path, tmp_path: Path) -> None:
     """The interval over three seeds that differ is wider than the bootstrap of their mean alone."""
-    cell = row(run(results).cells, model="medspectralnet", part="test", metric="auc")
+    score = only(run(results).scores, model="medspectralnet", part="test", metric="auc")
     card = gather(results).cards["breastmnist"]
     reader = analysis_cells.Reader(results)
     records = [record for record in gather(results).records if record.model == "medspectralnet"]
     resamples = analysis_cells.read_cell(reader, records, card).resampled("test", "auc")
-    assert cell["sd"] > 0.0
-    assert cell["ci_high"] - cell["ci_low"] > 2 * 1.96 * resamples.std() * 0.9  # logit: not symmetric
-    assert abs(resamples.mean() - cell["mean"]) < 0.02
+    assert score.sd > 0.0
+    assert score.ci_high - score.ci_low > 2 * 1.96 * resamples.std() * 0.9  # logit: not symmetric
+    assert abs(resamples.mean() - score.mean) < 0.02
 
 
 def test_the_primary_family_is_the_plans(results: Path) -> None:
     """AUC on the official test against the plan's baselines; Holm over all that were planned, made or not."""
     train(results, Run("lite-96", "medspectralnet_8m5", "breastmnist", 0), 1.0)
     pairs = run(results).pairs
-    primary = pairs[pairs["family"] == "primary"]
-    assert set(zip(primary["model"], primary["baseline"], strict=True)) == {
+    primary = select(pairs, family="primary")
+    assert {(pair.model, pair.baseline) for pair in primary} == {
         ("medspectralnet", "resnet18"),
         ("medspectralnet", "floor/prior"),
     }
-    assert set(zip(primary["part"], primary["metric"], strict=True)) == {("test", "auc")}
+    assert {(pair.part, pair.metric) for pair in primary} == {("test", "auc")}
     assert analysis_plan.family_size("lite-96", synthetic=False) == 17 * 6
-    first, second = primary["p"].sort_values()
-    assert primary["p_holm"].min() == pytest.approx(min(1.0, 102 * first), rel=1e-9)
-    assert primary["p_holm"].max() == pytest.approx(min(1.0, max(101 * second, 102 * first)), rel=1e-9)
-    assert pairs.loc[pairs["family"] == "exploratory", "p_holm"].isna().all()
+    first, second = sorted(pair.p for pair in primary)
+    low, high = sorted(pair.p_holm for pair in primary)
+    assert low == pytest.approx(min(1.0, 102 * first), rel=1e-9)
+    assert high == pytest.approx(min(1.0, max(101 * second, 102 * first)), rel=1e-9)
+    exploratory = select(pairs, family="exploratory")
+    assert exploratory
+    assert all(math.isnan(pair.p_holm) for pair in exploratory)
+    assert list(pairs[:2]) == primary
 
 
 def test_pairs_use_common_seeds_and_what_is_fitted_stands_for_all(results: Path) -> None:
@@ -137,34 +127,33 @@ def test_pairs_use_common_seeds_and_what_is_fitted_stands_for_all(results: Path)
         assert scores["auc"] is not None
         return scores["auc"]
 
-    pair = row(pairs, baseline="resnet18", model="medspectralnet", part="test", metric="auc")
+    pair = only(pairs, baseline="resnet18", model="medspectralnet", part="test", metric="auc")
     expected = np.mean([auc("medspectralnet", seed) - auc("resnet18", seed) for seed in (1, 2)])
-    assert (pair["n_seeds"], pair["difference"]) == (2, pytest.approx(expected, abs=1e-15))
-    pair = row(pairs, baseline="floor/prior", model="medspectralnet", part="test", metric="auc")
+    assert (pair.n_seeds, pair.difference) == (2, pytest.approx(expected, abs=1e-15))
+    pair = only(pairs, baseline="floor/prior", model="medspectralnet", part="test", metric="auc")
     expected = np.mean([auc("medspectralnet", seed) - 0.5 for seed in (0, 1, 2)])
-    assert (pair["n_seeds"], pair["difference"]) == (3, pytest.approx(expected, abs=1e-15))
-    assert pair["ci_low"] < pair["difference"] < pair["ci_high"]
+    assert (pair.n_seeds, pair.difference) == (3, pytest.approx(expected, abs=1e-15))
+    assert pair.ci_low < pair.difference < pair.ci_high
 
 
 def test_mcnemar_counts_images_that_one_model_gets_right(results: Path) -> None:
     """Counted again from the predictions, seed by seed; the difference of counts is that of accuracies."""
     analysis, records = run(results), gather(results).records
-    found = row(analysis.mcnemar, baseline="resnet18", seed=2)
+    test = only(analysis.mcnemar, baseline="resnet18", seed=2)
     accuracy = {r.model: r.test["acc"] for r in records if r.seed == 2 and r.test}
-    difference = (found["only_model_right"] - found["only_baseline_right"]) / 24
+    difference = (test.only_model_right - test.only_baseline_right) / 24
     assert difference == pytest.approx(accuracy["medspectralnet"] - accuracy["resnet18"])
     assert len(analysis.mcnemar) == 2 + 3
 
 
 def test_classes_carry_their_names_and_values(results: Path) -> None:
     """Binary: both classes' areas are the AUC; precision of a class that is never predicted is undefined."""
-    classes = run(results).classes
-    cells = run(results).cells
-    auc = row(cells, model="resnet18", part="test", metric="auc")["mean"]
-    one = row(classes, model="resnet18", part="test", class_index=1)
-    assert (one["class_name"], one["n_seeds"]) == ("class 1", 3)
-    assert one["auc"] == pytest.approx(auc, abs=1e-9)
-    assert math.isnan(row(classes, model="floor/prior", part="test", class_index=0)["precision"])
+    analysis = run(results)
+    auc = only(analysis.scores, model="resnet18", part="test", metric="auc").mean
+    one = only(analysis.classes, model="resnet18", part="test", class_index=1)
+    assert (one.class_name, one.n_seeds) == ("class 1", 3)
+    assert one.auc == pytest.approx(auc, abs=1e-9)
+    assert math.isnan(only(analysis.classes, model="floor/prior", part="test", class_index=0).precision)
 
 
 def test_a_part_taken_out_takes_no_part_in_the_marks(tmp_path: Path) -> None:
@@ -174,41 +163,47 @@ def test_a_part_taken_out_takes_no_part_in_the_marks(tmp_path: Path) -> None:
         train(tmp_path / "all", Run("lite-96", model, "breastmnist", 0), skill)
         if model in list(skills)[:3]:
             train(tmp_path / "models", Run("lite-96", model, "breastmnist", 0), skill)
-    marks = [run(tmp_path / name).cells.set_index(["model", "part", "metric"])["mark"] for name in ("all", "models")]
-    assert set(marks[0].loc["medspectralnet_no_gate"]) == {""}
-    assert marks[0].drop(index="medspectralnet_no_gate").to_dict() == marks[1].to_dict()
-    assert "best" in set(marks[1])
+    every, models = (run(tmp_path / name).scores for name in ("all", "models"))
+    assert {(score.mark, score.drawn) for score in select(every, model="medspectralnet_no_gate")} == {("", "")}
+    marks = [(score.model, score.part, score.metric, score.mark, score.drawn) for score in models]
+    assert marks == [
+        (score.model, score.part, score.metric, score.mark, score.drawn)
+        for score in every
+        if score.model != "medspectralnet_no_gate"
+    ]
+    assert "best" in {score.mark for score in models}
 
 
 def test_a_fitted_model_with_two_records_costs_no_seed(results: Path) -> None:
     """It comes out the same for every seed, whatever seeds it was run with."""
     train(results, Run("lite-96", "floor/prior", "breastmnist", 5), STUDY["floor/prior"][1])
-    pair = row(run(results).pairs, baseline="floor/prior", model="medspectralnet", part="test", metric="auc")
-    assert pair["n_seeds"] == 3
+    pair = only(run(results).pairs, baseline="floor/prior", model="medspectralnet", part="test", metric="auc")
+    assert pair.n_seeds == 3
 
 
 def test_equal_models_are_both_best_and_near_ones_not_separated(results: Path, tmp_path: Path) -> None:
     """A tie is never drawn as a win; what is clearly worse has no mark."""
-    cells = run(results).cells
-    found = cells[(cells["part"] == "test") & (cells["metric"] == "auc")].set_index("model")["mark"]
-    assert sorted(found[["medspectralnet", "resnet18"]]) == ["best", "not separated"]
-    assert found["floor/prior"] == ""
-    assert set(cells.loc[~cells["metric"].isin(["auc", "acc"]), "mark"]) == {""}
+    scores = run(results).scores
+    aucs = {score.model: score for score in select(scores, part="test", metric="auc")}
+    assert sorted(aucs[model].mark for model in ("medspectralnet", "resnet18")) == ["best", "not separated"]
+    assert [aucs[model].drawn for model in ("medspectralnet", "resnet18", "floor/prior")] == ["tie", "tie", ""]
+    assert aucs["floor/prior"].mark == ""
+    assert {score.mark for score in scores if score.metric not in ("auc", "acc")} == {""}
     for model in ("resnet18", "swin_t"):
         train(tmp_path / "tie", Run("lite-96", model, "breastmnist", 0), None)
     tie = run(tmp_path / "tie")
-    assert set(tie.cells.loc[tie.cells["metric"] == "auc", "mark"]) == {"best"}
-    assert set(tie.pairs["p"]) == {1.0}
+    assert {(score.mark, score.drawn) for score in select(tie.scores, metric="auc")} == {("best", "tie")}
+    assert {pair.p for pair in tie.pairs} == {1.0}
 
 
 def test_sensitivity_and_specificity_use_the_threshold_of_val(results: Path) -> None:
     """A floor that cannot tell anything apart calls every image positive: the lower threshold on a tie."""
-    cells = run(results).cells
-    assert row(cells, model="floor/prior", part="test", metric="sensitivity")["mean"] == 1.0
-    assert row(cells, model="floor/prior", part="test", metric="specificity")["mean"] == 0.0
-    found = row(cells, model="medspectralnet", part="test", metric="sensitivity")
-    assert 0.5 < found["mean"] <= 1.0
-    assert 0.0 <= found["ci_low"] <= found["mean"] <= found["ci_high"] <= 1.0
+    scores = run(results).scores
+    assert only(scores, model="floor/prior", part="test", metric="sensitivity").mean == 1.0
+    assert only(scores, model="floor/prior", part="test", metric="specificity").mean == 0.0
+    score = only(scores, model="medspectralnet", part="test", metric="sensitivity")
+    assert 0.5 < score.mean <= 1.0
+    assert 0.0 <= score.ci_low <= score.mean <= score.ci_high <= 1.0
 
 
 def test_a_val_split_of_one_class_gives_no_threshold() -> None:
@@ -226,10 +221,10 @@ def test_synthetic_and_real_never_mix(results: Path) -> None:
     for model, skill in (("medspectralnet", 2.0), ("resnet18", 0.5)):
         train(results, Run("demo", model, "synthetic-bloodmnist", 0), skill, num_classes=8)
     made, real = run(results, synthetic=True), run(results)
-    assert set(made.cells["dataset"]) == {"synthetic-bloodmnist"}
-    assert set(real.cells["dataset"]) == {"breastmnist"}
-    assert made.published_checks.empty
-    assert (made.pairs["family"] == "primary").sum() == 1
+    assert {score.dataset for score in made.scores} == {"synthetic-bloodmnist"}
+    assert {score.dataset for score in real.scores} == {"breastmnist"}
+    assert made.published_checks == ()
+    assert len(select(made.pairs, family="primary")) == 1
     assert analysis_plan.family_size("demo", synthetic=False) == 0
 
 
@@ -240,7 +235,7 @@ def test_the_cache_changes_nothing_and_hides_nothing(results: Path, monkeypatch:
     assert files
     with monkeypatch.context() as patch:
         patch.setattr("bench.report.analysis.cells._measure", None)
-        assert same(run(results), first)
+        assert equal(run(results), first)
     path = predictions_path(gather(results).records[0].run.path(results))
     path.rename(path.with_suffix(".hidden"))
     with pytest.raises(RecordError, match="the statistics need the predictions of every run"):
@@ -248,7 +243,7 @@ def test_the_cache_changes_nothing_and_hides_nothing(results: Path, monkeypatch:
     path.with_suffix(".hidden").rename(path)
     for name, content in (("truncated", b"abc"), ("of another cell", files[1].read_bytes())):
         files[0].write_bytes(content)
-        assert same(run(results), first), name
+        assert equal(run(results), first), name
 
 
 def test_a_folder_that_cannot_be_written_means_no_cache(results: Path) -> None:
@@ -258,7 +253,7 @@ def test_a_folder_that_cannot_be_written_means_no_cache(results: Path) -> None:
         path.unlink()
     (results / ".cache" / "analysis").rmdir()
     (results / ".cache" / "analysis").write_text("in the way", encoding="utf-8")
-    assert same(run(results), first)
+    assert equal(run(results), first)
 
 
 def test_another_version_reads_no_old_cache(results: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -298,20 +293,19 @@ def test_organ_slices_get_a_design_effect_row() -> None:
     """The plain row is called a lower bound; the second is wider by the root of the design effect."""
     card = make_card("organcmnist", 11)
     labels = np.arange(8216) % 11
-    plain, effect = [found for found in resolution_rows(card, "test", labels) if found[2] == "acc"]
-    assert str(plain[-1]).startswith("lower bound: the images are slices of about 70 scans")
-    assert effect[5] == pytest.approx(float(str(plain[5])) * math.sqrt(1 + (8216 / 70 - 1) * 0.05))
-    assert [found[-1] for found in resolution_rows(make_card("breastmnist"), "test", np.arange(156) % 2)] == ["", ""]
+    plain, effect = select(resolutions(card, "test", labels), metric="acc")
+    assert plain.note.startswith("lower bound: the images are slices of about 70 scans")
+    assert effect.half_width == pytest.approx(plain.half_width * math.sqrt(1 + (8216 / 70 - 1) * 0.05))
+    assert [row.note for row in resolutions(make_card("breastmnist"), "test", np.arange(156) % 2)] == ["", ""]
 
 
 def test_published_accuracies_are_checked(results: Path) -> None:
     """0.863 and 0.900 on 156 images take three or five runs; AUCs are not checked."""
-    checks = run(results).published_checks
-    assert len(checks) == 1
-    assert checks.iloc[0]["reachable_with_runs"] == "3,5"
-    assert checks.iloc[0]["ci_low"] == pytest.approx(0.8003, abs=1e-3)
-    frame = pd.DataFrame([("X", "", 224, "breastmnist", "acc", 0.9)], columns=PUBLISHED)
-    assert published_checks(frame).iloc[0]["reachable_with_runs"] == "3,5"
+    (check,) = run(results).published_checks
+    assert check.reachable_with_runs == "3,5"
+    assert check.ci_low == pytest.approx(0.8003, abs=1e-3)
+    (check,) = published_checks([published_score("X", "", "acc", 0.9)] * 2)
+    assert check.reachable_with_runs == "3,5"
 
 
 def test_sizes_of_test_sets_are_medmnists() -> None:
@@ -322,11 +316,13 @@ def test_sizes_of_test_sets_are_medmnists() -> None:
 
 def test_the_margin_is_wider_than_what_the_image_size_changes() -> None:
     """The plan's reason: official AUCs of ResNets at 28 and 224 px differ by less on every one of the six sets."""
-    scores = published_scores()
-    official = scores[scores["variant"].isin(["28", "224"]) & (scores["metric"] == "auc")]
-    spans = official.groupby(["model", "dataset"])["value"].agg(lambda values: values.max() - values.min())
+    official: dict[tuple[str, str], list[float]] = {}
+    for score in published_scores():
+        if score.variant in ("28", "224") and score.metric == "auc":
+            official.setdefault((score.model, score.dataset), []).append(score.value)
+    spans = [max(values) - min(values) for values in official.values()]
     assert len(spans) >= len(PAPER_DATASETS)
-    assert 0.0 < spans.max() < analysis_plan.MARGIN
+    assert 0.0 < max(spans) < analysis_plan.MARGIN
 
 
 def test_the_plan_says_what_the_code_does() -> None:

@@ -217,7 +217,9 @@ def test_evidence_that_decides_nothing_is_marked(sources: Sources) -> None:
 
 def test_a_check_that_asks_for_what_no_file_holds_is_named(sources: Sources) -> None:
     """One line that names the claim and the number that is missing."""
-    gone = dataclasses.replace(sources, scores=sources.scores[sources.scores["name"] != "auto-sklearn (28 px)"])
+    gone = dataclasses.replace(
+        sources, scores=tuple(score for score in sources.scores if score.name != "auto-sklearn (28 px)")
+    )
     with pytest.raises(RecordError, match=r"the check of C137: no acc of auto-sklearn \(28 px\) on pneumoniamnist"):
         judged(gone, "C137")
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 from pathlib import Path
 from typing import Any
 
@@ -11,12 +12,16 @@ import pytest
 
 from bench.records.card import write_card
 from bench.records.names import Run
+from bench.report.analysis.cells import CLASS_MEASURES
+from bench.report.analysis.contrasts import Contrast, gain_of_cutmix
 from bench.report.analysis.resolution import TEST_IMAGES
+from bench.report.analysis.scores import ClassScore, Score
 from bench.report.claims.sources import STATED, Sources, collect
 from bench.report.evidence import Evidence
-from bench.report.tidy_costs import TIMING_COLUMNS
+from bench.report.tidy_costs import Timing
 from tests.making import make_card, make_record
 from tests.report.claim_sources import EMPTY, judged, verdict, without_runs
+from tests.report.rows import make_pair, make_score, only
 
 SIX = tuple(TEST_IMAGES)
 
@@ -120,32 +125,33 @@ def test_another_published_score_turns_a_published_check(
 ) -> None:
     """The published file decides, not memory."""
     assert verdict(sources, claim) == before
-    scores = sources.scores.copy()
-    chosen = (scores["name"] == name) & (scores["dataset"] == dataset) & (scores["metric"] == "acc")
-    assert chosen.sum() == 1
-    scores.loc[chosen, "value"] = value
+    chosen = only(sources.scores, name=name, dataset=dataset, metric="acc")
+    scores = tuple(dataclasses.replace(s, value=value) if s is chosen else s for s in sources.scores)
     assert verdict(dataclasses.replace(sources, scores=scores), claim) == after
 
 
 def test_published_costs_decide_too(sources: Sources) -> None:
     """A published count turns its claim, either way."""
-    costs = sources.published_costs.copy()
-    costs.loc[costs["name"] == "ConvNeXt-T (1000 cls)", "gmacs"] = 4.48
-    costs.loc[costs["name"] == "VMamba-T (current release s1l8)", "num_params_m"] = 22.1
+    changes: dict[str, Any] = {
+        "ConvNeXt-T (1000 cls)": {"gmacs": 4.48},
+        "VMamba-T (current release s1l8)": {"num_params_m": 22.1},
+    }
+    costs = tuple(dataclasses.replace(cost, **changes.get(cost.name, {})) for cost in sources.published_costs)
+    assert costs != sources.published_costs
     changed = dataclasses.replace(sources, published_costs=costs)
     assert (verdict(sources, "C151"), verdict(changed, "C151")) == ("holds", "fails")
     assert (verdict(sources, "C156"), verdict(changed, "C156")) == ("not testable", "holds")
 
 
-def _cell(protocol: str, dataset: str, middle: float, half: float, n_seeds: int = 3) -> dict[str, Any]:
-    names = {"protocol": protocol, "model": "medspectralnet", "dataset": dataset, "part": "test", "metric": "acc"}
-    numbers = {"n_seeds": n_seeds, "mean": middle, "ci_low": middle - half, "ci_high": middle + half}
-    return {**names, **numbers, "interval": "images and seeds", "run_ids": "run-0 run-1 run-2"}
+def _score(protocol: str, dataset: str, middle: float, half: float, n_seeds: int = 3) -> Score:
+    seeds = tuple(range(n_seeds))
+    ends = (middle - half, middle + half)
+    return make_score("medspectralnet", middle, *ends, protocol=protocol, dataset=dataset, seeds=seeds)
 
 
-def _with(sources: Sources, frame: str, rows: list[dict[str, Any]]) -> Sources:
-    planted = pd.DataFrame(rows, columns=getattr(EMPTY, frame).columns)
-    return dataclasses.replace(sources, analysis=dataclasses.replace(EMPTY, **{frame: planted}))
+def _with(sources: Sources, **statistics: Any) -> Sources:
+    planted = {name: tuple(rows) for name, rows in statistics.items()}
+    return dataclasses.replace(sources, analysis=dataclasses.replace(EMPTY, **planted))
 
 
 @pytest.mark.parametrize(
@@ -163,10 +169,10 @@ def test_runs_decide_an_accuracy_under_the_paper_s_protocol_alone(
     sources: Sources, protocol: str, n_seeds: int, middle: float, expected: str
 ) -> None:
     """Confirmed or contradicted by the interval of three seeds; another protocol is shown and decides nothing."""
-    planted = _with(sources, "cells", [_cell(protocol, "breastmnist", middle, 0.03, n_seeds)])
+    planted = _with(sources, scores=[_score(protocol, "breastmnist", middle, 0.03, n_seeds)])
     item = judged(planted, "C115")
     assert item.outcome.verdict == expected
-    assert "run-0" in item.outcome.sources
+    assert f"medspectralnet__breastmnist__{protocol}__s0" in item.outcome.sources
     if expected == "undecided":
         assert item.outcome.needs == (
             f"medbench run --protocol {STATED} --models medspectralnet --datasets breastmnist --seeds 0-2",
@@ -176,7 +182,7 @@ def test_runs_decide_an_accuracy_under_the_paper_s_protocol_alone(
 
 def test_granularity_fails_a_number_that_no_run_can_give(sources: Sources) -> None:
     """On 7 images no mean of up to five runs rounds to 86.5 %; runs cannot mend that."""
-    runs = _with(sources, "cells", [_cell(STATED, "breastmnist", 0.87, 0.03)])
+    runs = _with(sources, scores=[_score(STATED, "breastmnist", 0.87, 0.03)])
     facts = dataclasses.replace(sources.data["breastmnist"], num_images={"train": 1, "val": 1, "test": 7})
     few = dataclasses.replace(runs, data={**runs.data, "breastmnist": facts})
     assert (judged(few, "C115").outcome.verdict, judged(few, "C115").kind) == ("fails", "granularity")
@@ -184,38 +190,37 @@ def test_granularity_fails_a_number_that_no_run_can_give(sources: Sources) -> No
 
 
 @pytest.mark.parametrize(
-    ("word", "expected"), [("higher", "holds"), ("lower", "fails"), ("not separated", "undecided")]
+    ("difference", "p", "word", "expected"),
+    [
+        (0.1, 0.01, "higher", "holds"),
+        (-0.1, 0.01, "lower", "fails"),
+        (0.1, 0.5, "not separated", "undecided"),
+    ],
 )
-def test_pairs_decide_what_the_architecture_adds(sources: Sources, word: str, expected: str) -> None:
+def test_pairs_decide_what_the_architecture_adds(
+    sources: Sources, difference: float, p: float, word: str, expected: str
+) -> None:
     """The analysis plan's verdict is taken over, on all six sets; one set less is undecided."""
-    rows = [
-        {
-            **dict.fromkeys(EMPTY.pairs.columns, 0.0),
-            "protocol": STATED,
-            "dataset": name,
-            "part": "test",
-            "metric": "acc",
-            "n_seeds": 3,
-            "model": "medspectralnet",
-            "baseline": "resnet18",
-            "verdict": word,
-        }
-        for name in SIX
-    ]
-    assert verdict(_with(sources, "pairs", rows), "C125") == expected
-    assert verdict(_with(sources, "pairs", rows[:-1]), "C125") == ("fails" if word == "lower" else "undecided")
+    fields: dict[str, Any] = {"protocol": STATED, "metric": "acc", "n_seeds": 3}
+    ends = (difference - 0.05, difference + 0.05)
+    pairs = [make_pair("resnet18", difference, *ends, p, dataset=name, **fields) for name in SIX]
+    assert {pair.verdict for pair in pairs} == {word}
+    assert verdict(_with(sources, pairs=pairs), "C125") == expected
+    assert verdict(_with(sources, pairs=pairs[:-1]), "C125") == ("fails" if word == "lower" else "undecided")
 
 
 def test_classes_decide_what_the_figures_show(sources: Sources) -> None:
     """Ends of the per-class AUC, average precision and recall, each both ways."""
 
     def planted(dataset: str, **values: list[float]) -> Sources:
-        rows = [
-            {"protocol": STATED, "model": "medspectralnet", "dataset": dataset, "part": "test", "n_seeds": 3}
-            | {"class_index": index, **{name: column[index] for name, column in values.items()}}
-            for index in range(11)
-        ]
-        return _with(sources, "classes", rows)
+        rows = []
+        for index in range(11):
+            measures = dict.fromkeys(CLASS_MEASURES, math.nan) | {
+                name: column[index] for name, column in values.items()
+            }
+            names = (STATED, "medspectralnet", dataset, "test", index, f"class {index}")
+            rows.append(ClassScore(*names, *(measures[name] for name in CLASS_MEASURES), 3))
+        return _with(sources, classes=rows)
 
     high = [0.972, *[0.99] * 9, 0.999]
     assert verdict(planted("organcmnist", auc=high), "C076") == "holds"
@@ -262,9 +267,9 @@ def test_histories_decide_what_the_curves_show(
 
 def test_a_constant_model_s_auc_is_a_run_s(sources: Sources) -> None:
     """0.5 of the floor, from its record; another value fails, no record is undecided with the command."""
-    row = {**_cell("lite-96", "breastmnist", 0.5, 0.0), "model": "floor/prior", "metric": "auc"}
-    assert verdict(_with(sources, "cells", [row]), "C056") == "holds"
-    assert verdict(_with(sources, "cells", [{**row, "mean": 0.56}]), "C056") == "fails"
+    score = make_score("floor/prior", 0.5, 0.5, 0.5, protocol="lite-96", metric="auc")
+    assert verdict(_with(sources, scores=[score]), "C056") == "holds"
+    assert verdict(_with(sources, scores=[dataclasses.replace(score, mean=0.56)]), "C056") == "fails"
     assert judged(sources, "C056").outcome.needs == (
         "medbench run --protocol lite-96 --models floor/prior --datasets breastmnist --seeds 0",
     )
@@ -284,23 +289,37 @@ def test_the_ablation_decides_whether_cutmix_helps(
     sources: Sources, gains: tuple[float | None, ...], expected: str
 ) -> None:
     """Under one optimiser at least, the paired interval on one side of zero, three seeds or more."""
-    common = {"dataset": "breastmnist", "part": "test", "metric": "acc", "effect": "CutMix, medspectralnet"}
+    effect = gain_of_cutmix("medspectralnet")
     rows = [
-        {**common, "n_seeds": 3, "difference": gain, "ci_low": gain - 0.02, "ci_high": gain + 0.02, "p": 0.5}
-        | {"optimiser": name}
+        Contrast("breastmnist", name, "test", "acc", effect, 3, gain, gain - 0.02, gain + 0.02, 0.5)
         for name, gain in zip(("sgd", "rmsprop", "adam"), gains, strict=True)
         if gain is not None
     ]
-    assert verdict(_with(sources, "contrasts", rows), "C112") == expected
-    for change in ({"n_seeds": 2}, {"effect": "CutMix, resnet18"}):
-        assert verdict(_with(sources, "contrasts", [{**row, **change} for row in rows]), "C112") == "undecided"
+    assert verdict(_with(sources, contrasts=rows), "C112") == expected
+    changes: list[dict[str, Any]] = [{"n_seeds": 2}, {"effect": gain_of_cutmix("resnet18")}]
+    for change in changes:
+        changed = [dataclasses.replace(row, **change) for row in rows]
+        assert verdict(_with(sources, contrasts=changed), "C112") == "undecided"
 
 
-def _timed(model: str, rate: float, **changes: Any) -> dict[str, Any]:
-    row = {"model": model, "img_size": 224, "device": "cuda: a card", "mode": "inference", "status": "done"}
-    numbers = {"batch_size": 1, "median_images_per_second": rate, "ci_low": rate - 5, "ci_high": rate + 5}
-    backend = "mamba_ssm" if model == "medmamba_t" else None
-    return {**row, **numbers, "peak_memory_mib": 100.0, "scan_backend": backend, **changes}
+def _timed(model: str, rate: float, **changes: Any) -> Timing:
+    fields: dict[str, Any] = {
+        "img_size": 224,
+        "device": "cuda: a card",
+        "mode": "inference",
+        "precision": "fp32",
+        "memory_format": "contiguous",
+        "compiled": False,
+        "batch_size": 1,
+        "peak_memory_mib": 100.0,
+        "joules_per_image": math.nan,
+        "scan_backend": "mamba_ssm" if model == "medmamba_t" else "",
+        "status": "done",
+        "num_blocks": 9,
+        "warm_up": "steady",
+    }
+    numbers = {"median_images_per_second": rate, "ci_low": rate - 5, "ci_high": rate + 5}
+    return Timing(model=model, **(fields | numbers | changes))
 
 
 @pytest.mark.parametrize(
@@ -316,8 +335,7 @@ def _timed(model: str, rate: float, **changes: Any) -> dict[str, Any]:
 )
 def test_timings_decide_what_is_faster(sources: Sources, ours: float, changes: dict[str, Any], expected: str) -> None:
     """On a CUDA device, both done, with the fused scan, intervals apart."""
-    rows = [_timed("medspectralnet", ours), _timed("medmamba_t", 100.0, **changes)]
-    timings = pd.DataFrame(rows, columns=TIMING_COLUMNS)
+    timings = (_timed("medspectralnet", ours), _timed("medmamba_t", 100.0, **changes))
     item = judged(dataclasses.replace(sources, timings=timings), "C018")
     assert item.outcome.verdict == expected
     assert bool(item.outcome.needs) == (expected == "undecided")
@@ -325,18 +343,25 @@ def test_timings_decide_what_is_faster(sources: Sources, ours: float, changes: d
 
 def test_one_slower_setting_fails_a_claim_of_speed(sources: Sources) -> None:
     """Every setting that both were timed on counts; memory, rate and batch gain are judged from the same rows."""
-    rows = [_timed("medspectralnet", 200.0), _timed("medmamba_t", 100.0)]
+    small = [_timed("medspectralnet", 200.0), _timed("medmamba_t", 100.0)]
     large = [_timed(model, rate, batch_size=128) for model, rate in (("medspectralnet", 300.0), ("medmamba_t", 400.0))]
-    timings = pd.DataFrame([*rows, *large], columns=TIMING_COLUMNS)
-    planted = dataclasses.replace(sources, timings=timings)
-    assert verdict(planted, "C018") == "fails"
-    assert verdict(planted, "C164") == "fails"  # 1.5 times against 4
-    assert verdict(planted, "C012") == "holds"
-    assert verdict(planted, "C161") == "fails"  # as much memory
-    slow = timings.assign(median_images_per_second=29.0, peak_memory_mib=[50.0, 100.0, 50.0, 100.0])
-    assert verdict(dataclasses.replace(sources, timings=slow), "C012") == "not testable"
-    small = pd.DataFrame([_timed("medspectralnet", 200.0, img_size=64)], columns=TIMING_COLUMNS)
-    assert verdict(dataclasses.replace(sources, timings=small), "C012") == "undecided"  # another size
-    assert verdict(dataclasses.replace(sources, timings=slow), "C161") == "holds"
-    faster = timings.assign(median_images_per_second=[100.0, 100.0, 500.0, 400.0])
-    assert verdict(dataclasses.replace(sources, timings=faster), "C164") == "holds"
+
+    def planted(*timings: Timing) -> Sources:
+        return dataclasses.replace(sources, timings=timings)
+
+    assert verdict(planted(*small, *large), "C018") == "fails"
+    assert verdict(planted(*small, *large), "C164") == "fails"  # 1.5 times against 4
+    assert verdict(planted(*small, *large), "C012") == "holds"
+    assert verdict(planted(*small, *large), "C161") == "fails"  # as much memory
+    slow = [
+        _timed(t.model, 29.0, batch_size=t.batch_size, peak_memory_mib=memory)
+        for t, memory in zip((*small, *large), (50.0, 100.0, 50.0, 100.0), strict=True)
+    ]
+    assert verdict(planted(*slow), "C012") == "not testable"
+    assert verdict(planted(_timed("medspectralnet", 200.0, img_size=64)), "C012") == "undecided"  # another size
+    assert verdict(planted(*slow), "C161") == "holds"
+    faster = [
+        dataclasses.replace(t, median_images_per_second=rate)
+        for t, rate in zip((*small, *large), (100.0, 100.0, 500.0, 400.0), strict=True)
+    ]
+    assert verdict(planted(*faster), "C164") == "holds"

@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-import pandas as pd
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -15,6 +14,7 @@ from bench.records.cost_record import CostRecord, Count
 from bench.records.names import Run
 from bench.records.run_record import Record
 from bench.records.timing_record import Round, Setting, TimingCell, TimingRecord
+from bench.report.analysis.scores import Score
 from bench.report.figures.parameters import parameter_numbers, parameters_plot
 from bench.report.figures.pareto import (
     macs_axis,
@@ -26,8 +26,10 @@ from bench.report.figures.pareto import (
     speed_axis,
 )
 from bench.report.figures.style import files, style
+from bench.report.published.numbers import PublishedCost
 from bench.report.tidy_costs import best_modes, timing_rows
 from tests.making import make_record, make_timing
+from tests.report.rows import make_score
 
 CPU, GPU = "cpu: some processor, 1 thread", "cuda: some card"
 MODELS = ("medspectralnet", "resnet18_28", "swin_t")
@@ -45,10 +47,10 @@ def runs(img_size: int = 64) -> list[Record]:
     return [*records, make_record(Run("smoke", "floor/prior", "breastmnist", 0), resolved_protocol=protocol)]
 
 
-def accuracies() -> pd.DataFrame:
-    """Accuracy on test as `Analysis.cells` has it."""
-    table = pd.DataFrame({"model": [*MODELS, "floor/prior"], "mean": [0.8, 0.7, 0.9, 0.5]})
-    return table.assign(ci_low=table["mean"] - 0.1, ci_high=table["mean"] + 0.05, n_seeds=1)
+def accuracies() -> list[Score]:
+    """Accuracy on test of the runs."""
+    means = zip((*MODELS, "floor/prior"), (0.8, 0.7, 0.9, 0.5), strict=True)
+    return [make_score(model, mean, mean - 0.1, mean + 0.05) for model, mean in means]
 
 
 def cost(model: str, img_size: int = 224, num_classes: int = 8, gmacs: float = 2.0, num_params: int = 8) -> CostRecord:
@@ -124,11 +126,11 @@ def test_macs_are_those_of_the_runs_size_or_the_axis_says_otherwise() -> None:
     assert "The runs had 64 px, for which no cost was measured" in axis.words
     one = macs_axis(runs(), [*other, cost("swin_t", 64, 2, 0.5)], 2)
     assert one is not None
-    assert set(one.costs["model"]) == set(MODELS)  # a single count takes no figure away
+    assert set(one.costs) == set(MODELS)  # a single count takes no figure away
     same = [cost(model, 64, classes, classes / 4) for model in MODELS for classes in (8, 2)]
     fitting = macs_axis(runs(), [*other, *same], 2)
     assert fitting is not None
-    assert sorted(fitting.costs["cost"]) == [0.5] * len(MODELS)
+    assert [cost.value for cost in fitting.costs.values()] == [0.5] * len(MODELS)
     assert "no cost was measured" not in fitting.words
     assert macs_axis(runs(), [cost("convnext_t")], 2) is None
 
@@ -159,7 +161,7 @@ def test_more_images_a_second_are_better() -> None:
         assert words in text
     assert "floor/prior" in plot.caption.text
     assert "dotted line" in plot.caption.text
-    trained = accuracies()[accuracies()["model"] != "floor/prior"]
+    trained = [score for score in accuracies() if score.model != "floor/prior"]
     assert "dotted line" not in pareto_plot("speed", axis, trained, runs(224), "Data.").caption.text
 
 
@@ -167,15 +169,15 @@ def test_parameters_are_counted_beside_claimed() -> None:
     """Every number with how it came about; models by their count; what nobody builds here comes last, if the paper
     shows it."""
     counted = [cost("swin_t", num_params=27_500_000), cost("medspectralnet", num_params=13_200_000), cost("swin_t", 64)]
-    published = pd.DataFrame(
-        [
+    published = [
+        PublishedCost(name, model, params, 1.0, 224, source, kind, False, "", label)
+        for name, model, params, source, kind, label in [
             ("MedSpectralNet (claimed)", "medspectralnet", 8.5, "the paper", "claimed", ""),
             ("VMamba-T (early release)", "", 22.1, "the paper", "published", "VMamba-T"),
             ("Something else", "", 1.0, "elsewhere", "published", ""),
             ("Swin-T", "swin_t", np.nan, "elsewhere", "published", ""),
-        ],
-        columns=["name", "medbench_model", "num_params_m", "source", "source_kind", "figure_label"],
-    )
+        ]
+    ]
     plot = parameters_plot(counted, published)
     assert plot is not None
     numbers = plot.numbers()

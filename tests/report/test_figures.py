@@ -6,8 +6,8 @@ import hashlib
 import io
 import math
 import re
+from dataclasses import replace
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import matplotlib
@@ -22,7 +22,8 @@ from bench.records.names import Run, history_path, predictions_path
 from bench.records.predictions import frame_bytes, read_predictions
 from bench.records.run_record import write_run
 from bench.records.scoring import split_scores
-from bench.report.analysis.analyse import analyse
+from bench.report.analysis.analyse import Analysis, analyse
+from bench.report.analysis.pairs import Pair
 from bench.report.evidence import MODELS, Evidence, gather
 from bench.report.figures import choice
 from bench.report.figures.curves import NUM_LINES, curve_numbers, draw_curves
@@ -30,9 +31,9 @@ from bench.report.figures.drawing import captions_of, draw_all
 from bench.report.figures.forest import VERDICTS, forest_numbers, forest_plot
 from bench.report.figures.scores import Cell, area_numbers, confusion_numbers, draw_confusion
 from bench.report.figures.style import Caption, Plot, class_labels, file_name, files, num_columns, style
-from bench.report.tidy import score_rows
 from bench.stats.metrics import confusion_matrix, per_class
 from tests.making import make_card, make_predictions, make_record, make_run, read_frame
+from tests.report.rows import make_pair, make_score, select
 
 NAMES = ["malignant & <worse>", "normal, benign"]
 OURS = [Run("smoke", "medspectralnet", "breastmnist", seed) for seed in (0, 1)]
@@ -74,22 +75,31 @@ def drawn(results: Path) -> dict[str, bytes]:
     return rendered(results)
 
 
-def statistics(evidence: Evidence, *, synthetic: bool = False) -> Any:
-    """The columns of `Analysis` that figures read, by hand: means, plain intervals, differences."""
-    scores = score_rows(evidence.finished(synthetic=synthetic))
-    keys = ["protocol", "model", "dataset", "part", "metric"]
-    cells = scores.groupby(keys)["value"].agg(["mean", "count"]).reset_index()
-    cells = cells.rename(columns={"count": "n_seeds"})
-    cells = cells.assign(ci_low=cells["mean"] - 0.1, ci_high=cells["mean"] + 0.05)
-    aucs = cells[(cells["part"] == "test") & (cells["metric"] == "auc")]
-    ours = aucs[aucs["model"] == "medspectralnet"]
-    pairs = ours.merge(aucs[aucs["model"] != "medspectralnet"], on=["protocol", "dataset"], suffixes=("", "_other"))
-    pairs = pairs.assign(difference=pairs["mean"] - pairs["mean_other"], baseline=pairs["model_other"], p_holm=0.2)
-    pairs = pairs.assign(ci_low=pairs["difference"] - 0.1, ci_high=pairs["difference"] + 0.2)
-    return SimpleNamespace(cells=cells, pairs=pairs.assign(family="primary", verdict="not separated", margin=0.02))
+def statistics(evidence: Evidence, *, synthetic: bool = False) -> Analysis:
+    """What figures read of an `Analysis`, by hand: means, plain intervals, differences."""
+    groups: dict[tuple[str, str, str, str], list[tuple[int, float]]] = {}
+    for record in evidence.finished(synthetic=synthetic):
+        for metric, value in (record.test or {}).items():
+            if value is not None:
+                key = (record.protocol, record.model, record.dataset, metric)
+                groups.setdefault(key, []).append((record.seed, value))
+    scores = []
+    for (protocol, model, dataset, metric), runs in groups.items():
+        middle = float(np.mean([value for _, value in runs]))
+        fields: dict[str, Any] = {"protocol": protocol, "dataset": dataset, "metric": metric}
+        seeds = tuple(seed for seed, _ in runs)
+        scores.append(make_score(model, middle, middle - 0.1, middle + 0.05, seeds=seeds, **fields))
+    aucs = select(scores, metric="auc")
+    pairs = []
+    for ours in select(aucs, model="medspectralnet"):
+        for other in select(aucs, protocol=ours.protocol, dataset=ours.dataset):
+            gap = ours.mean - other.mean
+            if other.model != "medspectralnet":
+                pairs.append(make_pair(other.model, gap, gap - 0.1, gap + 0.2, 0.2, dataset=ours.dataset))
+    return Analysis(scores=tuple(scores), pairs=tuple(pairs))
 
 
-def plots_of(evidence: Evidence, analysis: Any, *, synthetic: bool) -> list[Plot]:
+def plots_of(evidence: Evidence, analysis: Analysis, *, synthetic: bool) -> list[Plot]:
     return list(choice.plots(evidence, analysis, synthetic=synthetic, models=MODELS))
 
 
@@ -215,10 +225,8 @@ def test_models_choose_whose_figures_are_drawn(results: Path) -> None:
 def test_a_folder_without_records_gives_no_figure(tmp_path: Path) -> None:
     """And no error."""
     evidence = Evidence(tmp_path)
-    columns = ["family", "protocol", "dataset", "part", "metric", "mean", "difference"]
-    empty: Any = SimpleNamespace(cells=pd.DataFrame(columns=columns), pairs=pd.DataFrame(columns=columns))
-    assert draw_all(plots_of(evidence, empty, synthetic=False), synthetic=False) == {}
-    assert captions_of(plots_of(evidence, empty, synthetic=True), synthetic=True) == {}
+    assert draw_all(plots_of(evidence, Analysis(), synthetic=False), synthetic=False) == {}
+    assert captions_of(plots_of(evidence, Analysis(), synthetic=True), synthetic=True) == {}
 
 
 def test_curves_are_the_histories_with_the_chosen_epoch(drawn: dict[str, bytes]) -> None:
@@ -301,8 +309,8 @@ def test_areas_are_those_of_the_metrics_and_of_the_analysis(
     numbers = numbers_of(drawn, f"{figure}__medspectralnet__breastmnist__smoke")
     expected = np.mean([per_class(*scores_of(results, run), "binary-class")[measure] for run in OURS], axis=0)
     classes = analyse(gather(results), synthetic=False).classes
-    chosen = classes[(classes["model"] == "medspectralnet") & (classes["part"] == "test")]
-    assert chosen.sort_values("class_index")[measure].tolist() == pytest.approx(expected.tolist())
+    chosen = select(classes, model="medspectralnet", part="test", dataset="breastmnist")
+    assert [getattr(row, measure) for row in chosen] == pytest.approx(expected.tolist())
     text = drawn[f"figures/{figure}__medspectralnet__breastmnist__smoke.svg"].decode()
     for index, part in numbers.groupby("class_index"):
         value = expected[int(str(index))]
@@ -332,14 +340,22 @@ def test_a_class_without_test_images_has_no_curve_and_an_empty_row(tmp_path: Pat
         draw_confusion(numbers, "made up", class_labels(card, 20))
 
 
-def forest_pairs() -> pd.DataFrame:
+def forest_pairs(suffix: str = "") -> list[Pair]:
     """Six differences on two data sets, one of each verdict and two more."""
-    verdicts = ["lower", "higher", "not separated", "comparable", "higher", "not separated"]
-    table = pd.DataFrame({"verdict": verdicts, "difference": [-0.2, 0.2, 0.01, 0.0, 0.1, 0.0]})
-    table["baseline"] = ["swin_t", "floor/prior", "resnet18"] * 2
-    table["dataset"] = ["organsmnist"] * 3 + ["bloodmnist"] * 3
-    limits = {"ci_low": table["difference"] - 0.05, "ci_high": table["difference"] + 0.1}
-    return table.assign(model="medspectralnet", n_seeds=1, p_holm=0.5, margin=0.02, **limits)
+    rows = [
+        ("organsmnist", "swin_t", -0.2, 0.01, "lower"),
+        ("organsmnist", "floor/prior", 0.2, 0.01, "higher"),
+        ("organsmnist", "resnet18", 0.01, 0.5, "not separated"),
+        ("bloodmnist", "swin_t", 0.0, 0.5, "comparable"),
+        ("bloodmnist", "floor/prior", 0.1, 0.01, "higher"),
+        ("bloodmnist", "resnet18", 0.0, 0.5, "not separated"),
+    ]
+    pairs = []
+    for dataset, baseline, gap, p, verdict in rows:
+        half = 0.01 if verdict == "comparable" else 0.05
+        pairs.append(make_pair(baseline + suffix, gap, gap - half, gap + half, p, dataset=dataset))
+        assert pairs[-1].verdict == verdict
+    return pairs
 
 
 def test_the_forest_plot_has_every_difference_in_order() -> None:
@@ -367,7 +383,7 @@ def test_the_forest_s_caption_says_what_its_sets_do_to_a_verdict() -> None:
     both = forest_plot("forest", pairs, [make_record()], "Data.").caption.text
     assert "6 differences on 2 data sets" in both
     assert "there an interval is a lower bound" in both
-    blood = forest_plot("forest", pairs[pairs["dataset"] == "bloodmnist"], [make_record()], "Data.").caption.text
+    blood = forest_plot("forest", select(pairs, dataset="bloodmnist"), [make_record()], "Data.").caption.text
     assert "3 differences on 1 data set." in blood
     assert "lower bound" not in blood
 
@@ -375,11 +391,11 @@ def test_the_forest_s_caption_says_what_its_sets_do_to_a_verdict() -> None:
 def test_the_forest_stands_on_the_runs_that_it_draws(results: Path) -> None:
     """Runs of other models and sets move neither its first line nor its count."""
     evidence = gather(results)
-    pairs = analyse(evidence, synthetic=False).pairs.assign(family="exploratory")
-    chosen = (pairs["part"] == "test") & (pairs["metric"] == "auc") & (pairs["baseline"] == "floor/prior")
-    pairs.loc[chosen, "family"] = "primary"
-    (plot,) = choice._forest_plots(evidence, pairs, evidence.finished(synthetic=False))
-    drawn = {*pairs[chosen]["model"], "floor/prior"}
+    pairs = analyse(evidence, synthetic=False).pairs
+    primary = select(pairs, part="test", metric="auc", baseline="floor/prior")
+    families = [replace(pair, family="primary" if pair in primary else "exploratory") for pair in pairs]
+    (plot,) = choice._forest_plots(evidence, families, evidence.finished(synthetic=False))
+    drawn = {*(pair.model for pair in primary), "floor/prior"}
     assert {record.model for record in plot.records} == drawn  # type: ignore[attr-defined]
 
 
@@ -401,8 +417,8 @@ def test_equal_pictures_have_ids_of_their_own() -> None:
 
 def test_a_long_forest_plot_has_two_columns() -> None:
     """More rows than a page takes."""
-    many = [forest_pairs().assign(baseline=forest_pairs()["baseline"] + str(number)) for number in range(8)]
-    plot = forest_plot("forest", pd.concat(many), [make_record()], "Data.")
+    many = [pair for number in range(8) for pair in forest_pairs(str(number))]
+    plot = forest_plot("forest", many, [make_record()], "Data.")
     with style():
         figure = plot.draw(plot.numbers())
     assert [len(axes.get_yticks()) for axes in figure.axes] == [25, 25]

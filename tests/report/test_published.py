@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import astuple
 from pathlib import Path
 
 import pandas as pd
@@ -10,10 +11,8 @@ import pytest
 from bench.data.names import PAPER_DATASETS
 from bench.errors import RecordError
 from bench.report.published.numbers import (
-    COST_COLUMNS,
     FOLDER,
     NAMESAKES,
-    SCORE_COLUMNS,
     published_costs,
     published_scores,
     quoted_cost,
@@ -26,22 +25,19 @@ from models import list_models
 def test_every_published_number_has_a_source() -> None:
     """No value without saying where it stands; data sets are flags, scores fractions, costs as printed."""
     scores, costs = published_scores(), published_costs()
-    assert list(scores.columns) == SCORE_COLUMNS
-    assert list(costs.columns) == COST_COLUMNS
-    for frame in (scores, costs):
-        assert frame["source"].str.len().gt(3).all()
-        assert not frame.duplicated().any()
-    assert scores["value"].between(0, 1).all()
-    assert set(scores["dataset"]) == set(PAPER_DATASETS)
-    assert set(scores["metric"]) == {"auc", "acc"}
-    assert set(costs["source_kind"]) == {"published", "measured elsewhere", "claimed"}
+    assert all(len(row.source) > 3 for row in (*scores, *costs))
+    assert len({astuple(row) for row in (*scores, *costs)}) == len(scores) + len(costs)
+    assert all(0 <= score.value <= 1 for score in scores)
+    assert {score.dataset for score in scores} == set(PAPER_DATASETS)
+    assert {score.metric for score in scores} == {"auc", "acc"}
+    assert {cost.source_kind for cost in costs} == {"published", "measured elsewhere", "claimed"}
 
 
 def test_values_and_sources_are_the_files() -> None:
     """Reading changes no value and no source, and drops no score."""
     raw, scores = pd.read_csv(FOLDER / "results.csv"), published_scores()
-    assert scores["value"].tolist() == raw["value"].tolist()
-    assert scores["source"].tolist() == raw["source"].tolist()
+    assert [score.value for score in scores] == raw["value"].tolist()
+    assert [score.source for score in scores] == raw["source"].tolist()
     claimed = quoted_cost("medspectralnet")
     assert claimed is not None
     assert (claimed.num_params_m, claimed.gmacs, claimed.source_kind) == (8.5, 2.0, "claimed")
@@ -51,11 +47,11 @@ def test_only_registered_models_are_named() -> None:
     """A published row is about a model that exists, or about none; a model has one quoted cost, of its own rows."""
     scores, costs = published_scores(), published_costs()
     known = {"", *list_models()}
-    assert {*scores["medbench_model"], *costs["medbench_model"], *NAMESAKES, *NAMESAKES.values()} <= known
-    assert set(scores["start"]) == {"", "imagenet"}
-    quoted = costs[costs["quoted"]]
-    assert quoted["medbench_model"].is_unique
-    assert set(quoted["medbench_model"]) == set(costs["medbench_model"]) - {""}
+    assert {*(row.medbench_model for row in (*scores, *costs)), *NAMESAKES, *NAMESAKES.values()} <= known
+    assert {score.start for score in scores} == {"", "imagenet"}
+    quoted = [cost.medbench_model for cost in costs if cost.quoted]
+    assert len(set(quoted)) == len(quoted)
+    assert set(quoted) == {cost.medbench_model for cost in costs} - {""}
 
 
 @pytest.mark.parametrize(

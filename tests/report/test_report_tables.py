@@ -7,6 +7,7 @@ import json
 import math
 import re
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import pandas as pd
@@ -17,15 +18,17 @@ from hypothesis import strategies as st
 from bench.records.names import Run
 from bench.report import formats
 from bench.report.analysis.analyse import Analysis, analyse
+from bench.report.analysis.pairs import tie_marks
+from bench.report.analysis.scores import marked
 from bench.report.analysis_plan import PARTS
 from bench.report.evidence import Evidence, gather
 from bench.report.leaderboard import page
 from bench.report.links import Links
 from bench.report.published.numbers import reference_score
 from bench.report.tables import ablation, model_cards, table2, table3
-from bench.report.tables.score_cells import score_cells
 from bench.report.tidy import fill_command, planned
 from tests.making import make_run, make_skilled
+from tests.report.rows import only, select
 
 SEEDS = [Run("smoke", "resnet18_28", "breastmnist", seed) for seed in (0, 1)]
 FLOOR = Run("smoke", "floor/prior", "breastmnist", 0)
@@ -101,7 +104,7 @@ def test_a_cell_links_to_its_records(results: Path) -> None:
     assert "../results/records/smoke/floor--prior/breastmnist/seed0.json" in targets
     assert "../results/records/smoke/resnet18_28/breastmnist/" in targets
     assert all((results.parent / target.removeprefix("../")).exists() for target in targets)
-    assert Links().below().to_records("p", "timm/resnet26", "d", "x__s3") == (
+    assert Links().below().to_records("p", "timm/resnet26", "d", (3,)) == (
         "../../results/records/p/timm--resnet26/d/seed3.json"
     )
 
@@ -222,17 +225,17 @@ def test_planned_cells_are_missing_with_the_command_that_fills_them(results: Pat
 
 def test_a_tie_is_never_drawn_as_a_win() -> None:
     """The highest is bold only where a test separates it from every other; alone in a column it has won nothing."""
-    assert formats.tie_marks(["best", "", ""]) == ["best", "", ""]
-    assert formats.tie_marks(["best", "not separated", ""]) == ["tie", "tie", ""]
-    assert formats.tie_marks(["best", "best"]) == ["tie", "tie"]
-    assert formats.tie_marks(["best"]) == [""]
-    assert formats.tie_marks([]) == []
+    assert tie_marks(["best", "", ""]) == ["best", "", ""]
+    assert tie_marks(["best", "not separated", ""]) == ["tie", "tie", ""]
+    assert tie_marks(["best", "best"]) == ["tie", "tie"]
+    assert tie_marks(["best"]) == [""]
+    assert tie_marks([]) == []
 
 
 @given(st.lists(st.sampled_from(["best", "not separated", ""]), max_size=6))
 def test_at_most_one_wins_and_never_among_ties(marks: list[str]) -> None:
     """A win and a tie never meet in a column, and unmarked models stay unmarked."""
-    drawn = formats.tie_marks(marks)
+    drawn = tie_marks(marks)
     assert drawn.count("best") <= 1
     assert not {"best", "tie"} <= set(drawn)
     assert all(not sign for mark, sign in zip(marks, drawn, strict=True) if not mark)
@@ -242,10 +245,9 @@ def test_ties_reach_the_page_as_ties(results: Path) -> None:
     """Two models whose accuracies no test separates share the sign, and none of them is bold."""
     make_run(results, Run("lite-96", "swin_t", "breastmnist", 0))
     evidence, analysis = read(results)
-    chosen = (analysis.cells["protocol"] == "lite-96") & (analysis.cells["metric"] == "acc")
-    highest = analysis.cells["model"] == "swin_t"
-    analysis.cells.loc[chosen & highest, "mark"] = "best"
-    analysis.cells.loc[chosen & ~highest, "mark"] = "not separated"
+    pairs = [replace(pair, exact=replace(pair.exact, p=0.5)) for pair in analysis.pairs if pair.protocol == "lite-96"]
+    lite = {(s.model, s.part, s.metric): s for s in analysis.scores if s.protocol == "lite-96"}
+    analysis = replace(analysis, scores=tuple(marked(lite, pairs)))
     text = table3.render(evidence, analysis, synthetic=False)["table3.md"].decode()
     rows = [row for row in section(text, "ACC, official test, lite-96") if "results/records" in row]
     assert len(rows) == 2
@@ -255,8 +257,8 @@ def test_ties_reach_the_page_as_ties(results: Path) -> None:
 def test_each_table_tells_what_its_test_set_could_show(results: Path) -> None:
     """The smallest difference of Analysis.resolution stands above it."""
     evidence, analysis = read(results)
-    row = analysis.resolution[(analysis.resolution["part"] == "test") & (analysis.resolution["metric"] == "acc")]
-    line = f"around 0.9: breastmnist {row['smallest_difference'].iloc[0]:.3f} (24 images)."
+    row = only(analysis.resolution, part="test", metric="acc")
+    line = f"around 0.9: breastmnist {row.smallest_difference:.3f} (24 images)."
     lines = table3.render(evidence, analysis, synthetic=False)["table3.md"].decode().splitlines()
     above = lines[lines.index("ACC, official test, smoke") - 2]
     assert above == f"Smallest ACC difference that a test set could show, {line}"
@@ -333,8 +335,9 @@ def test_a_model_trained_for_its_maps_is_no_row_of_table_3(results: Path) -> Non
     """No section, no missing cell: the protocol compares nothing."""
     make_run(results, Run("gradcam-224", "medspectralnet", "breastmnist", 0))
     assert "gradcam-224" not in text3(results)
-    cells = read(results)[1].cells
-    assert table3.missing_cells("gradcam-224", cells[cells["protocol"] == "gradcam-224"], synthetic=False) == []
+    scores = select(read(results)[1].scores, protocol="gradcam-224")
+    assert scores
+    assert table3.missing_cells("gradcam-224", scores, synthetic=False) == []
 
 
 def test_table_2_of_data_made_here_exists_only_where_it_was_run(results: Path) -> None:
@@ -349,12 +352,13 @@ def test_table_2_of_data_made_here_exists_only_where_it_was_run(results: Path) -
 def test_an_undefined_measure_is_told_as_one(results: Path) -> None:
     """`n/a`, not zero and not a gap."""
     evidence, analysis = read(results)
-    analysis.cells.loc[analysis.cells["metric"] == "auc", ["mean", "sd", "ci_low", "ci_high"]] = math.nan
+    undefined = dict.fromkeys(("mean", "sd", "low", "high"), math.nan)
+    changed = [replace(score, **undefined) if score.metric == "auc" else score for score in analysis.scores]
+    analysis = replace(analysis, scores=tuple(changed))
     rows = section(
         table3.render(evidence, analysis, synthetic=False)["table3.md"].decode(), "AUC, official test, smoke"
     )
     assert "[n/a](" in rows[2]
-    assert score_cells(analysis.cells).shape[0] > 0
 
 
 FOREIGN = st.text(st.characters(codec="utf-8"), max_size=30)

@@ -9,6 +9,7 @@ from __future__ import annotations
 import itertools
 import math
 from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 from functools import reduce
 
 import numpy as np
@@ -18,34 +19,68 @@ from bench.report.ablations import FACTORS, REMOVAL
 from bench.report.analysis.cells import TEST_PARTS, Cell
 from bench.report.analysis.pairs import PAIRED, check_sources, restricted
 from bench.report.analysis.predictions import Reader
+from bench.report.tidy import ten_digits
 from bench.stats.comparisons import Difference, paired_difference
 
 WHOLE, TRUNK = REMOVAL.whole, REMOVAL.trunk
-CONTRASTS = ["dataset", "optimiser", "part", "metric", "effect", "n_seeds", "difference", "ci_low", "ci_high", "p"]
 MAIN_MODEL, MAIN_CUTMIX, INTERACTION = "model, mean over CutMix", "CutMix, mean over models", "interaction"
-Row = tuple[str, str, str, str, str, int, float, float, float, float]
 Setting = tuple[str, str]  # model, `plain` or `cutmix`
+Weights = dict[Setting, float]
 
 
-def cutmix_effect(model: str) -> dict[str, dict[Setting, float]]:
-    """What CutMix does for a model: any that ran under Table 2's protocols has this effect."""
-    return {f"CutMix, {model}": {(model, "cutmix"): 1.0, (model, "plain"): -1.0}}
+@dataclass(frozen=True)
+class Contrast:
+    """An effect on one part of a data set, under one optimiser; NaN where no resample moves it.
+
+    Attributes:
+        dataset: Its name.
+        optimiser: As the protocols name it.
+        part: Of the test set.
+        metric: `auc` or `acc`.
+        effect: A name of `EFFECTS`, or the `gain_of_cutmix` of another model.
+        n_seeds: Common seeds of its cells.
+        difference: The weighted sum of their means.
+        ci_low: Of its 95 % interval.
+        ci_high: Of its 95 % interval.
+        p: Uncorrected.
+    """
+
+    dataset: str
+    optimiser: str
+    part: str
+    metric: str
+    effect: str
+    n_seeds: int
+    difference: float
+    ci_low: float
+    ci_high: float
+    p: float
+
+
+def gain_of_cutmix(model: str) -> str:
+    """The effect of CutMix on a model alone: any that ran under Table 2's protocols has it."""
+    return f"CutMix, {model}"
+
+
+def _gain(model: str) -> dict[str, Weights]:
+    return {gain_of_cutmix(model): {(model, "cutmix"): 1.0, (model, "plain"): -1.0}}
 
 
 # Effect -> weights of the cells. The interaction is the model's gain by CutMix less the trunk's.
-EFFECTS: dict[str, dict[Setting, float]] = {
-    **cutmix_effect(WHOLE),
-    **cutmix_effect(TRUNK),
+EFFECTS: dict[str, Weights] = {
+    **_gain(WHOLE),
+    **_gain(TRUNK),
     "model, plain": {(WHOLE, "plain"): 1.0, (TRUNK, "plain"): -1.0},
     "model, CutMix": {(WHOLE, "cutmix"): 1.0, (TRUNK, "cutmix"): -1.0},
     MAIN_MODEL: {(WHOLE, "plain"): 0.5, (WHOLE, "cutmix"): 0.5, (TRUNK, "plain"): -0.5, (TRUNK, "cutmix"): -0.5},
     MAIN_CUTMIX: {(WHOLE, "cutmix"): 0.5, (TRUNK, "cutmix"): 0.5, (WHOLE, "plain"): -0.5, (TRUNK, "plain"): -0.5},
     INTERACTION: {(WHOLE, "cutmix"): 1.0, (WHOLE, "plain"): -1.0, (TRUNK, "cutmix"): -1.0, (TRUNK, "plain"): 1.0},
 }
+OF_BOTH_MODELS = {effect for effect, weights in EFFECTS.items() if len({model for model, _ in weights}) > 1}
 
 
-def contrast_rows(reader: Reader, cells: Mapping[tuple[str, str], Cell], card: DataCard) -> Iterator[Row]:
-    """`CONTRASTS` of one data set: every effect whose cells share a seed, on both parts, by AUC and accuracy.
+def contrasts_of(reader: Reader, cells: Mapping[tuple[str, str], Cell], card: DataCard) -> Iterator[Contrast]:
+    """The contrasts of one data set: every effect whose cells share a seed, on both parts, by AUC and accuracy.
 
     Args:
         reader: For cells of fewer seeds, where not all cells share theirs.
@@ -59,11 +94,11 @@ def contrast_rows(reader: Reader, cells: Mapping[tuple[str, str], Cell], card: D
     for (protocol, model), cell in sorted(cells.items()):
         own = FACTORS[protocol]
         settings.setdefault(own.optimiser, {})[model, own.augmentation] = cell
-    effects = EFFECTS | {name: weights for _, model in cells for name, weights in cutmix_effect(model).items()}
-    for (optimiser, found), (effect, weights) in itertools.product(settings.items(), effects.items()):
-        if not weights.keys() <= found.keys():
+    effects = EFFECTS | {name: weights for _, model in cells for name, weights in _gain(model).items()}
+    for (optimiser, by_setting), (effect, weights) in itertools.product(settings.items(), effects.items()):
+        if not weights.keys() <= by_setting.keys():
             continue
-        chosen = [found[setting] for setting in weights]
+        chosen = [by_setting[setting] for setting in weights]
         for other in chosen[1:]:
             check_sources(chosen[0], other)
         seeds: set[int] = reduce(lambda one, other: one & other, (set(cell.seeds) for cell in chosen))
@@ -71,10 +106,10 @@ def contrast_rows(reader: Reader, cells: Mapping[tuple[str, str], Cell], card: D
             continue
         chosen = [restricted(reader, cell, [r for r in cell.records if r.seed in seeds], card) for cell in chosen]
         for part, metric in itertools.product(TEST_PARTS, PAIRED):
-            effect_ = _effect(chosen, list(weights.values()), part, metric)
-            if effect_ is not None:
+            exact = _effect(chosen, list(weights.values()), part, metric)
+            if exact is not None:
                 names = (card.dataset, optimiser, part, metric, effect, len(seeds))
-                yield (*names, effect_.value, effect_.low, effect_.high, effect_.p)
+                yield Contrast(*names, exact.value, *map(ten_digits, (exact.low, exact.high, exact.p)))
 
 
 def _effect(cells: list[Cell], weights: list[float], part: str, metric: str) -> Difference | None:
@@ -86,8 +121,8 @@ def _effect(cells: list[Cell], weights: list[float], part: str, metric: str) -> 
     scale = sum(abs(weight) for weight in weights) / 2  # a difference of two means has scale 1 and lies in [-1, 1]
     seeds = [sum(w * v for w, v in zip(weights, values, strict=True)) / scale for values in by_seed]
     resamples = np.array(weights) @ np.stack([cell.resampled(part, metric) for cell in cells]) / scale
-    found = paired_difference(resamples, seeds)
-    if found.low == found.high:
-        return Difference(found.value * scale, math.nan, math.nan, math.nan, math.nan, math.nan)
-    low, high, low_90, high_90 = (end * scale for end in (found.low, found.high, found.low_90, found.high_90))
-    return Difference(found.value * scale, low, high, found.p, low_90, high_90)
+    unit = paired_difference(resamples, seeds)
+    if unit.low == unit.high:
+        return Difference(unit.value * scale, math.nan, math.nan, math.nan, math.nan, math.nan)
+    low, high, low_90, high_90 = (end * scale for end in (unit.low, unit.high, unit.low_90, unit.high_90))
+    return Difference(unit.value * scale, low, high, unit.p, low_90, high_90)

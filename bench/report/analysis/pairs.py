@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -13,8 +13,8 @@ from bench.records.card import DataCard
 from bench.records.run_record import Record
 from bench.report.analysis.cells import TEST_PARTS, Cell, read_cell
 from bench.report.analysis.predictions import Reader
-from bench.report.analysis_plan import MARGIN, OURS, comparison_order, is_fitted, is_primary
-from bench.report.tidy import model_order
+from bench.report.analysis_plan import MARGIN, OURS, comparison_order, family_size, is_fitted, is_primary
+from bench.report.tidy import model_order, ten_digits
 from bench.stats.comparisons import (
     Difference,
     PairingError,
@@ -33,7 +33,20 @@ Interval = tuple[float, float]
 
 @dataclass(frozen=True)
 class Pair:
-    """One difference of two models on one part of one data set, not yet judged."""
+    """One paired difference of two models on one part of one data set.
+
+    Attributes:
+        family: `primary` or `exploratory`, by the analysis plan.
+        protocol: Of both models' runs.
+        dataset: On which they ran.
+        part: Of its test set.
+        metric: `auc` or `acc`.
+        model: Whose score the baseline's is taken from.
+        baseline: The other model.
+        n_seeds: Common seeds.
+        exact: The difference, before any rounding.
+        corrected: Holm's p-value over the protocol's primary family; NaN for an exploratory pair.
+    """
 
     family: str
     protocol: str
@@ -43,13 +56,56 @@ class Pair:
     model: str
     baseline: str
     n_seeds: int
-    found: Difference
+    exact: Difference
+    corrected: float = math.nan
+    margin: float = MARGIN
 
-    def verdict(self, p: float) -> str:
-        """What can be said at 5 %, given the p-value that counts."""
+    @property
+    def difference(self) -> float:
+        """Model less baseline, mean over common seeds."""
+        return self.exact.value
+
+    @property
+    def ci_low(self) -> float:
+        """Lower end of the 95 % interval, as it is printed."""
+        return ten_digits(self.exact.low)
+
+    @property
+    def ci_high(self) -> float:
+        """Upper end of the 95 % interval, as it is printed."""
+        return ten_digits(self.exact.high)
+
+    @property
+    def p(self) -> float:
+        """The uncorrected p-value, as it is printed."""
+        return ten_digits(self.exact.p)
+
+    @property
+    def p_holm(self) -> float:
+        """The corrected p-value, as it is printed."""
+        return ten_digits(self.corrected)
+
+    @property
+    def verdict(self) -> str:
+        """What can be said at 5 %, by the p-value that counts: Holm's of a primary pair, else its own."""
+        p = self.exact.p if math.isnan(self.corrected) else self.corrected
         if p < LEVEL:
-            return "higher" if self.found.value > 0 else "lower"
-        return "comparable" if is_equivalent(self.found, MARGIN) else "not separated"
+            return "higher" if self.difference > 0 else "lower"
+        return "comparable" if is_equivalent(self.exact, self.margin) else "not separated"
+
+
+@dataclass(frozen=True)
+class McNemar:
+    """Test images that one of two models alone gets right, of one seed."""
+
+    protocol: str
+    dataset: str
+    seed: int
+    model: str
+    baseline: str
+    only_model_right: int
+    only_baseline_right: int
+    p: float
 
 
 def common_records(model: Cell, baseline: Cell) -> list[tuple[Record, Record]]:
@@ -102,9 +158,9 @@ def compare_cells(
         ]
         for part, metric in itertools.product(TEST_PARTS, PAIRED):
             ends = intervals[model, part, metric], intervals[baseline, part, metric]
-            found = _difference(common, sides, part, metric, ends)
-            if found is not None:
-                pairs.append(_pair(common, part, metric, found))
+            exact = _difference(common, sides, part, metric, ends)
+            if exact is not None:
+                pairs.append(_pair(common, part, metric, exact))
     return pairs
 
 
@@ -126,18 +182,18 @@ def _difference(
     if len(values) < 2 * len(common):
         return None
     differences = [first - second for first, second in zip(values, values[len(common) :], strict=False)]
-    found = paired_difference(sides[0].resampled(part, metric) - sides[1].resampled(part, metric), differences)
-    if found.low == found.high and any(value in (0.0, 1.0) for value in values):
-        return end_to_end(found.value, *ends)
-    return found
+    exact = paired_difference(sides[0].resampled(part, metric) - sides[1].resampled(part, metric), differences)
+    if exact.low == exact.high and any(value in (0.0, 1.0) for value in values):
+        return end_to_end(exact.value, *ends)
+    return exact
 
 
-def _pair(common: Sequence[tuple[Record, Record]], part: str, metric: str, found: Difference) -> Pair:
+def _pair(common: Sequence[tuple[Record, Record]], part: str, metric: str, exact: Difference) -> Pair:
     first, second = common[0]
     primary = (part, metric) == ("test", "auc") and is_primary(first.protocol, first.dataset, first.model, second.model)
     family = "primary" if primary else "exploratory"
     names = (family, first.protocol, first.dataset, part, metric, first.model, second.model)
-    return Pair(*names, len(common), found)
+    return Pair(*names, len(common), exact)
 
 
 def marks(pairs: Sequence[Pair], values: Mapping[str, float]) -> dict[str, str]:
@@ -156,19 +212,47 @@ def marks(pairs: Sequence[Pair], values: Mapping[str, float]) -> dict[str, str]:
     top = max(defined.values())
     leader = min((model for model, value in defined.items() if value == top), key=model_order)
     tests = {
-        pair.baseline if pair.model == leader else pair.model: pair.found.p
+        pair.baseline if pair.model == leader else pair.model: pair.exact.p
         for pair in pairs
         if leader in (pair.model, pair.baseline)
     }
     adjusted = dict(zip(tests, holm(list(tests.values())), strict=True))
-    found = dict.fromkeys(values, "")
+    by_model = dict.fromkeys(values, "")
     for model, value in defined.items():
         open_question = adjusted.get(model, 1.0) >= LEVEL
-        found[model] = "best" if value == top else "not separated" if open_question else ""
-    return found
+        by_model[model] = "best" if value == top else "not separated" if open_question else ""
+    return by_model
 
 
-def mcnemar_rows(cells: Mapping[str, Cell]) -> list[tuple[str, str, int, str, str, int, int, float]]:
+def tie_marks(marks: Sequence[str]) -> list[str]:
+    """What a column of marks may show: `best` for one that leads alone, `tie` for all that share the lead, else "".
+
+    A tie is never drawn as a win: where another model cannot be separated from the highest, the highest is in the tie.
+    Where only one model was measured there is nothing to win.
+    """
+    leaders = [mark for mark in marks if mark]
+    alone = len(leaders) == 1 and len(marks) > 1
+    return ["" if not mark or len(marks) == 1 else "best" if alone else "tie" for mark in marks]
+
+
+def judged(pairs: Sequence[Pair], *, synthetic: bool) -> list[Pair]:
+    """Pairs with Holm's correction over each protocol's primary family, which comes first."""
+    primary = [pair for pair in pairs if pair.family == "primary"]
+    families: dict[str, list[Pair]] = {}
+    for pair in primary:
+        families.setdefault(pair.protocol, []).append(pair)
+    corrected = {
+        pair: p
+        for protocol, family in families.items()
+        for pair, p in zip(
+            family, holm([pair.exact.p for pair in family], family_size(protocol, synthetic=synthetic)), strict=True
+        )
+    }
+    others = [pair for pair in pairs if pair.family != "primary"]
+    return [*(replace(pair, corrected=corrected[pair]) for pair in primary), *others]
+
+
+def mcnemar_tests(cells: Mapping[str, Cell]) -> list[McNemar]:
     """MedSpectralNet against every other model, seed by seed, on the official test."""
     if OURS not in cells:
         return []
@@ -183,5 +267,5 @@ def mcnemar_rows(cells: Mapping[str, Cell]) -> list[tuple[str, str, int, str, st
             keys.append((first.protocol, first.dataset, first.seed, OURS, baseline))
             counts.append((int((right & ~others_right).sum()), int((others_right & ~right).sum())))
     only = np.array(counts, dtype=np.int64).reshape(-1, 2)
-    found = mcnemar(only[:, 0], only[:, 1]).tolist()
-    return [(*key, *count, p) for key, count, p in zip(keys, counts, found, strict=True)]
+    p_values = mcnemar(only[:, 0], only[:, 1]).tolist()
+    return [McNemar(*key, *count, p) for key, count, p in zip(keys, counts, p_values, strict=True)]

@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
 from decimal import Decimal
 
 import numpy as np
-import pandas as pd
 from numpy.typing import NDArray
 
 from bench.records.card import DataCard
 from bench.records.names import SYNTHETIC_PREFIX
 from bench.report.analysis_plan import INTRACLASS, NUM_TEST_SCANS, REFERENCE
+from bench.report.published.numbers import PublishedScore
+from bench.report.tidy import ten_digits
 from bench.stats.intervals import critical, wilson
 from bench.stats.power import (
     accuracy_error,
@@ -34,22 +36,50 @@ TEST_IMAGES = {
     "organsmnist": 8827,
 }
 FEWEST_DECIMALS = 3  # of a published fraction: every source prints at least three, and a stored 0.9 was 0.900
-RESOLUTION = ["dataset", "part", "metric", "num_images", "reference", "half_width", "smallest_difference", "note"]
-CHECKS = [
-    "model",
-    "dataset",
-    "metric",
-    "value",
-    "num_images",
-    "ci_low",
-    "ci_high",
-    "reachable_with_runs",
-    "variant",
-    "resolution",
-]
 
 
-def resolution_rows(card: DataCard, part: str, labels: NDArray[np.int64]) -> list[tuple[object, ...]]:
+@dataclass(frozen=True)
+class Resolution:
+    """What a part of a test set can show by one measure, around a reference score.
+
+    Attributes:
+        dataset: Its name.
+        part: `test` or `test_twin_free`.
+        metric: `auc` or `acc`.
+        num_images: Of the part.
+        reference: The score.
+        half_width: Of the 95 % interval of one model; NaN where a class has no image.
+        smallest_difference: Of two models that a test could find.
+        note: What the numbers assume, "" for nothing.
+    """
+
+    dataset: str
+    part: str
+    metric: str
+    num_images: int
+    reference: float
+    half_width: float
+    smallest_difference: float
+    note: str
+
+
+@dataclass(frozen=True)
+class PublishedCheck:
+    """A published accuracy with its binomial interval, and which numbers of averaged runs can give it."""
+
+    model: str
+    dataset: str
+    metric: str
+    value: float
+    num_images: int
+    ci_low: float
+    ci_high: float
+    reachable_with_runs: str
+    variant: str
+    resolution: int
+
+
+def resolutions(card: DataCard, part: str, labels: NDArray[np.int64]) -> list[Resolution]:
     """Half-width and smallest difference of one part of a test set, around the reference score.
 
     Args:
@@ -58,7 +88,7 @@ def resolution_rows(card: DataCard, part: str, labels: NDArray[np.int64]) -> lis
         labels: (N,) of the part's images.
     """
     counts = np.bincount(labels, minlength=len(card.class_names)).tolist()
-    rows: list[tuple[object, ...]] = []
+    rows: list[Resolution] = []
     for metric in ("auc", "acc"):
         if metric == "acc":
             error, half = accuracy_error(REFERENCE, len(labels)), accuracy_half_width(REFERENCE, len(labels))
@@ -73,35 +103,48 @@ def resolution_rows(card: DataCard, part: str, labels: NDArray[np.int64]) -> lis
 
 def _with_design_effect(
     card: DataCard, part: str, metric: str, num_images: int, half: float, difference: float
-) -> list[tuple[object, ...]]:
+) -> list[Resolution]:
     """The row of a part and, where images are slices of scans, the row for an assumed correlation within scans."""
     scans = NUM_TEST_SCANS.get(card.dataset.removeprefix(SYNTHETIC_PREFIX))
-    identity = (card.dataset, part, metric, num_images, REFERENCE)
+
+    def row(factor: float, note: str) -> Resolution:
+        return Resolution(card.dataset, part, metric, num_images, REFERENCE, half * factor, difference * factor, note)
+
     if scans is None or num_images <= scans or card.synthetic:
-        return [(*identity, half, difference, "")]
+        return [row(1.0, "")]
     factor = math.sqrt(design_effect(num_images, scans, INTRACLASS))
     bound = f"lower bound: the images are slices of about {scans} scans, taken as independent here"
     assumed = f"if slices of a scan correlated by {INTRACLASS}, a value that is assumed"
     effect = f"design effect: {factor:.1f} times as wide {assumed}"
-    return [(*identity, half, difference, bound), (*identity, half * factor, difference * factor, effect)]
+    return [row(1.0, bound), row(factor, effect)]
 
 
-def published_checks(published: pd.DataFrame, sizes: Mapping[str, int] = TEST_IMAGES) -> pd.DataFrame:
-    """The binomial interval of each published accuracy, and which numbers of averaged runs can give it.
+def published_checks(
+    published: Iterable[PublishedScore], sizes: Mapping[str, int] = TEST_IMAGES
+) -> list[PublishedCheck]:
+    """A check of each published accuracy on a known data set, each once, in the order of names.
 
     Args:
-        published: Columns model, variant, resolution, dataset, metric, value, as `published_scores()` gives them.
+        published: Scores of any metric.
         sizes: Data set -> test images.
     """
-    rows = []
-    for row in published[published["metric"] == "acc"].to_dict("records"):
-        if row["dataset"] not in sizes or pd.isna(row["value"]):
-            continue
-        value, num_images = float(row["value"]), sizes[row["dataset"]]
-        low, high = wilson(value, num_images)
-        decimals = max(FEWEST_DECIMALS, -int(Decimal(repr(value)).as_tuple().exponent))
-        runs = ",".join(map(str, reachable_runs(value, decimals, num_images))) or "none"
-        names = (row["model"], row["dataset"], "acc", value, num_images)
-        rows.append((*names, low, high, runs, row["variant"], row["resolution"]))
-    frame = pd.DataFrame(rows, columns=CHECKS).drop_duplicates()
-    return frame.sort_values(["model", "variant", "resolution", "dataset", "value"], kind="stable", ignore_index=True)
+    checks = dict.fromkeys(_check(s, sizes[s.dataset]) for s in published if s.metric == "acc" and s.dataset in sizes)
+    return sorted(checks, key=lambda c: (c.model, c.variant, c.resolution, c.dataset, c.value))
+
+
+def _check(score: PublishedScore, num_images: int) -> PublishedCheck:
+    low, high = wilson(score.value, num_images)
+    decimals = max(FEWEST_DECIMALS, -int(Decimal(repr(score.value)).as_tuple().exponent))
+    runs = ",".join(map(str, reachable_runs(score.value, decimals, num_images))) or "none"
+    return PublishedCheck(
+        model=score.model,
+        dataset=score.dataset,
+        metric=score.metric,
+        value=score.value,
+        num_images=num_images,
+        ci_low=ten_digits(low),
+        ci_high=ten_digits(high),
+        reachable_with_runs=runs,
+        variant=score.variant,
+        resolution=score.resolution,
+    )

@@ -155,8 +155,8 @@ def _labelled(dataset: str, outcome: Outcome) -> Outcome:
 
 def _beside_each_other(sources: Sources, name: str) -> list[tuple[str, Quantity, Quantity]]:
     """(data set, the paper's accuracy, the published one) where both are printed."""
-    rows = sources.scores[(sources.scores["name"] == name) & (sources.scores["metric"] == "acc")]
-    sets = [dataset for dataset in ACCURACIES if dataset in set(rows["dataset"])]
+    printed = {score.dataset for score in sources.scores if (score.name, score.metric) == (name, "acc")}
+    sets = [dataset for dataset in ACCURACIES if dataset in printed]
     if not sets:
         raise RecordError(f"no accuracy of {name} in results.csv")
     return [(dataset, stated(dataset), published(sources, name, dataset)) for dataset in sets]

@@ -9,7 +9,6 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from fractions import Fraction
-from typing import Any
 
 import pandas as pd
 
@@ -18,6 +17,9 @@ from bench.errors import RecordError
 from bench.records.names import history_path
 from bench.records.run_record import Record
 from bench.report.ablations import factorial_protocol
+from bench.report.analysis.contrasts import gain_of_cutmix
+from bench.report.analysis.pairs import Pair
+from bench.report.analysis.scores import ClassScore, Score
 from bench.report.analysis_plan import MARGIN, OURS
 from bench.report.claims.sources import STATED, Sources
 from bench.report.claims.values import Quantity, absent, leaf, show
@@ -29,29 +31,27 @@ SEEDS = (0, 1, 2)
 
 def reproduced(sources: Sources, target: Quantity, dataset: str) -> Outcome:
     """A printed test accuracy (percent) lies in the 95 % interval of our runs, three seeds or more."""
-    cells = _cells(sources, OURS, dataset, "acc")
-    stated = cells[(cells["protocol"] == STATED) & (cells["n_seeds"] >= len(SEEDS))]
-    others = [_cell_text(row) for row in cells.to_dict("records") if row["protocol"] != STATED]
+    scores = _scores(sources, OURS, dataset, "acc")
+    stated = next((s for s in scores if s.protocol == STATED and s.n_seeds >= len(SEEDS)), None)
+    others = [_score_text(score) for score in scores if score.protocol != STATED]
     beside = [f"another protocol, which does not decide: {text}" for text in others]
     expected = f"{target.text()} % in our 95 % interval under {STATED}"
-    runs = tuple(run for row in cells["run_ids"] for run in str(row).split())
-    if stated.empty:
+    runs = tuple(run_id for score in scores for run_id in score.run_ids)
+    if stated is None:
         found = "; ".join([f"no {len(SEEDS)} seeds under {STATED}", *beside])
         return Outcome(UNDECIDED, expected, found, runs, (_run_command(dataset),))
-    row = stated.iloc[0].to_dict()
-    inside = row["ci_low"] * 100 <= float(target.known()) <= row["ci_high"] * 100
+    inside = stated.ci_low * 100 <= float(target.known()) <= stated.ci_high * 100
     word = "confirmed" if inside else "contradicted"
-    found = "; ".join([f"{word}: {_cell_text(row)}", *beside])
+    found = "; ".join([f"{word}: {_score_text(stated)}", *beside])
     return Outcome(HOLDS if inside else FAILS, expected, found, runs)
 
 
 def measured(sources: Sources, model: str, dataset: str, metric: str, protocol: str) -> Quantity:
     """The mean of a test score under a protocol, a fraction."""
-    cells = _cells(sources, model, dataset, metric)
-    cells = cells[cells["protocol"] == protocol]
-    if cells.empty:
+    score = next((s for s in _scores(sources, model, dataset, metric) if s.protocol == protocol), None)
+    if score is None:
         return absent(fill_command(protocol, [model], [dataset], [0]))
-    return leaf(Fraction(float(cells["mean"].iloc[0])), str(cells["run_ids"].iloc[0]))
+    return leaf(Fraction(score.mean), " ".join(score.run_ids))
 
 
 def higher(sources: Sources, baseline: str) -> Outcome:
@@ -60,38 +60,36 @@ def higher(sources: Sources, baseline: str) -> Outcome:
 
 
 def _pair(sources: Sources, baseline: str, dataset: str) -> Outcome:
-    pairs = sources.analysis.pairs
-    chosen = (pairs["dataset"] == dataset) & (pairs["part"] == "test") & (pairs["metric"] == "acc")
-    pairs = pairs[chosen & (pairs["model"] == OURS) & (pairs["baseline"] == baseline)]
+    key = (dataset, "test", "acc", OURS, baseline)
+    pairs = [p for p in sources.analysis.pairs if (p.dataset, p.part, p.metric, p.model, p.baseline) == key]
     expected = f"higher than {baseline} on every set under {STATED}"
-    stated = pairs[(pairs["protocol"] == STATED) & (pairs["n_seeds"] >= len(SEEDS))]
-    beside = [_pair_text(row) for row in pairs.to_dict("records") if row["protocol"] != STATED]
-    where = ("results/tables/pairs.csv",) if len(pairs) else ()
-    if stated.empty:
+    stated = next((pair for pair in pairs if pair.protocol == STATED and pair.n_seeds >= len(SEEDS)), None)
+    beside = [_pair_text(pair) for pair in pairs if pair.protocol != STATED]
+    where = ("results/tables/pairs.csv",) if pairs else ()
+    if stated is None:
         found = "; ".join([f"no {len(SEEDS)} seeds of both under {STATED}", *beside])
         return Outcome(UNDECIDED, expected, found, where, (_run_command(dataset, OURS, baseline),))
-    row = stated.iloc[0].to_dict()
-    verdict = HOLDS if row["verdict"] == "higher" else FAILS if row["verdict"] == "lower" else UNDECIDED
+    verdict = HOLDS if stated.verdict == "higher" else FAILS if stated.verdict == "lower" else UNDECIDED
     more = fill_command(STATED, [OURS, baseline], [dataset], range(2 * len(SEEDS)))
     needs = (more,) if verdict == UNDECIDED else ()
-    return Outcome(verdict, expected, "; ".join([_pair_text(row), *beside]), where, needs)
+    return Outcome(verdict, expected, "; ".join([_pair_text(stated), *beside]), where, needs)
 
 
-def _pair_text(row: dict[Any, Any]) -> str:
-    numbers = f"{row['difference']:+.3f} [{row['ci_low']:+.3f}, {row['ci_high']:+.3f}]"
-    return f"{row['protocol']}, {row['dataset']}: {row['verdict']} in {row['metric']}, {numbers}, n = {row['n_seeds']}"
+def _pair_text(pair: Pair) -> str:
+    numbers = f"{pair.difference:+.3f} [{pair.ci_low:+.3f}, {pair.ci_high:+.3f}]"
+    return f"{pair.protocol}, {pair.dataset}: {pair.verdict} in {pair.metric}, {numbers}, n = {pair.n_seeds}"
 
 
-def _cells(sources: Sources, model: str, dataset: str, metric: str) -> pd.DataFrame:
-    cells = sources.analysis.cells
-    chosen = (cells["model"] == model) & (cells["dataset"] == dataset) & (cells["metric"] == metric)
-    return cells[chosen & (cells["part"] == "test")]
+def _scores(sources: Sources, model: str, dataset: str, metric: str) -> list[Score]:
+    """On the official test, one a protocol."""
+    key = (model, dataset, metric, "test")
+    return [s for s in sources.analysis.scores if (s.model, s.dataset, s.metric, s.part) == key]
 
 
-def _cell_text(row: dict[Any, Any]) -> str:
-    low, middle, high = (100 * float(str(row[name])) for name in ("ci_low", "mean", "ci_high"))
+def _score_text(score: Score) -> str:
+    low, middle, high = (100 * value for value in (score.ci_low, score.mean, score.ci_high))
     numbers = f"{middle:.1f} [{low:.1f}, {high:.1f}]"
-    return f"{row['protocol']} {numbers}, n = {row['n_seeds']}, interval over {row['interval']}"
+    return f"{score.protocol} {numbers}, n = {score.n_seeds}, interval over {score.interval}"
 
 
 def _run_command(dataset: str, *models: str) -> str:
@@ -110,27 +108,26 @@ def highest(sources: Sources, dataset: str, measure: str) -> Quantity:
 
 def class_score(sources: Sources, dataset: str, measure: str, index: int) -> Quantity:
     """A measure of one class."""
-    rows = _classes(sources, dataset)
-    chosen = rows[rows["class_index"] == index]
-    if chosen.empty:
+    row = next((row for row in _classes(sources, dataset) if row.class_index == index), None)
+    if row is None:
         return absent(_run_command(dataset))
-    return leaf(Fraction(float(chosen[measure].iloc[0])), _class_source(dataset, measure))
+    return leaf(Fraction(float(getattr(row, measure))), _class_source(dataset, measure))
 
 
 def _over_classes(
     sources: Sources, dataset: str, measure: str, choose: Callable[[list[float]], float], without: Sequence[int]
 ) -> Quantity:
-    rows = _classes(sources, dataset)
-    values = [float(value) for value in rows[~rows["class_index"].isin(without)][measure]]
-    if not values:
+    rows = [row for row in _classes(sources, dataset) if row.class_index not in without]
+    if not rows:
         return absent(_run_command(dataset))
-    return leaf(Fraction(choose(values)), _class_source(dataset, measure))
+    return leaf(Fraction(choose([getattr(row, measure) for row in rows])), _class_source(dataset, measure))
 
 
-def _classes(sources: Sources, dataset: str) -> pd.DataFrame:
-    rows = sources.analysis.classes
-    chosen = (rows["protocol"] == STATED) & (rows["model"] == OURS) & (rows["dataset"] == dataset)
-    return rows[chosen & (rows["part"] == "test") & (rows["n_seeds"] >= len(SEEDS))]
+def _classes(sources: Sources, dataset: str) -> list[ClassScore]:
+    """On the official test, where three seeds were run as stated."""
+    key = (STATED, OURS, dataset, "test")
+    rows = [row for row in sources.analysis.classes if (row.protocol, row.model, row.dataset, row.part) == key]
+    return [row for row in rows if row.n_seeds >= len(SEEDS)]
 
 
 def _class_source(dataset: str, measure: str) -> str:
@@ -185,22 +182,19 @@ def share_of_fall(sources: Sources, dataset: str, epoch: int) -> Quantity:
 def cutmix_helps(sources: Sources, optimizer: str) -> Outcome:
     """CutMix raises MedSpectralNet's test accuracy on BreastMNIST under an optimiser of Table 2."""
     expected = f"{optimizer}: accuracy with CutMix less that without above 0, its 95 % interval too"
-    rows = sources.analysis.contrasts
-    chosen = (rows["dataset"] == "breastmnist") & (rows["part"] == "test") & (rows["metric"] == "acc")
-    chosen &= (rows["optimiser"] == optimizer) & (rows["effect"] == f"CutMix, {OURS}")
-    rows = rows[chosen & (rows["n_seeds"] >= len(SEEDS))]
-    if rows.empty:
+    key = ("breastmnist", "test", "acc", optimizer, gain_of_cutmix(OURS))
+    contrasts = [c for c in sources.analysis.contrasts if (c.dataset, c.part, c.metric, c.optimiser, c.effect) == key]
+    gain = next((contrast for contrast in contrasts if contrast.n_seeds >= len(SEEDS)), None)
+    if gain is None:
         return Outcome(UNDECIDED, expected, f"{optimizer}: no {len(SEEDS)} seeds", (), ("medbench run --study table2",))
-    row = rows.iloc[0].to_dict()
-    ends = f"{100 * row['ci_low']:+.1f} to {100 * row['ci_high']:+.1f}"
-    found = f"{optimizer}: {100 * row['difference']:+.1f} points ({ends}, {row['n_seeds']} seeds)"
-    cells = _cells(sources, OURS, "breastmnist", "acc")
-    cells = cells[cells["protocol"].isin([factorial_protocol(optimizer, kind) for kind in ("cutmix", "plain")])]
-    runs = tuple(run for runs in cells["run_ids"] for run in str(runs).split())
-    if row["ci_low"] > 0:
+    ends = f"{100 * gain.ci_low:+.1f} to {100 * gain.ci_high:+.1f}"
+    found = f"{optimizer}: {100 * gain.difference:+.1f} points ({ends}, {gain.n_seeds} seeds)"
+    plain, cutmix = (factorial_protocol(optimizer, kind) for kind in ("plain", "cutmix"))
+    scores = [s for s in _scores(sources, OURS, "breastmnist", "acc") if s.protocol in (plain, cutmix)]
+    runs = tuple(run_id for score in scores for run_id in score.run_ids)
+    if gain.ci_low > 0:
         return Outcome(HOLDS, expected, found, runs)
-    if row["ci_high"] < 0:
+    if gain.ci_high < 0:
         return Outcome(FAILS, expected, found, runs)
-    settings = ",".join(factorial_protocol(optimizer, kind) for kind in ("plain", "cutmix"))
-    more = fill_command(settings, [OURS], ["breastmnist"], range(len(SEEDS), 2 * len(SEEDS)))
+    more = fill_command(f"{plain},{cutmix}", [OURS], ["breastmnist"], range(len(SEEDS), 2 * len(SEEDS)))
     return Outcome(UNDECIDED, expected, found, runs, (more,))

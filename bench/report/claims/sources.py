@@ -16,12 +16,11 @@ from bench.records.cost_record import CostRecord
 from bench.records.run_record import Record
 from bench.report.analysis.analyse import Analysis
 from bench.report.evidence import Evidence
-from bench.report.published.numbers import published_costs, published_scores, score_name
-from bench.report.tidy_costs import timing_rows
+from bench.report.published.numbers import PublishedCost, PublishedScore, published_costs, published_scores
+from bench.report.tidy_costs import Timing, timing_rows
 
 FOLDER = Path(__file__).parent
 STATED = "paper-224-imagenet"  # the protocol that the claims are about
-OURS_PUBLISHED = "MedSpectralNet (224 px)"  # as the published scores name it
 INFO_SOURCE = "medmnist 3.0.2 INFO (claims/info.csv)"
 
 
@@ -67,9 +66,9 @@ class Sources:
     results: Path
     quotes: Mapping[str, str]
     costs: Mapping[tuple[str, int, int], CostRecord]
-    timings: pd.DataFrame
-    scores: pd.DataFrame
-    published_costs: pd.DataFrame
+    timings: tuple[Timing, ...]
+    scores: tuple[PublishedScore, ...]
+    published_costs: tuple[PublishedCost, ...]
     data: Mapping[str, DataFacts]
     analysis: Analysis
     records: tuple[Record, ...]
@@ -96,14 +95,12 @@ def collect(evidence: Evidence, analysis: Analysis) -> Sources:
         RecordError: If a data set's card is damaged.
     """
     (costs, _), (timings, _) = evidence.costs, evidence.timings
-    scores = published_scores()
-    names = zip(scores["model"], scores["variant"], scores["resolution"], strict=True)
     return Sources(
         results=evidence.results,
         quotes={claim.id: claim.quote for claim in read_claims()},
         costs={(record.model, record.img_size, record.num_classes): record for record in costs},
-        timings=timing_rows(timings),
-        scores=scores.assign(name=[score_name(*key) for key in names]),
+        timings=tuple(timing_rows(timings)),
+        scores=published_scores(),
         published_costs=published_costs(),
         data={facts.dataset: facts for facts in _data(evidence.results)},
         analysis=analysis,

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Callable
 from dataclasses import replace
 from decimal import Decimal
 from fractions import Fraction
@@ -10,9 +12,9 @@ from pathlib import Path
 from bench.errors import RecordError
 from bench.records.cost_record import CostCell, CostRecord, Count
 from bench.report.analysis_plan import OURS
-from bench.report.claims.sources import OURS_PUBLISHED, Sources
+from bench.report.claims.sources import Sources
 from bench.report.claims.values import ACCURACIES, Quantity, absent, fewer, gain, leaf, printed, stated
-from bench.report.published.numbers import quoted_cost
+from bench.report.published.numbers import PublishedCost, quoted_cost
 
 SIZE = 224  # px: what the printed costs fit; the paper's own resolution was lost in extraction
 CLASSES = 8  # BloodMNIST's; no printed digit depends on it
@@ -101,13 +103,13 @@ def published(sources: Sources, name: str, dataset: str, metric: str = "acc") ->
     Raises:
         RecordError: If the published file has no such row.
     """
-    frame = sources.scores
-    rows = frame[(frame["name"] == name) & (frame["dataset"] == dataset) & (frame["metric"] == metric)]
-    if rows.empty:
+    key = (name, dataset, metric)
+    score = next((score for score in sources.scores if (score.name, score.dataset, score.metric) == key), None)
+    if score is None:
         raise RecordError(f"no {metric} of {name} on {dataset} in results.csv")
-    value = Decimal(repr(float(rows["value"].iloc[0]))) * (100 if metric == "acc" else 1)
+    value = Decimal(repr(score.value)) * (100 if metric == "acc" else 1)
     decimals = max(1, -int(value.normalize().as_tuple().exponent))
-    where = f"{name}, {dataset}, {metric} {value.normalize():f}: {rows['source'].iloc[0]}"
+    where = f"{name}, {dataset}, {metric} {value.normalize():f}: {score.source}"
     return leaf(Fraction(value), where, unit="%" if metric == "acc" else "", decimals=decimals)
 
 
@@ -118,11 +120,11 @@ def gain_over(sources: Sources, name: str, dataset: str) -> Quantity:
 
 def sets_led(sources: Sources) -> Quantity:
     """On how many of the six sets no published accuracy is above the paper's."""
-    frame = sources.scores[(sources.scores["metric"] == "acc") & (sources.scores["name"] != OURS_PUBLISHED)]
+    others = [score for score in sources.scores if score.metric == "acc" and score.medbench_model != OURS]
     led, where = [], []
     for dataset in ACCURACIES:
-        best = frame[frame["dataset"] == dataset].sort_values("value", kind="stable").iloc[-1]
-        ours, theirs = stated(dataset), published(sources, str(best["name"]), dataset)
+        best = sorted((score for score in others if score.dataset == dataset), key=lambda score: score.value)[-1]
+        ours, theirs = stated(dataset), published(sources, best.name, dataset)
         led += [dataset] if ours.known() >= theirs.known() else []
         where += [f"{dataset}: {ours.text()} against {theirs.sources[0]}"]
     return replace(leaf(len(led), "", unit="of 6 data sets"), sources=tuple(where))
@@ -130,22 +132,22 @@ def sets_led(sources: Sources) -> Quantity:
 
 def published_params(sources: Sources, name: str) -> Quantity:
     """Parameters in millions that others printed."""
-    return _published_cost(sources, name, "num_params_m", "M")
+    return _published_cost(sources, name, lambda cost: cost.num_params_m, "M")
 
 
 def published_gmacs(sources: Sources, name: str) -> Quantity:
     """GMACs (printed as GFLOPs) that others printed."""
-    return _published_cost(sources, name, "gmacs", "GMACs")
+    return _published_cost(sources, name, lambda cost: cost.gmacs, "GMACs")
 
 
-def _published_cost(sources: Sources, name: str, column: str, unit: str) -> Quantity:
+def _published_cost(sources: Sources, name: str, count: Callable[[PublishedCost], float], unit: str) -> Quantity:
     quoted = quoted_cost(name)
-    rows = sources.published_costs[sources.published_costs["name"] == (quoted.name if quoted else name)]
-    rows = rows[rows[column].notna()]
-    if rows.empty:
-        raise RecordError(f"no {column} of {name} in costs.csv")
-    value = float(rows[column].iloc[0])
-    where = f"{rows['name'].iloc[0]}, {value:g} {unit}: {rows['source'].iloc[0]}"
+    rows = [cost for cost in sources.published_costs if cost.name == (quoted.name if quoted else name)]
+    cost = next((cost for cost in rows if not math.isnan(count(cost))), None)
+    if cost is None:
+        raise RecordError(f"no {unit} of {name} in costs.csv")
+    value = count(cost)
+    where = f"{cost.name}, {value:g} {unit}: {cost.source}"
     return leaf(Fraction(repr(value)), where, unit=unit, decimals=len(repr(value).split(".")[1]))
 
 

@@ -3,11 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
-import math
 from collections.abc import Iterable, Sequence
 from pathlib import Path
-
-import pandas as pd
 
 from bench.data.names import flag_of
 from bench.errors import RecordError, suggestion
@@ -15,12 +12,13 @@ from bench.protocols.loading import list_protocols, load_protocol
 from bench.records.names import SYNTHETIC_PREFIX, Run
 from bench.records.run_record import Record, existing_folder
 from bench.report.ablations import FACTORS
-from bench.report.analysis.analyse import Analysis, analyse
+from bench.report.analysis.analyse import analyse
+from bench.report.analysis.scores import Score
 from bench.report.evidence import Evidence, gather
 from bench.report.explain.costs import COST_METRICS, explain_cost
 from bench.report.formats import signed
 from bench.report.published.rows import row_id
-from bench.report.tables.score_cells import METRICS, TEST_PARTS, interval_text, score_cells, value_text
+from bench.report.tables.score_cells import METRICS, TEST_PARTS, interval_text, value_text
 from bench.report.tidy import MENDED, fill_command, planned, why_missing
 from models.catalog import ModelError, get_spec
 
@@ -64,17 +62,13 @@ def explain(
         return explain_cost(results, model=model, metric=metric)
     evidence = _of_dataset(gather(results), model, dataset)
     analysis = analyse(evidence, synthetic=dataset.startswith(SYNTHETIC_PREFIX))
-    cells = score_cells(analysis.cells)
+    scores = {(s.protocol, s.part, s.metric): s for s in analysis.table_scores if s.model == model}
     lines: list[str] = []
     for name in _protocols(evidence, table, model, dataset, protocol):
-        chosen = cells[(cells["protocol"] == name) & (cells["model"] == model)]
-        chosen = chosen[(chosen["part"] == part) & (chosen["metric"] == metric)]
+        score = scores.get((name, part, metric))
         lines += [""] if lines else []
         lines.append(f"{table}: {model}, {dataset}, {metric}, {TEST_PARTS[part]}, protocol {name}")
-        if len(chosen):
-            lines += _cell_lines(evidence, analysis, chosen.iloc[0])
-        else:
-            lines += _empty_lines(evidence, name, model, dataset)
+        lines += _score_lines(evidence, score) if score else _empty_lines(evidence, name, model, dataset)
     return lines
 
 
@@ -129,27 +123,29 @@ def _protocols(evidence: Evidence, table: str, model: str, dataset: str, protoco
     return found
 
 
-def _cell_lines(evidence: Evidence, analysis: Analysis, cell: pd.Series) -> list[str]:
-    drawn = {"best": " (bold: higher than every other)", "tie": " ≈ (shares the lead)"}.get(cell["drawn"], "")
-    lines = [f"  printed     {value_text(cell['mean'], cell['sd'])}{drawn}"]
-    over = f"; 95 % interval over {cell['interval']}" if cell["interval"] else ""
-    lines.append(f"  interval    {interval_text(cell['ci_low'], cell['ci_high'])}{over}")
-    seeds = int(cell["n_seeds"])
-    spread = "mean over seeds ± sample standard deviation (n - 1)" if seeds > 1 else "the record's own number"
-    lines.append(f"  formula     n = {seeds}, {cell['num_images']} images: {spread}; {METHODS[cell['metric']]}")
-    lines.append("              resampled and tested as results/ANALYSIS_PLAN.md says")
-    if math.isnan(cell["published"]):
+def _score_lines(evidence: Evidence, score: Score) -> list[str]:
+    drawn = {"best": " (bold: higher than every other)", "tie": " ≈ (shares the lead)"}.get(score.drawn, "")
+    over = f"; 95 % interval over {score.interval}" if score.interval else ""
+    spread = "mean over seeds ± sample standard deviation (n - 1)" if score.n_seeds > 1 else "the record's own number"
+    lines = [
+        f"  printed     {value_text(score.mean, score.sd)}{drawn}",
+        f"  interval    {interval_text(score.ci_low, score.ci_high)}{over}",
+        f"  formula     n = {score.n_seeds}, {score.num_images} images: {spread}; {METHODS[score.metric]}",
+        "              resampled and tested as results/ANALYSIS_PLAN.md says",
+    ]
+    reference = score.reference
+    if reference is None:
         lines.append("  published   none is held for this cell")
     else:
-        row = row_id(cell["published_name"])
-        lines.append(f"  published   {cell['published']:.3f}, {cell['published_name']} (row {row} of table3.md)")
-        lines.append(f"  difference  {signed(cell['difference'])}, measured less published, between two protocols")
-        lines.append(f"  source      {cell['published_source']}")
-    runs = {run_id: number for number, run_id in enumerate(cell["run_ids"].split())}
-    records = sorted((r for r in evidence.records if r.run_id in runs), key=lambda r: runs[r.run_id])
+        row = row_id(reference)
+        lines.append(f"  published   {reference.value:.3f}, {reference.name} (row {row} of table3.md)")
+        lines.append(f"  difference  {signed(score.difference)}, measured less published, between two protocols")
+        lines.append(f"  source      {reference.cited}")
+    order = {run_id: number for number, run_id in enumerate(score.run_ids)}
+    records = sorted((r for r in evidence.records if r.run_id in order), key=lambda r: order[r.run_id])
     for record in records:
-        lines += _record_lines(evidence, record, cell["part"], cell["metric"])
-    return lines + _left_out(evidence, Run(cell["protocol"], cell["model"], cell["dataset"], 0))
+        lines += _record_lines(evidence, record, score.part, score.metric)
+    return lines + _left_out(evidence, Run(score.protocol, score.model, score.dataset, 0))
 
 
 def _record_lines(evidence: Evidence, record: Record, part: str, metric: str) -> list[str]:

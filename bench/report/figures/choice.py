@@ -6,16 +6,17 @@ Figs 4-7 are of OrganCMNIST and 8-11 of OrganSMNIST; other data sets go by the f
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from typing import TYPE_CHECKING
-
-import pandas as pd
+import math
+from collections.abc import Iterable, Iterator, Sequence
 
 from bench.errors import RecordError
 from bench.records.cost_record import CostRecord
 from bench.records.names import SYNTHETIC_PREFIX, model_slug
 from bench.records.run_record import Record
 from bench.records.timing_record import TimingRecord
+from bench.report.analysis.analyse import Analysis
+from bench.report.analysis.pairs import Pair
+from bench.report.analysis.scores import Score
 from bench.report.evidence import MODELS, Evidence
 from bench.report.figures.curves import curves_plot, read_history
 from bench.report.figures.forest import forest_plot
@@ -23,9 +24,7 @@ from bench.report.figures.parameters import parameters_plot
 from bench.report.figures.pareto import macs_axis, parameter_axis, pareto_numbers, pareto_plot, speed_axes
 from bench.report.figures.scores import Cell, areas_plot, confusion_plot
 from bench.report.figures.style import Plot, data_words
-
-if TYPE_CHECKING:
-    from bench.report.analysis.analyse import Analysis
+from bench.report.published.numbers import published_costs
 
 PAPER = {"organcmnist": (4, "OrganCMNIST"), "organsmnist": (8, "OrganSMNIST")}  # data set -> first figure
 
@@ -49,12 +48,10 @@ def plots(evidence: Evidence, analysis: Analysis, *, synthetic: bool, models: Se
             yield from _run_plots(evidence, cell, f"{model_slug(model)}__{dataset}__{protocol}")
     (costs, _), (timings, _) = evidence.costs, evidence.timings  # the report's notes name what was left out
     if not synthetic:
-        from bench.report.published.numbers import published_costs
-
         plot = parameters_plot(costs, published_costs())
         if plot is not None:
             yield plot
-    yield from _pareto_plots(evidence, analysis.cells, records, costs, timings)
+    yield from _pareto_plots(evidence, analysis.scores, records, costs, timings)
     yield from _forest_plots(evidence, analysis.pairs, records)
 
 
@@ -99,30 +96,36 @@ def _with_history(evidence: Evidence, records: Sequence[Record]) -> list[Record]
 
 def _pareto_plots(
     evidence: Evidence,
-    cells: pd.DataFrame,
+    scores: Iterable[Score],
     records: Sequence[Record],
     costs: Sequence[CostRecord],
     timings: Sequence[TimingRecord],
 ) -> Iterator[Plot]:
     """Accuracy against MACs, parameters and speed, where at least two models have both."""
-    chosen = cells[(cells["part"] == "test") & (cells["metric"] == "acc") & cells["mean"].notna()]
-    for (protocol, dataset), part in chosen.groupby(["protocol", "dataset"], sort=True):
+    groups: dict[tuple[str, str], list[Score]] = {}
+    for score in scores:
+        if (score.part, score.metric) == ("test", "acc") and not math.isnan(score.mean):
+            groups.setdefault((score.protocol, score.dataset), []).append(score)
+    for (protocol, dataset), accuracies in sorted(groups.items()):
         runs = [record for record in records if (record.protocol, record.dataset) == (protocol, dataset)]
         if not runs:
             continue
-        card = evidence.cards.get(str(dataset))
+        card = evidence.cards.get(dataset)
         macs = macs_axis(runs, costs, len(card.class_names) if card else 0)
         for axis in (macs, parameter_axis(runs), *speed_axes(runs, timings)):
-            if axis is not None and len(pareto_numbers(part, axis)) > 1:
-                data = data_words(card, str(dataset), "test")
-                yield pareto_plot(f"pareto_{axis.name}__{dataset}__{protocol}", axis, part, runs, data)
+            if axis is not None and len(pareto_numbers(accuracies, axis)) > 1:
+                data = data_words(card, dataset, "test")
+                yield pareto_plot(f"pareto_{axis.name}__{dataset}__{protocol}", axis, accuracies, runs, data)
 
 
-def _forest_plots(evidence: Evidence, pairs: pd.DataFrame, records: Sequence[Record]) -> Iterator[Plot]:
-    primary = pairs[(pairs["family"] == "primary") & pairs["difference"].notna()]
-    for protocol, part in primary.groupby("protocol", sort=True):
-        drawn = {(row.dataset, name) for row in part.itertuples() for name in (row.model, row.baseline)}
+def _forest_plots(evidence: Evidence, pairs: Iterable[Pair], records: Sequence[Record]) -> Iterator[Plot]:
+    families: dict[str, list[Pair]] = {}
+    for pair in pairs:
+        if pair.family == "primary":
+            families.setdefault(pair.protocol, []).append(pair)
+    for protocol, family in sorted(families.items()):
+        drawn = {(pair.dataset, model) for pair in family for model in (pair.model, pair.baseline)}
         runs = [r for r in records if r.protocol == protocol and (r.dataset, r.model) in drawn]
-        words = [data_words(evidence.cards.get(str(name)), str(name), "test") for name in sorted(set(part["dataset"]))]
+        words = [data_words(evidence.cards.get(name), name, "test") for name in sorted({p.dataset for p in family})]
         if runs:
-            yield forest_plot(f"forest__{protocol}", part, runs, " ".join(words))
+            yield forest_plot(f"forest__{protocol}", family, runs, " ".join(words))

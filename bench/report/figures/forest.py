@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import numpy as np
@@ -15,9 +15,10 @@ from matplotlib.patches import Patch
 from bench.data.names import PAPER_DATASETS
 from bench.records.names import SYNTHETIC_PREFIX
 from bench.records.run_record import Record
+from bench.report.analysis.pairs import Pair
 from bench.report.analysis_plan import NUM_TEST_SCANS
 from bench.report.figures.style import ROW, WIDE, WIDTH, Caption, Plot, colour, legend_below, legend_height, new_figure
-from bench.report.tidy import model_order
+from bench.report.tidy import model_order, table
 
 COLUMNS = [
     "dataset", "model", "baseline", "n_seeds", "difference", "ci_low", "ci_high", "p_holm", "verdict", "margin"
@@ -37,18 +38,18 @@ SCANS_NOTE = (
 MANY_ROWS = 40  # more do not fit on a page in one column
 
 
-def forest_plot(name: str, pairs: pd.DataFrame, records: Sequence[Record], data: str) -> Plot:
+def forest_plot(name: str, pairs: Sequence[Pair], records: Sequence[Record], data: str) -> Plot:
     """AUC differences of one protocol, model minus baseline.
 
     Args:
         name: The figure's name.
-        pairs: Rows of `Analysis.pairs` of the primary family of one protocol.
+        pairs: The primary family of one protocol.
         records: Runs of the protocol.
         data: What the caption says of the data.
     """
-    models = ", ".join(sorted(set(pairs["model"])))
-    protocol, num_sets = records[0].protocol, pairs["dataset"].nunique()
-    scans = set(pairs["dataset"]) & NUM_TEST_SCANS.keys()
+    models = ", ".join(sorted({pair.model for pair in pairs}))
+    datasets = {pair.dataset for pair in pairs}
+    protocol, num_sets, scans = records[0].protocol, len(datasets), datasets & NUM_TEST_SCANS.keys()
     text = (
         f"AUC on the official test split, {models} minus each baseline, mean over common seeds, with 95 % intervals; "
         f"right of zero {models} is better. Shaded: the zone within which the analysis plan calls models comparable. "
@@ -67,14 +68,16 @@ def forest_plot(name: str, pairs: pd.DataFrame, records: Sequence[Record], data:
     )
 
 
-def forest_numbers(pairs: pd.DataFrame) -> pd.DataFrame:
+def forest_numbers(pairs: Iterable[Pair]) -> pd.DataFrame:
     """Differences in fractions of AUC: data sets in the paper's order, baselines in the tables' order."""
     flags = {flag: place for place, flag in enumerate(PAPER_DATASETS)}
-    table = pairs.assign(
-        _set=pairs["dataset"].map(lambda name: (flags.get(name.removeprefix(SYNTHETIC_PREFIX), len(flags)), name)),
-        _baseline=pairs["baseline"].map(model_order),
-    )
-    return table.sort_values(["_set", "_baseline"], kind="stable")[COLUMNS].reset_index(drop=True)
+
+    def order(pair: Pair) -> tuple[int, str, tuple[int, int, str]]:
+        flag = pair.dataset.removeprefix(SYNTHETIC_PREFIX)
+        return flags.get(flag, len(flags)), pair.dataset, model_order(pair.baseline)
+
+    ordered = sorted(pairs, key=order)
+    return table(ordered, COLUMNS)
 
 
 def draw_forest(numbers: pd.DataFrame, title: str) -> Figure:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
 import pandas as pd
@@ -9,6 +10,7 @@ from matplotlib.figure import Figure
 
 from bench.records.cost_record import CostRecord
 from bench.report.figures.style import ROW, Caption, Plot, colour, legend_below, legend_height, new_figure
+from bench.report.published.numbers import PublishedCost
 
 IMG_SIZE, NUM_CLASSES = 224, 8  # of the registry's claims
 COLUMNS = ["model", "kind", "name", "num_params_m", "source"]
@@ -21,7 +23,7 @@ SOURCES = {
 }
 
 
-def parameters_plot(costs: Sequence[CostRecord], published: pd.DataFrame) -> Plot | None:
+def parameters_plot(costs: Sequence[CostRecord], published: Sequence[PublishedCost]) -> Plot | None:
     """Fig 14: parameters of each model counted here, beside every published or claimed number; None without counts."""
     counted = [record for record in costs if (record.img_size, record.num_classes) == (IMG_SIZE, NUM_CLASSES)]
     if not counted:
@@ -36,15 +38,14 @@ def parameters_plot(costs: Sequence[CostRecord], published: pd.DataFrame) -> Plo
     return Plot("fig14_parameters", caption, counted, lambda: parameter_numbers(counted, published), draw_parameters)
 
 
-def parameter_numbers(counted: Sequence[CostRecord], published: pd.DataFrame) -> pd.DataFrame:
+def parameter_numbers(counted: Sequence[CostRecord], published: Sequence[PublishedCost]) -> pd.DataFrame:
     """One row a number, models by their count; what the paper's figure has and nobody builds here comes last."""
     rows = [(record.model, "counted", record.model, record.num_params / 1e6, "costs") for record in counted]
     place = {row[0]: row[3] for row in sorted(rows, key=lambda row: row[3])}
-    for row in published[published["num_params_m"].notna()].itertuples(index=False):
-        model, name = str(row.medbench_model), str(row.name)
-        shown = model if model in place else str(row.figure_label)
-        if shown:
-            rows.append((shown, str(row.source_kind), name, float(str(row.num_params_m)), str(row.source)))
+    for cost in published:
+        shown = cost.medbench_model if cost.medbench_model in place else cost.figure_label
+        if shown and not math.isnan(cost.num_params_m):
+            rows.append((shown, cost.source_kind, cost.name, cost.num_params_m, cost.source))
     frame = pd.DataFrame(rows, columns=COLUMNS)
     built = frame["model"].map(lambda model: 0 if model in place else 1)
     order = frame["model"].map(place).fillna(frame.groupby("model")["num_params_m"].transform("min"))

@@ -5,8 +5,9 @@ Timings of two devices never share a figure, let alone an axis.
 
 from __future__ import annotations
 
+import itertools
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -21,9 +22,10 @@ from bench.records.cost_record import CostRecord, Counter
 from bench.records.run_record import Record
 from bench.records.sealed import Sealed
 from bench.records.timing_record import TimingRecord
+from bench.report.analysis.scores import Score
 from bench.report.figures.style import Caption, Plot, cost_axis, legend_below, legend_height, mark_style, new_figure
 from bench.report.tidy import KIND_ORDER, model_order
-from bench.report.tidy_costs import best_modes, one_device, timing_rows
+from bench.report.tidy_costs import Timing, best_modes, one_device, timing_rows
 
 COUNTER: Counter = "aten"  # the most complete one
 POINT_COLUMNS = ["model", "cost", "cost_low", "cost_high", "way", "acc", "ci_low", "ci_high", "n_seeds", "on_front"]
@@ -46,6 +48,16 @@ def pareto_front(costs: NDArray[np.float64], values: NDArray[np.float64]) -> NDA
 
 
 @dataclass(frozen=True)
+class Cost:
+    """What one model costs: a value with its interval (itself where it was counted), and how it was measured."""
+
+    value: float
+    low: float
+    high: float
+    way: str
+
+
+@dataclass(frozen=True)
 class Axis:
     """A cost that accuracy is drawn against.
 
@@ -53,7 +65,7 @@ class Axis:
         name: Part of the figure's name.
         label: Of the axis.
         more_is_better: Throughput, not a cost.
-        costs: `model, cost, cost_low, cost_high, way`, one row a model.
+        costs: Model -> cost.
         words: For the caption: how it was measured, and which models have none.
         records: Where the costs come from, beside the runs.
         device: For the figure's title; "" where it does not matter.
@@ -62,7 +74,7 @@ class Axis:
     name: str
     label: str
     more_is_better: bool
-    costs: pd.DataFrame
+    costs: Mapping[str, Cost]
     words: str
     records: Sequence[Sealed] = ()
     device: str = ""
@@ -70,8 +82,8 @@ class Axis:
 
 def parameter_axis(records: Sequence[Record]) -> Axis:
     """Parameters as the runs themselves counted them."""
-    found = {record.model: record.num_params / 1e6 for record in records if record.num_params}
-    costs = _costs([(model, value, value, value, "record") for model, value in found.items()])
+    sizes = {record.model: record.num_params / 1e6 for record in records if record.num_params}
+    costs = {model: Cost(size, size, size, "record") for model, size in sizes.items()}
     return Axis("params", "parameters (millions)", False, costs, "Parameters are those of the trained models.")
 
 
@@ -84,32 +96,31 @@ def macs_axis(records: Sequence[Record], costs: Sequence[CostRecord], num_classe
     fitting = [record for record in costs if record.model in models]
     if not fitting:
         return None
-    found = {(record.img_size, record.num_classes) for record in fitting}
-    many = {pair: len({r.model for r in fitting if (r.img_size, r.num_classes) == pair}) for pair in found}
-    chosen = max(found, key=lambda pair: (many[pair], pair[0] == size, pair[1] == num_classes, *pair))
+    pairs = {(record.img_size, record.num_classes) for record in fitting}
+    many = {pair: len({r.model for r in fitting if (r.img_size, r.num_classes) == pair}) for pair in pairs}
+    chosen = max(pairs, key=lambda pair: (many[pair], pair[0] == size, pair[1] == num_classes, *pair))
     used = [record for record in fitting if (record.img_size, record.num_classes) == chosen]
     gmacs = {record.model: record.count(COUNTER).macs / 1e9 for record in used}
     way = f"{COUNTER}, {chosen[0]} px, {chosen[1]} classes"
-    rows = [(model, value, value, value, way) for model, value in gmacs.items()]
+    counted = {model: Cost(value, value, value, way) for model, value in gmacs.items()}
     words = (
         f"GMACs (a MAC is 2 FLOPs) of one image by the counter {COUNTER} (torch's FlopCounterMode halved, with "
         f"formulas for attention and the selective scan), {chosen[0]} px, {chosen[1]} classes."
         f"{_other_size(chosen[0], size)}"
     )
-    return Axis("macs", f"GMACs at {chosen[0]} px", False, _costs(rows), words, used)
+    return Axis("macs", f"GMACs at {chosen[0]} px", False, counted, words, used)
 
 
 def speed_axes(records: Sequence[Record], timings: Sequence[TimingRecord]) -> Iterator[Axis]:
     """Images a second in inference, one axis a device: each model's fastest way that agrees with fp32 eager."""
     models, size = {record.model for record in records}, _img_size(records)
     used = [timing for timing in timings if timing.model in models]
-    table = timing_rows(used)
-    table = best_modes(table[table["mode"] == "inference"])
-    for device, part in table.groupby("device", sort=True):
-        yield replace(speed_axis(part, size), records=[timing for timing in used if timing.device == device])
+    rows = best_modes(row for row in timing_rows(used) if row.mode == "inference")
+    for device, part in itertools.groupby(rows, key=lambda row: row.device):
+        yield replace(speed_axis(list(part), size), records=[timing for timing in used if timing.device == device])
 
 
-def speed_axis(timings: pd.DataFrame, size: int) -> Axis:
+def speed_axis(timings: Sequence[Timing], size: int) -> Axis:
     """Images a second of one device, at the size and batch that most of the models were timed at.
 
     Of several the image size of the runs, else the largest, and the largest batch.
@@ -122,26 +133,22 @@ def speed_axis(timings: pd.DataFrame, size: int) -> Axis:
         RecordError: If the timings are of several devices.
     """
     device = one_device(timings)
-    found = set(zip(timings["img_size"].tolist(), timings["batch_size"].tolist(), strict=True))
-    many = timings.groupby(["img_size", "batch_size"])["model"].nunique().to_dict()
-    chosen = max(found, key=lambda pair: (many[pair], pair[0] == size, *pair))
-    part = timings[(timings["img_size"] == chosen[0]) & (timings["batch_size"] == chosen[1])]
-    way = part["precision"] + " " + part["memory_format"] + part["compiled"].map({True: " compiled", False: ""})
-    rows = zip(part["model"], part["median_images_per_second"], part["ci_low"], part["ci_high"], way, strict=True)
+    models: dict[tuple[int, int], set[str]] = {}
+    for timing in timings:
+        models.setdefault((timing.img_size, timing.batch_size), set()).add(timing.model)
+    chosen = max(models, key=lambda pair: (len(models[pair]), pair[0] == size, *pair))
+    part = [timing for timing in timings if (timing.img_size, timing.batch_size) == chosen]
+    costs = {t.model: Cost(t.median_images_per_second, t.ci_low, t.ci_high, t.way) for t in part}
     words = (
         f"Median images a second in inference on {device}, batch {chosen[1]}, {chosen[0]} px, each model in its "
         f"fastest mode that agrees with fp32 eager; horizontal bars: 95 % interval.{_other_size(chosen[0], size)}"
     )
-    cold = part.loc[part["warm_up"] == "cold", "model"].tolist()
+    cold = [timing.model for timing in part if timing.warm_up == "cold"]
     if cold:
         words += f" Without a warm-up, for one batch outlasts half of a cell's time: {', '.join(sorted(cold))}."
     slug = re.sub(r"[^a-z0-9]+", "-", device.lower()).strip("-")
     label = f"images/s at {chosen[0]} px, batch {chosen[1]}"
-    return Axis(f"speed__{slug}", label, True, _costs(list(rows)), words, device=device)
-
-
-def _costs(rows: Sequence[tuple[str, float, float, float, str]]) -> pd.DataFrame:
-    return pd.DataFrame(rows, columns=POINT_COLUMNS[:5])
+    return Axis(f"speed__{slug}", label, True, costs, words, device=device)
 
 
 def _img_size(records: Sequence[Record]) -> int:
@@ -154,33 +161,38 @@ def _other_size(measured: int, trained: int) -> str:
     return f" The runs had {trained} px, for which no cost was measured: read the axis as a scale of the models."
 
 
-def pareto_numbers(accuracies: pd.DataFrame, axis: Axis) -> pd.DataFrame:
+def pareto_numbers(accuracies: Iterable[Score], axis: Axis) -> pd.DataFrame:
     """Accuracy and cost of each model that has both, in the order of the tables.
 
     Args:
-        accuracies: Rows of `Analysis.cells` of one protocol, data set, part and metric.
+        accuracies: Of one protocol, data set and part.
         axis: The cost.
     """
-    table = accuracies.rename(columns={"mean": "acc"}).merge(axis.costs, on="model")
-    table = table.sort_values("model", key=lambda names: names.map(model_order), kind="stable")
+    points = [
+        (s.model, cost.value, cost.low, cost.high, cost.way, s.mean, s.ci_low, s.ci_high, s.n_seeds)
+        for s in sorted(accuracies, key=lambda score: model_order(score.model))
+        if (cost := axis.costs.get(s.model)) is not None
+    ]
+    numbers = pd.DataFrame(points, columns=POINT_COLUMNS[:-1])
     sign = -1.0 if axis.more_is_better else 1.0
-    front = pareto_front(sign * table["cost"].to_numpy(np.float64), table["acc"].to_numpy(np.float64))
-    return table.assign(on_front=front)[POINT_COLUMNS].reset_index(drop=True)
+    costs, values = sign * numbers["cost"].to_numpy(np.float64), numbers["acc"].to_numpy(np.float64)
+    return numbers.assign(on_front=pareto_front(costs, values))
 
 
-def pareto_plot(name: str, axis: Axis, accuracies: pd.DataFrame, records: Sequence[Record], data: str) -> Plot:
+def pareto_plot(name: str, axis: Axis, accuracies: Sequence[Score], records: Sequence[Record], data: str) -> Plot:
     """Accuracy on the official test against a cost.
 
     Args:
         name: The figure's name.
         axis: The cost.
-        accuracies: Rows of `Analysis.cells` of one protocol and data set: acc on test.
+        accuracies: Of one protocol and data set, on test.
         records: The runs.
         data: What the caption says of the data.
     """
     first = records[0]
-    without = sorted(set(accuracies["model"]) - set(axis.costs["model"]), key=model_order)
-    floors = accuracies.loc[accuracies["model"] == "floor/prior", "mean"].tolist()
+    measured = {score.model for score in accuracies}
+    without = sorted(measured - axis.costs.keys(), key=model_order)
+    floors = [score.mean for score in accuracies if score.model == "floor/prior"]
     dotted = "The dotted line is the accuracy of always saying the most frequent class. " if floors else ""
     missing = f" Without a cost, so not drawn: {', '.join(without)}." if without else ""
     text = (
@@ -191,7 +203,7 @@ def pareto_plot(name: str, axis: Axis, accuracies: pd.DataFrame, records: Sequen
     )
     caption = Caption(f"Accuracy against {axis.label} on {first.dataset}", text)
     title = f"{first.dataset}, {first.protocol}" + (f"\n{axis.device}" if axis.device else "")
-    models = sorted(set(accuracies["model"]) | set(axis.costs["model"]), key=model_order)
+    models = sorted(measured | axis.costs.keys(), key=model_order)
     networks = [model for model in models if model_order(model)[0] == KIND_ORDER["network"]]
     return Plot(
         name,

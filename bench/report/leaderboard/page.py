@@ -172,7 +172,7 @@ def _datasets(
     names = [*six, *sorted({entry.dataset for entry in ranked} - set(six))]
     protocols = sorted({entry.protocol for entry in ranked})
     missing = {
-        protocol: missing_cells(protocol, analysis.cells[analysis.cells["protocol"] == protocol], synthetic=synthetic)
+        protocol: missing_cells(protocol, [s for s in analysis.scores if s.protocol == protocol], synthetic=synthetic)
         for protocol in protocols
     }
     parts = []

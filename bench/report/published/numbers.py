@@ -21,14 +21,6 @@ from bench.protocols.loading import load_protocol
 from bench.report.ablations import FACTORS
 
 FOLDER = Path(__file__).parent
-SCORE_COLUMNS = [
-    *("model", "variant", "resolution", "dataset", "metric"),
-    *("value", "source", "source_locator", "medbench_model", "start"),
-]
-COST_COLUMNS = [
-    *("name", "medbench_model", "num_params_m", "gmacs", "resolution", "source", "source_kind"),
-    *("quoted", "doubt", "figure_label"),
-]
 
 # Second readings of a model have no number of their own: they stand beside the one that was printed for its name.
 NAMESAKES = {
@@ -40,36 +32,77 @@ ESTIMATE = "estimate"  # a kind of source: what was estimated is built and count
 
 
 @dataclass(frozen=True)
-class Reference:
-    """One published score: a fraction, under which name, at which size in pixels, from where."""
+class PublishedScore:
+    """One published score.
 
-    name: str
+    Attributes:
+        model: As its source calls it.
+        variant: Which of the source's models of this name.
+        resolution: In pixels.
+        dataset: A MedMNIST flag.
+        metric: `auc` or `acc`.
+        value: A fraction.
+        source: Where it was printed.
+        source_locator: Where in the source.
+        medbench_model: The registered model that it is about, "" for none.
+        start: `imagenet` where the source says so, else "".
+    """
+
+    model: str
+    variant: str
     resolution: int
+    dataset: str
+    metric: str
     value: float
     source: str
     source_locator: str
-    pretrained: bool
+    medbench_model: str
+    start: str
+
+    @property
+    def name(self) -> str:
+        """What the row is called in a table: `ResNet-18 (224 px)`, `MedMamba-T (224 px)`."""
+        if self.variant in ("paper", "default", str(self.resolution)):
+            return f"{self.model} ({self.resolution} px)"
+        joint = "-" if len(self.variant) == 1 else ", "
+        return f"{self.model}{joint}{self.variant} ({self.resolution} px)"
+
+    @property
+    def cited(self) -> str:
+        """Source and place in it."""
+        return f"{self.source}; {self.source_locator}"
 
 
 @dataclass(frozen=True)
-class Quoted:
-    """One published count: millions of parameters and GMACs, NaN where it has none."""
+class PublishedCost:
+    """One published count: parameters in millions, GMACs (the literature's "GFLOPs"), NaN where a row has none.
+
+    Attributes:
+        name: As its source calls the model.
+        medbench_model: The registered model that it is about, "" for none.
+        num_params_m: Millions of parameters.
+        gmacs: At `resolution`.
+        resolution: In pixels.
+        source: Where it was printed.
+        source_kind: `claimed` (by the paper, for its own model), `measured elsewhere`, or `published`.
+        quoted: Whether Table 4 prints this one of its model's rows.
+        doubt: What speaks against it, "" for nothing.
+        figure_label: What the paper's Fig 14 calls it where nobody builds it here, else "".
+    """
 
     name: str
+    medbench_model: str
     num_params_m: float
     gmacs: float
     resolution: int
     source: str
     source_kind: str
+    quoted: bool
     doubt: str
+    figure_label: str
 
 
-@cache
-def _scores() -> pd.DataFrame:
-    return read_scores(FOLDER / "results.csv")
-
-
-def read_scores(path: Path) -> pd.DataFrame:
+def read_scores(path: Path) -> tuple[PublishedScore, ...]:
     """Published scores from a file, with flags for data sets and the registered model that each is about.
 
     Raises:
@@ -77,32 +110,24 @@ def read_scores(path: Path) -> pd.DataFrame:
     """
     words = {"variant": str, "medbench_model": str, "start": str}
     frame = pd.read_csv(path, dtype={**words, "resolution": int, "value": float})
-    wrong = frame[~frame["value"].between(0, 1)]
-    if len(wrong):
-        row = wrong.iloc[0]
-        raise RecordError(f"{path.name}: {row['model']} has {row['value']:g}, which is no fraction; write it in [0, 1]")
-    return frame.assign(
-        dataset=frame["dataset"].str.lower(),
-        metric=frame["metric"].str.lower(),
-        medbench_model=frame["medbench_model"].fillna(""),
-        start=frame["start"].fillna(""),
-    )[SCORE_COLUMNS]
+    frame = frame.fillna({"medbench_model": "", "start": ""})
+    scores = []
+    for row in frame.to_dict("records"):
+        lowered = {"dataset": row["dataset"].lower(), "metric": row["metric"].lower()}
+        scores.append(PublishedScore(**{str(name): value for name, value in (row | lowered).items()}))
+        if not 0 <= scores[-1].value <= 1:
+            found = f"{scores[-1].model} has {scores[-1].value:g}"
+            raise RecordError(f"{path.name}: {found}, which is no fraction; write it in [0, 1]")
+    return tuple(scores)
 
 
-def published_scores() -> pd.DataFrame:
-    """Every published score: a row a model, variant, resolution (px), data set and metric; values are fractions."""
-    return _scores().copy()
+@cache
+def published_scores() -> tuple[PublishedScore, ...]:
+    """Every published score, in the file's order."""
+    return read_scores(FOLDER / "results.csv")
 
 
-def score_name(model: str, variant: str, resolution: int) -> str:
-    """`ResNet-18 (224 px)`, `MedMamba-T (224 px)`: what a published row is called in a table."""
-    if variant in ("paper", "default", str(resolution)):
-        return f"{model} ({resolution} px)"
-    joint = "-" if len(variant) == 1 else ", "
-    return f"{model}{joint}{variant} ({resolution} px)"
-
-
-def reference_score(medbench_model: str, dataset: str, metric: str, protocol: str) -> Reference | None:
+def reference_score(medbench_model: str, dataset: str, metric: str, protocol: str) -> PublishedScore | None:
     """The one published score that is printed beside ours, None if there is none.
 
     The rule: rows about the model, else about its namesake. ResNet-18 has two: MedMNIST v2's, trained from scratch,
@@ -121,16 +146,15 @@ def reference_score(medbench_model: str, dataset: str, metric: str, protocol: st
     namesake = NAMESAKES.get(medbench_model, "")
     rows = index.get((medbench_model, dataset, metric)) or index.get((namesake, dataset, metric), [])
     wanted = _from_imagenet(protocol)
-    return min(rows, key=lambda row: row.pretrained != wanted, default=None)
+    return min(rows, key=lambda row: (row.start == "imagenet") != wanted, default=None)
 
 
 @cache
-def _by_cell() -> dict[tuple[str, str, str], list[Reference]]:
-    index: dict[tuple[str, str, str], list[Reference]] = {}
-    for model, variant, px, dataset, metric, value, source, locator, ours, start in _scores().itertuples(index=False):
-        if ours:
-            row = Reference(score_name(model, variant, px), px, value, source, locator, start == "imagenet")
-            index.setdefault((ours, dataset, metric), []).append(row)
+def _by_cell() -> dict[tuple[str, str, str], list[PublishedScore]]:
+    index: dict[tuple[str, str, str], list[PublishedScore]] = {}
+    for row in published_scores():
+        if row.medbench_model:
+            index.setdefault((row.medbench_model, row.dataset, row.metric), []).append(row)
     return index
 
 
@@ -143,33 +167,22 @@ def _from_imagenet(protocol: str) -> bool:
 
 
 @cache
-def _costs() -> pd.DataFrame:
+def published_costs() -> tuple[PublishedCost, ...]:
+    """Every published count but estimates, in the file's order."""
     words = ["medbench_model", "source_kind", "quoted", "doubt", "figure_label"]
     frame = pd.read_csv(FOLDER / "costs.csv", dtype=dict.fromkeys(words, str)).fillna(dict.fromkeys(words, ""))
-    frame = frame[frame["source_kind"] != ESTIMATE].reset_index(drop=True)
-    columns = {"model": "name", "params_m": "num_params_m", "gflops": "gmacs"}
-    frame = frame.rename(columns=columns).astype({"num_params_m": float, "gmacs": float, "resolution": int})
-    return frame.assign(quoted=frame["quoted"] == "yes")[COST_COLUMNS]
-
-
-def published_costs() -> pd.DataFrame:
-    """Every published count: parameters in millions, GMACs (the literature's "GFLOPs"), NaN where a row has none.
-
-    `source_kind` is `claimed` (by the paper, for its own model), `measured elsewhere`, or `published`.
-    """
-    return _costs().copy()
+    frame = frame.rename(columns={"model": "name", "params_m": "num_params_m", "gflops": "gmacs"})
+    frame = frame.astype({"num_params_m": float, "gmacs": float, "resolution": int})
+    rows = frame.assign(quoted=frame["quoted"] == "yes").to_dict("records")
+    costs = [PublishedCost(**{str(name): value for name, value in row.items()}) for row in rows]
+    return tuple(cost for cost in costs if cost.source_kind != ESTIMATE)
 
 
 @cache
-def quoted_cost(medbench_model: str) -> Quoted | None:
+def quoted_cost(medbench_model: str) -> PublishedCost | None:
     """The one published row that Table 4 prints beside a model's counts, None if there is none.
 
     A second reading of a model stands beside what was printed for its name.
     """
-    frame = _costs()
-    rows = {row["medbench_model"]: row for row in frame[frame["quoted"]].to_dict("records")}
-    row = rows.get(medbench_model) or rows.get(NAMESAKES.get(medbench_model, ""))
-    if row is None:
-        return None
-    counts = (row["num_params_m"], row["gmacs"], row["resolution"])
-    return Quoted(row["name"], *counts, row["source"], row["source_kind"], row["doubt"])
+    rows = {cost.medbench_model: cost for cost in published_costs() if cost.quoted}
+    return rows.get(medbench_model) or rows.get(NAMESAKES.get(medbench_model, ""))

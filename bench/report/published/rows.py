@@ -5,34 +5,28 @@ from __future__ import annotations
 from collections.abc import Collection
 from functools import cache
 
-import pandas as pd
-
 from bench.data.names import PAPER_DATASETS
 from bench.report.formats import NOTHING, Block, Bullets, Heading, Row, Table
-from bench.report.published.numbers import NAMESAKES, published_scores, score_name
+from bench.report.published.numbers import NAMESAKES, PublishedScore, published_scores
 
 
 @cache
-def _numbered() -> pd.DataFrame:
-    """Published scores with `name`, `row` (P1, P2 ...) and `source_number`, in the file's order."""
-    frame = published_scores()
-    keys = zip(frame["model"], frame["variant"], frame["resolution"], strict=True)
-    frame["name"] = [score_name(*key) for key in keys]
-    frame["source_text"] = frame["source"] + "; " + frame["source_locator"]
-    names = {name: f"P{number}" for number, name in enumerate(frame["name"].unique(), start=1)}
-    sources = {text: number for number, text in enumerate(frame["source_text"].unique(), start=1)}
-    return frame.assign(row=frame["name"].map(names), source_number=frame["source_text"].map(sources))
+def _row_ids() -> dict[str, str]:
+    """Published name -> P1, P2 ..., in the file's order."""
+    names = dict.fromkeys(score.name for score in published_scores())
+    return {name: f"P{number}" for number, name in enumerate(names, start=1)}
 
 
 @cache
-def _rows() -> dict[str, str]:
-    frame = _numbered()
-    return dict(zip(frame["name"], frame["row"], strict=True))
+def _source_numbers() -> dict[str, int]:
+    """Cited source -> its number, in the file's order."""
+    sources = dict.fromkeys(score.cited for score in published_scores())
+    return {source: number for number, source in enumerate(sources, start=1)}
 
 
-def row_id(name: str) -> str:
-    """The number of a published row, `P4`, by the name that `score_name` gives it."""
-    return _rows()[name]
+def row_id(score: PublishedScore) -> str:
+    """The number of the row that a published score stands in, `P4`."""
+    return _row_ids()[score.name]
 
 
 def published_blocks(measured: Collection[str]) -> list[Block]:
@@ -47,25 +41,23 @@ def published_blocks(measured: Collection[str]) -> list[Block]:
         "our numbers; for the others no record exists here. An empty cell is a number that no source at hand holds."
     )
     tables = [_table(metric, measured) for metric in ("auc", "acc")]
-    frame = _numbered()
-    sources = frame.drop_duplicates("source_number")
-    items = [
-        f"({number}) {text}" for number, text in zip(sources["source_number"], sources["source_text"], strict=True)
-    ]
+    items = [f"({number}) {source}" for source, number in _source_numbers().items()]
     return [Heading("Published numbers"), text, *tables, "Sources:", Bullets(items)]
 
 
 def _table(metric: str, measured: Collection[str]) -> Table:
-    frame = _numbered()
-    frame = frame[frame["metric"] == metric]
+    groups: dict[str, list[PublishedScore]] = {}
+    for score in published_scores():
+        if score.metric == metric:
+            groups.setdefault(score.name, []).append(score)
     rows = []
-    for name, group in frame.groupby("name", sort=False):
-        values = {dataset: f"{value:.3f}" for dataset, value in zip(group["dataset"], group["value"], strict=True)}
-        ours = group["medbench_model"].iloc[0]
+    for name, group in groups.items():
+        values = {score.dataset: f"{score.value:.3f}" for score in group}
+        ours = group[0].medbench_model
         names = [model for model in (ours, *(k for k, v in NAMESAKES.items() if v == ours)) if model in measured]
-        sources = ", ".join(f"({number})" for number in dict.fromkeys(group["source_number"]))
+        sources = ", ".join(f"({number})" for number in dict.fromkeys(_source_numbers()[s.cited] for s in group))
         cells = [values.get(dataset, NOTHING) for dataset in PAPER_DATASETS]
-        rows.append(Row([group["row"].iloc[0], str(name), *cells, ", ".join(names) or NOTHING, sources]))
+        rows.append(Row([row_id(group[0]), name, *cells, ", ".join(names) or NOTHING, sources]))
     header = ["row", "published name", *PAPER_DATASETS, "measured as", "source"]
     caption = f"Published {metric.upper()}, fractions; nothing here was measured by this suite"
     return Table(caption, header, rows, widths=((header.index("measured as"), 27),))

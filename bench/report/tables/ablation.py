@@ -6,12 +6,15 @@ the architecture's share of a gain from the augmentation's. Both are exploratory
 
 from __future__ import annotations
 
-import pandas as pd
+from collections.abc import Sequence
+from dataclasses import replace
 
 from bench.records.names import SYNTHETIC_PREFIX
 from bench.report.ablations import FACTORS, factorial_protocol
 from bench.report.analysis.analyse import Analysis
-from bench.report.analysis.contrasts import EFFECTS, TRUNK, WHOLE
+from bench.report.analysis.contrasts import EFFECTS, OF_BOTH_MODELS, TRUNK, WHOLE, Contrast
+from bench.report.analysis.pairs import Pair
+from bench.report.analysis.scores import Score
 from bench.report.analysis_plan import PARTS
 from bench.report.evidence import Evidence
 from bench.report.formats import NOTHING, Block, Bullets, Heading, Row, Table, Text, quoted, signed
@@ -20,14 +23,14 @@ from bench.report.tables.score_cells import (
     METRICS,
     READING,
     UNITS,
+    MissingCell,
     measured_text,
+    missing_cell,
     resolution_text,
-    score_cells,
     signed_interval,
     table_files,
 )
 from bench.report.tables.table2 import AUGMENTATIONS, OPTIMISERS
-from bench.report.tables.table3 import missing_rows
 from bench.report.tidy import NOT_RUN, STAMP, lost_lines, planned, why_missing
 
 PROTOCOL, DATASET = "lite-96", "breastmnist"
@@ -35,55 +38,43 @@ NAMES = {WHOLE: "nothing", **PARTS, TRUNK: "all three: the trunk alone"}
 
 
 def render(evidence: Evidence, analysis: Analysis, *, synthetic: bool) -> dict[str, bytes]:
-    """`ablation.md`, `ablation.tex` and `ablation.csv`; on data made here only where a part was removed, stamped."""
-    cells = score_cells(analysis.cells)
-    cells = cells[(cells["part"] == "test") & cells["model"].isin(list(NAMES))]
-    is_factorial = cells["protocol"].isin(list(FACTORS))
-    factorial = cells[is_factorial]
+    """`ablation.md`, `ablation.tex` and `ablation.csv`; on synthetic data only where a part was removed, stamped."""
+    scores = [score for score in analysis.table_scores if score.part == "test" and score.model in NAMES]
     dataset = f"{SYNTHETIC_PREFIX}{DATASET}" if synthetic else DATASET
-    removed = _with_parts(cells[~is_factorial], dataset)
-    if synthetic and not set(removed["model"]) & PARTS.keys():
+    factorial = [score for score in scores if score.protocol in FACTORS]
+    removed = _with_parts([score for score in scores if score.protocol not in FACTORS], dataset)
+    if synthetic and not any(score.model in PARTS for score in removed):
         return {}
     stamp = f" ({STAMP})" if synthetic else ""
     blocks: list[Block] = [Heading(f"What the parts add{stamp}", 1), _reading(), Heading(f"Parts removed{stamp}")]
-    rows = [removed]
-    groups = dict.fromkeys([(PROTOCOL, dataset), *zip(removed["protocol"], removed["dataset"], strict=True)])
-    for protocol, name in groups:
-        found = removed[(removed["protocol"] == protocol) & (removed["dataset"] == name)]
+    rows: list[Score | MissingCell] = list(removed)
+    for protocol, name in dict.fromkeys([(PROTOCOL, dataset), *((s.protocol, s.dataset) for s in removed)]):
+        own = [score for score in removed if (score.protocol, score.dataset) == (protocol, name)]
         blocks += [resolution_text(analysis.resolution, "test", metric, [name], notes=True) for metric in METRICS]
-        blocks.append(_parts_table(evidence, analysis, found, f"{name}, official test, {protocol}{stamp}"))
-        have = {(protocol, model) for model in found["model"]}
-        rows.append(missing_rows(evidence, protocol, [(m, name) for m in NAMES if (protocol, m) not in have]))
-        blocks += _missing(evidence, [(protocol, model) for model in NAMES], have, name)
+        blocks.append(_parts_table(evidence, analysis, own, f"{name}, official test, {protocol}{stamp}"))
+        have = {(protocol, score.model) for score in own}
+        wanted = [(protocol, model) for model in NAMES]
+        rows += [missing_cell(evidence, *cell, name) for cell in wanted if cell not in have]
+        blocks += _missing(evidence, wanted, have, name)
     blocks += [Heading(f"Whose gain: the parts' or CutMix's?{stamp}"), _factors(evidence)]
-    wanted = {(protocol, model) for protocol in _factorial_protocols() for model in (WHOLE, TRUNK)}
-    for name in dict.fromkeys([dataset, *factorial["dataset"]]):
-        found = factorial[factorial["dataset"] == name]
-        have = set(zip(found["protocol"], found["model"], strict=True))
-        blocks += _factorial(evidence, analysis, found, name, stamp)
-        rows.append(found)
-        asked = sorted(wanted if name == DATASET else wanted & have)
-        rows += [missing_rows(evidence, p, [(model, name)]) for p, model in asked if (p, model) not in have]
-        blocks += _missing(evidence, asked, have, name)
-    seen = _run_ids(removed) | _run_ids(factorial)
-    records = [record for record in evidence.finished(synthetic=synthetic) if record.run_id in seen]
+    every = {(factorial_protocol("adam", kind), model) for kind in AUGMENTATIONS for model in (WHOLE, TRUNK)}
+    for name in dict.fromkeys([dataset, *(score.dataset for score in factorial)]):
+        own = [score for score in factorial if score.dataset == name]
+        have = {(score.protocol, score.model) for score in own}
+        wanted = sorted(every if name == DATASET else every & have)
+        blocks += _factorial(evidence, analysis, own, name, stamp)
+        rows += own
+        rows += [missing_cell(evidence, *cell, name) for cell in wanted if cell not in have]
+        blocks += _missing(evidence, wanted, have, name)
+    shown = {run_id for score in (*removed, *factorial) for run_id in score.run_ids}
+    records = [record for record in evidence.finished(synthetic=synthetic) if record.run_id in shown]
     return table_files("ablation", [block for block in blocks if block != ""], rows, records, synthetic=synthetic)
 
 
-def _with_parts(cells: pd.DataFrame, dataset: str) -> pd.DataFrame:
-    """Cells of the study's protocol and data set, and of others under which at least one part was removed."""
-    keys = {(row["protocol"], row["dataset"]) for _, row in cells.iterrows() if row["model"] in PARTS}
-    keys.add((PROTOCOL, dataset))
-    chosen = [key in keys for key in zip(cells["protocol"], cells["dataset"], strict=True)]
-    return cells[pd.Series(chosen, index=cells.index, dtype=bool)]
-
-
-def _run_ids(cells: pd.DataFrame) -> set[str]:
-    return {run for runs in cells["run_ids"] for run in runs.split()}
-
-
-def _factorial_protocols() -> list[str]:
-    return [factorial_protocol("adam", augmentation) for augmentation in AUGMENTATIONS]
+def _with_parts(scores: Sequence[Score], dataset: str) -> list[Score]:
+    """Scores under the study's protocol and data set, and under others where at least one part was removed."""
+    keys = {(score.protocol, score.dataset) for score in scores if score.model in PARTS} | {(PROTOCOL, dataset)}
+    return [score for score in scores if (score.protocol, score.dataset) in keys]
 
 
 def _reading() -> str:
@@ -104,76 +95,76 @@ def _factors(evidence: Evidence) -> str:
     )
 
 
-def _parts_table(evidence: Evidence, analysis: Analysis, cells: pd.DataFrame, caption: str) -> Table:
+def _parts_table(evidence: Evidence, analysis: Analysis, scores: Sequence[Score], caption: str) -> Table:
     """A row a model: what is missing from it, what it scores, and the whole model's lead over it."""
-    pairs = analysis.pairs[(analysis.pairs["model"] == WHOLE) & (analysis.pairs["part"] == "test")]
-    shown = _run_ids(cells)
+    pairs = {
+        (pair.protocol, pair.dataset, pair.metric, pair.baseline): pair
+        for pair in analysis.pairs
+        if (pair.model, pair.part) == (WHOLE, "test")
+    }
+    shown = {run_id for score in scores for run_id in score.run_ids}
     sizes = {r.model: r.num_params for r in evidence.records if r.num_params and r.run_id in shown}
     rows = []
     for model, without in NAMES.items():
-        own = {row["metric"]: row for _, row in cells[cells["model"] == model].iterrows()}
+        own = {score.metric: score for score in scores if score.model == model}
         size = f"{sizes[model] / 1e6:.2f}" if model in sizes else NOTHING
-        texts: list[Text | str] = [model, without, size, str(max((r["n_seeds"] for r in own.values()), default=0))]
+        texts: list[Text | str] = [model, without, size, str(max((s.n_seeds for s in own.values()), default=0))]
         for metric in METRICS:
-            row = own.get(metric)
-            texts.append(NOTHING if row is None else _plain(row, evidence.links))
-            pair = None if row is None else _pair(pairs, row)
-            texts += [NOTHING, ""] if pair is None else [_with_interval(pair), str(pair["verdict"])]
+            score = own.get(metric)
+            texts.append(NOTHING if score is None else _plain(score, evidence.links))
+            pair = pairs.get((score.protocol, score.dataset, metric, model)) if score else None
+            texts += [NOTHING, ""] if pair is None else [_with_interval(pair), pair.verdict]
         rows.append(Row(texts))
     header = ["model", "without", "M", "n"]
     header += [text for name in METRICS.values() for text in (name, "lead, 95 %", "verdict")]
     return Table(caption, header, rows, right=frozenset({2, 3}))
 
 
-def _plain(row: pd.Series, links: Links) -> Text:
+def _plain(score: Score, links: Links) -> Text:
     """A measured cell without the mark that it has among all models of Table 3."""
-    found = measured_text(row, links)
-    return Text(found.text.removesuffix(" ≈"), found.link)
+    return measured_text(replace(score, drawn=""), links)
 
 
-def _pair(pairs: pd.DataFrame, row: pd.Series) -> pd.Series | None:
-    chosen = pairs["baseline"] == row["model"]
-    for name in ("protocol", "dataset", "metric"):
-        chosen &= pairs[name] == row[name]
-    found = pairs[chosen]
-    return None if found.empty else found.iloc[0]
-
-
-def _with_interval(row: pd.Series) -> str:
+def _with_interval(row: Pair | Contrast) -> str:
     """`+0.012 (−0.010 to +0.034)`."""
-    return f"{signed(row['difference'])} ({signed_interval(row)})"
+    return f"{signed(row.difference)} ({signed_interval(row)})"
 
 
-def _factorial(evidence: Evidence, analysis: Analysis, cells: pd.DataFrame, dataset: str, stamp: str) -> list[Block]:
+def _factorial(
+    evidence: Evidence, analysis: Analysis, scores: Sequence[Score], dataset: str, stamp: str
+) -> list[Block]:
     """Means and effects of each optimiser under which both models ran."""
-    contrasts = analysis.contrasts
-    contrasts = contrasts[(contrasts["dataset"] == dataset) & (contrasts["part"] == "test")]
+    groups: dict[str, list[Contrast]] = {}
+    for contrast in analysis.contrasts:
+        if (contrast.dataset, contrast.part) == (dataset, "test"):
+            groups.setdefault(contrast.optimiser, []).append(contrast)
     blocks: list[Block] = []
-    for optimiser, found in contrasts.groupby("optimiser", sort=True):
-        if not any(effect.startswith("model") for effect in found["effect"]):
+    for optimiser, contrasts in sorted(groups.items()):
+        by_key = {(contrast.effect, contrast.metric): contrast for contrast in contrasts}
+        if not any(effect in OF_BOTH_MODELS for effect, _ in by_key):
             continue  # one model alone: Table 2 has its gain
-        where = f"{dataset}, official test, {OPTIMISERS.get(str(optimiser), optimiser)}{stamp}"
-        blocks.append(_means_table(evidence, cells, str(optimiser), f"Means, {where}"))
-        by_key = {(row["effect"], row["metric"]): row for _, row in found.iterrows()}
+        where = f"{dataset}, official test, {OPTIMISERS.get(optimiser, optimiser)}{stamp}"
+        blocks.append(_means_table(evidence, scores, optimiser, f"Means, {where}"))
         rows = []
-        for effect in (name for name in EFFECTS if (name, "auc") in by_key or (name, "acc") in by_key):
+        for effect in EFFECTS:
             both = [by_key.get((effect, metric)) for metric in METRICS]
-            seeds = next(str(row["n_seeds"]) for row in both if row is not None)
-            rows.append(Row([effect, seeds, *(NOTHING if row is None else _with_interval(row) for row in both)]))
+            seeds = [str(contrast.n_seeds) for contrast in both if contrast is not None]
+            if seeds:
+                rows.append(Row([effect, seeds[0], *(NOTHING if c is None else _with_interval(c) for c in both)]))
         header = ["effect", "n", *(f"{name}, 95 %" for name in METRICS.values())]
         blocks.append(Table(f"Effects, {where}", header, rows, right=frozenset({1})))
     return blocks
 
 
-def _means_table(evidence: Evidence, cells: pd.DataFrame, optimiser: str, caption: str) -> Table:
-    by_key = {(row["model"], row["protocol"], row["metric"]): row for _, row in cells.iterrows()}
+def _means_table(evidence: Evidence, scores: Sequence[Score], optimiser: str, caption: str) -> Table:
+    by_key = {(score.model, score.protocol, score.metric): score for score in scores}
     rows = []
     for model in (WHOLE, TRUNK):
         texts: list[Text | str] = [model]
         for metric in METRICS:
             for augmentation in AUGMENTATIONS:
-                row = by_key.get((model, factorial_protocol(optimiser, augmentation), metric))
-                texts.append(NOTHING if row is None else _plain(row, evidence.links))
+                score = by_key.get((model, factorial_protocol(optimiser, augmentation), metric))
+                texts.append(NOTHING if score is None else _plain(score, evidence.links))
         rows.append(Row(texts))
     header = ["model", *(f"{name}, {kind}" for name in METRICS.values() for kind in AUGMENTATIONS.values())]
     return Table(caption, header, rows)
@@ -188,7 +179,7 @@ def _missing(
     for protocol, model in cells:
         reasons.setdefault((why_missing(evidence, protocol, model, dataset), protocol), []).append(model)
     items = [f"{protocol}: {', '.join(models)}: {quoted(why)}" for (why, protocol), models in reasons.items()]
-    wanted = {(p, m) for p, m in cells if (m, dataset) in {found[:2] for found in planned(p, synthetic=False)}}
+    wanted = {(p, m) for p, m in cells if (m, dataset) in {cell[:2] for cell in planned(p, synthetic=False)}}
     is_open = any(why == NOT_RUN for why, _ in reasons)
     command = ["`medbench run --study ablation` runs them."] if is_open and wanted else []
     lost = [

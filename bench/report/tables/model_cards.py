@@ -2,22 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-
-import pandas as pd
+from collections.abc import Collection, Iterable, Mapping, Sequence
 
 from bench.records.cost_record import COUNTERS, CostRecord
 from bench.records.names import model_slug
 from bench.records.run_record import Record
 from bench.report.ablations import FACTORS, is_compared
 from bench.report.analysis.analyse import Analysis
+from bench.report.analysis.scores import Score
 from bench.report.analysis_plan import PARTS
 from bench.report.claims.terms import SIZE
 from bench.report.evidence import Evidence, first_line
 from bench.report.formats import NOTHING, Block, Bullets, Heading, Row, Table, Text, markdown, quoted
 from bench.report.links import Links
 from bench.report.published.numbers import quoted_cost
-from bench.report.tables.score_cells import METRICS, READING, TEST_PARTS, UNITS, score_cells, value_text
+from bench.report.tables.score_cells import METRICS, READING, TEST_PARTS, UNITS, value_text
 from bench.report.tables.table4 import NUM_CLASSES, notes_of, own_models
 from bench.report.tidy import lost_lines, missing_lines, planned
 from models.catalog import HERE, ModelSpec, get_spec
@@ -41,7 +40,6 @@ def render(evidence: Evidence, analysis: Analysis, *, synthetic: bool) -> dict[s
     """`models/<slug>.md` for every model that comes with the suite; runs on data made here are in none."""
     if synthetic:
         return {}
-    cells = score_cells(analysis.cells)
     costs: dict[str, list[CostRecord]] = {}
     for cost in evidence.costs[0]:
         costs.setdefault(cost.model, []).append(cost)
@@ -54,7 +52,7 @@ def render(evidence: Evidence, analysis: Analysis, *, synthetic: bool) -> dict[s
         blocks = [
             *_identity(spec),
             *_sizes(spec, counted, links),
-            *_scores(evidence, spec, cells[cells["model"] == name]),
+            *_scores(evidence, spec, [score for score in analysis.table_scores if score.model == name]),
         ]
         blocks += [*_determinism(spec, records), *_data(evidence, records)]
         line = first_line([*records, *counted])
@@ -112,24 +110,28 @@ def _count_cells(record: CostRecord, links: Links) -> list[Text | str]:
     return [size, classes, Text(f"{record.num_params:,}", link)]
 
 
-def _scores(evidence: Evidence, spec: ModelSpec, cells: pd.DataFrame) -> list[Block]:
+def _scores(evidence: Evidence, spec: ModelSpec, scores: Sequence[Score]) -> list[Block]:
     """What was measured, and what the studies still want."""
+    groups: dict[tuple[str, str], list[Score]] = {}
+    for score in scores:
+        groups.setdefault((score.protocol, score.dataset), []).append(score)
     rows = []
-    for (protocol, dataset), group in cells.groupby(["protocol", "dataset"], sort=True):
-        values = {(row["part"], row["metric"]): row for _, row in group.iterrows()}
-        texts: list[Text | str] = [str(protocol), str(dataset), str(group["n_seeds"].max())]
-        for key in ((part, metric) for part in TEST_PARTS for metric in METRICS):
-            row = values.get(key)
-            texts.append(NOTHING if row is None else _value(row, evidence.links.below()))
+    for (protocol, dataset), group in sorted(groups.items()):
+        values = {(score.part, score.metric): _value(score, evidence.links.below()) for score in group}
+        texts: list[Text | str] = [protocol, dataset, str(max(score.n_seeds for score in group))]
+        texts += [values.get((part, metric), NOTHING) for part in TEST_PARTS for metric in METRICS]
         rows.append(Row(texts))
     header = ["protocol", "data set", "n"]
     header += [f"{title}, {part}" for part in TEST_PARTS.values() for title in METRICS.values()]
     blocks: list[Block] = [Heading("Measured scores")]
     if rows:
-        blocks += [f"{UNITS} Shown: {READING} {_where(spec, set(cells['protocol']))}", Table("", header, rows)]
+        blocks += [
+            f"{UNITS} Shown: {READING} {_where(spec, {protocol for protocol, _ in groups})}",
+            Table("", header, rows),
+        ]
     else:
         blocks.append("No record of a run on real data yet.")
-    missing = [line for protocol in _protocols(cells) for line in _missing(evidence, spec, protocol, cells)]
+    missing = [line for protocol in _protocols(groups) for line in _missing(evidence, spec, protocol, groups)]
     return [*blocks, "Missing:", Bullets(missing)] if missing else blocks
 
 
@@ -142,20 +144,19 @@ def _where(spec: ModelSpec, protocols: set[str]) -> str:
     return f"Intervals stand in {', '.join(named)}." if named else ""
 
 
-def _value(row: pd.Series, links: Links) -> Text:
-    link = links.to_records(row["protocol"], row["model"], row["dataset"], row["run_ids"])
-    return Text(value_text(row["mean"], row["sd"]), link)
+def _value(score: Score, links: Links) -> Text:
+    link = links.to_records(score.protocol, score.model, score.dataset, score.seeds)
+    return Text(value_text(score.mean, score.sd), link)
 
 
-def _protocols(cells: pd.DataFrame) -> list[str]:
-    return sorted({*cells["protocol"], "lite-96", "paper-224-imagenet", "paper-224-scratch"})
+def _protocols(have: Iterable[tuple[str, str]]) -> list[str]:
+    return sorted({*(protocol for protocol, _ in have), "lite-96", "paper-224-imagenet", "paper-224-scratch"})
 
 
-def _missing(evidence: Evidence, spec: ModelSpec, protocol: str, cells: pd.DataFrame) -> list[str]:
-    have = set(cells[cells["protocol"] == protocol]["dataset"])
+def _missing(evidence: Evidence, spec: ModelSpec, protocol: str, have: Collection[tuple[str, str]]) -> list[str]:
     wanted = [dataset for model, dataset, _ in planned(protocol, synthetic=False) if model == spec.name]
-    lines = missing_lines(evidence, protocol, [(spec.name, dataset) for dataset in wanted if dataset not in have])
-    lines += lost_lines(evidence, protocol, [spec.name])
+    cells = [(spec.name, dataset) for dataset in wanted if (protocol, dataset) not in have]
+    lines = missing_lines(evidence, protocol, cells) + lost_lines(evidence, protocol, [spec.name])
     return [f"`{protocol}`: {line.removesuffix(f' ({spec.name})')}" for line in lines]
 
 

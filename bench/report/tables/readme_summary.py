@@ -5,15 +5,15 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Sequence
 from pathlib import Path
-
-import pandas as pd
 
 from bench.data.names import PAPER_DATASETS
 from bench.plan.selection import expand_study
 from bench.records.run_record import Record
 from bench.report.analysis.analyse import Analysis
+from bench.report.analysis.scores import Score
 from bench.report.analysis_plan import PARTS
 from bench.report.claims.terms import SIZE
 from bench.report.claims.verdict import VERDICTS
@@ -21,7 +21,7 @@ from bench.report.evidence import Evidence, first_line
 from bench.report.formats import NOTHING, Block, Row, Table, Text, markdown
 from bench.report.links import Links
 from bench.report.published.numbers import quoted_cost
-from bench.report.tables.score_cells import interval_text, measured_text, score_cells
+from bench.report.tables.score_cells import interval_text, measured_text
 from bench.report.tables.table4 import NUM_CLASSES, own_models
 from bench.report.tidy import model_order
 
@@ -50,12 +50,10 @@ def summary_text(evidence: Evidence, analysis: Analysis, verdicts: Sequence[tupl
         links: Of the page that shows it.
     """
     records = evidence.finished(synthetic=False)
-    cells = score_cells(analysis.cells)
-    cells = cells[~cells["model"].isin(list(PARTS))]
+    scores = [s for s in analysis.table_scores if s.metric == "auc" and s.model not in PARTS]
     parts = [_text([_status(records, verdicts, links)])]
     for protocol in PROTOCOLS:
-        if protocol in set(cells["protocol"]):
-            parts += _scores(analysis, cells[cells["protocol"] == protocol], protocol, links)
+        parts += _scores(analysis, [score for score in scores if score.protocol == protocol], protocol, links)
     parts.append(_text([_costs(evidence)]))
     return "\n\n".join(parts).strip()
 
@@ -130,9 +128,9 @@ def _networks(records: Sequence[Record], dataset: str) -> str:
     return "; ".join(told) or "no network yet"
 
 
-def _scores(analysis: Analysis, cells: pd.DataFrame, protocol: str, links: Links) -> list[str]:
+def _scores(analysis: Analysis, scores: Sequence[Score], protocol: str, links: Links) -> list[str]:
     """AUC of each model, floors first: Breast official and twin-free, Pneumonia; intervals and published beside."""
-    auc = {(r["model"], r["dataset"], r["part"]): r for _, r in cells[cells["metric"] == "auc"].iterrows()}
+    auc = {(score.model, score.dataset, score.part): score for score in scores}
     columns = [
         ("breastmnist", "test", "Breast, official"),
         ("breastmnist", "test_twin_free", "Breast, twin-free"),
@@ -146,21 +144,20 @@ def _scores(analysis: Analysis, cells: pd.DataFrame, protocol: str, links: Links
         first = auc.get((model, "breastmnist", "test"))
         texts: list[Text | str] = [model]
         for dataset, part, _ in columns:
-            row = auc.get((model, dataset, part))
-            texts += [NOTHING if row is None else str(row["n_seeds"])] if part == "test" else []
-            texts += _measured(row, links)
-        texts.append(NOTHING if first is None or pd.isna(first["published"]) else f"{first['published']:.3f}")
+            score = auc.get((model, dataset, part))
+            texts += [NOTHING if score is None else str(score.n_seeds)] if part == "test" else []
+            texts += _measured(score, links)
+        texts.append(f"{first.reference.value:.3f}" if first and first.reference else NOTHING)
         rows.append(Row(texts))
     header = ["AUC"]
     for _, part, name in columns:
         header += [*(["n"] if part == "test" else []), name, "95 %"]
     header.append("published, Breast")
-    resolution = analysis.resolution[analysis.resolution["metric"] == "auc"].drop_duplicates(["dataset", "part"])
-    gaps = [
-        f"{name} {row.smallest_difference:.3f}"
-        for dataset, part, name in columns
-        for row in resolution[(resolution["dataset"] == dataset) & (resolution["part"] == part)].itertuples()
-    ]
+    smallest: dict[tuple[str, str], float] = {}
+    for row in analysis.resolution:
+        if row.metric == "auc":
+            smallest.setdefault((row.dataset, row.part), row.smallest_difference)
+    gaps = [f"{name} {smallest[dataset, part]:.3f}" for dataset, part, name in columns if (dataset, part) in smallest]
     notes = (
         "Bold leads alone, by tests against every other model of the column; ≈ shares the lead: no test separates it "
         "from the highest value. n: seeds, in both Breast columns the same. Smallest AUC difference that the images "
@@ -168,8 +165,7 @@ def _scores(analysis: Analysis, cells: pd.DataFrame, protocol: str, links: Links
         f"accuracy: [Table 3]({links.to_report('table3.md')}); statistics fixed beforehand: "
         f"[analysis plan]({links.to_results('ANALYSIS_PLAN.md')})."
     )
-    pairs = analysis.pairs[(analysis.pairs["family"] == "primary") & (analysis.pairs["protocol"] == protocol)]
-    drawn = pairs["difference"].notna().any()
+    drawn = any((pair.family, pair.protocol) == ("primary", protocol) for pair in analysis.pairs)
     forest = (
         [f"![Differences in AUC with intervals]({links.to_report(f'figures/forest__{protocol}.svg')})"] if drawn else []
     )
@@ -177,8 +173,8 @@ def _scores(analysis: Analysis, cells: pd.DataFrame, protocol: str, links: Links
     return [_text([table]), notes, *forest]
 
 
-def _measured(row: pd.Series | None, links: Links) -> list[Text | str]:
-    return [NOTHING, ""] if row is None else [measured_text(row, links), interval_text(row["ci_low"], row["ci_high"])]
+def _measured(score: Score | None, links: Links) -> list[Text | str]:
+    return [NOTHING, ""] if score is None else [measured_text(score, links), interval_text(score.ci_low, score.ci_high)]
 
 
 def _costs(evidence: Evidence) -> Table:
@@ -188,8 +184,8 @@ def _costs(evidence: Evidence) -> Table:
     rows = []
     for model in _known(shown):
         quoted, record = quoted_cost(model), shown[model]
-        params = NOTHING if quoted is None or pd.isna(quoted.num_params_m) else f"{quoted.num_params_m:g}"
-        gmacs = NOTHING if quoted is None or pd.isna(quoted.gmacs) else f"{quoted.gmacs:g}"
+        params = NOTHING if quoted is None or math.isnan(quoted.num_params_m) else f"{quoted.num_params_m:g}"
+        gmacs = NOTHING if quoted is None or math.isnan(quoted.gmacs) else f"{quoted.gmacs:g}"
         counted = record.count("thop").macs / 1e9
         aten = record.count("aten").macs / 1e9
         sizes = [f"{params} / {record.num_params / 1e6:.2f}", f"{gmacs} / {counted:.3f}", f"{aten:.3f}"]

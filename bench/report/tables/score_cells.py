@@ -6,37 +6,28 @@ AUC, accuracy and their differences are fractions with three digits everywhere.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 
 import pandas as pd
 
 from bench.records.run_record import Record
-from bench.report.analysis_plan import PARTS
-from bench.report.evidence import first_line
-from bench.report.formats import (
-    NOTHING,
-    Block,
-    Bullets,
-    Heading,
-    Row,
-    Table,
-    Text,
-    latex,
-    markdown,
-    signed,
-    tie_marks,
-)
+from bench.report.analysis.contrasts import Contrast
+from bench.report.analysis.pairs import Pair
+from bench.report.analysis.resolution import Resolution
+from bench.report.analysis.scores import Score
+from bench.report.evidence import Evidence, first_line
+from bench.report.formats import NOTHING, Block, Bullets, Heading, Row, Table, Text, latex, markdown, signed
 from bench.report.links import Links
-from bench.report.published.numbers import reference_score
 from bench.report.published.rows import row_id
-from bench.report.tidy import STAMP, csv_bytes, model_order, unpinned_lines
+from bench.report.tidy import STAMP, csv_bytes, unpinned_lines, why_missing
 
 METRICS = {"auc": "AUC", "acc": "ACC"}
 TEST_PARTS = {"test": "official test", "test_twin_free": "twin-free test"}
-CELL = ["protocol", "model", "dataset", "part", "metric"]
 COLUMNS = [
-    *(*CELL, "n_seeds", "num_images", "mean", "sd", "ci_low", "ci_high", "interval", "mark", "drawn"),
-    *("published", "difference", "published_name", "published_source", "run_ids", "missing"),
+    *("protocol", "model", "dataset", "part", "metric", "n_seeds", "num_images", "mean", "sd", "ci_low", "ci_high"),
+    *("interval", "mark", "drawn", "published", "difference", "published_name", "published_source", "run_ids"),
+    "missing",
 ]
 UNITS = "AUC, ACC and their differences are fractions between 0 and 1, never percentages."
 READING = (
@@ -49,50 +40,56 @@ MARKS = (
 )
 
 
-def score_cells(cells: pd.DataFrame) -> pd.DataFrame:
-    """AUC and accuracy of every cell, in the order of the tables, with what is drawn and what was published.
+@dataclass(frozen=True)
+class MissingCell:
+    """A cell without a finished run, and the reason."""
 
-    Args:
-        cells: `Analysis.cells`.
-
-    Returns:
-        `COLUMNS`; `drawn` is `best`, `tie` or "", `missing` is "".
-    """
-    found = cells[cells["metric"].isin(list(METRICS))].copy()
-    found["_order"] = found["model"].map(model_order)
-    found = found.sort_values(["protocol", "dataset", "_order", "part", "metric"], kind="stable")
-    found["drawn"] = ""
-    models = found[~found["model"].isin(list(PARTS))]
-    for _, group in models.groupby(["protocol", "dataset", "part", "metric"], sort=False):
-        found.loc[group.index, "drawn"] = tie_marks(group["mark"].tolist())
-    references = [
-        reference_score(model, dataset, metric, protocol) if part == "test" else None
-        for protocol, model, dataset, part, metric in found[CELL].itertuples(index=False)
-    ]
-    found["published"] = [r.value if r else math.nan for r in references]
-    found["difference"] = found["mean"] - found["published"]
-    found["published_name"] = [r.name if r else "" for r in references]
-    found["published_source"] = [f"{r.source}; {r.source_locator}" if r else "" for r in references]
-    return found.assign(missing="")[COLUMNS].reset_index(drop=True)
+    protocol: str
+    model: str
+    dataset: str
+    reason: str
 
 
-def with_missing(*frames: pd.DataFrame) -> pd.DataFrame:
-    """Cells and rows for empty cells as one table; what is counted stays whole."""
-    table = pd.concat([frame for frame in frames if len(frame)] or frames[:1], ignore_index=True)[COLUMNS]
-    return table.astype({"n_seeds": "Int64", "num_images": "Int64"})
+def missing_cell(evidence: Evidence, protocol: str, model: str, dataset: str) -> MissingCell:
+    """A cell that no finished run fills."""
+    return MissingCell(protocol, model, dataset, why_missing(evidence, protocol, model, dataset))
+
+
+def _columns(row: Score | MissingCell) -> dict[str, object]:
+    if isinstance(row, MissingCell):
+        return {"protocol": row.protocol, "model": row.model, "dataset": row.dataset, "missing": row.reason}
+    published = row.reference
+    derived: dict[str, object] = {
+        "published": published.value if published else math.nan,
+        "published_name": published.name if published else "",
+        "published_source": published.cited if published else "",
+        "run_ids": " ".join(row.run_ids),
+        "missing": "",
+    }
+    return {name: derived[name] if name in derived else getattr(row, name) for name in COLUMNS}
+
+
+def _csv(rows: Sequence[Score | MissingCell]) -> bytes:
+    frame = pd.DataFrame([_columns(row) for row in rows], columns=COLUMNS)
+    return csv_bytes(frame.astype({"n_seeds": "Int64", "num_images": "Int64"}))
 
 
 def table_files(
-    name: str, blocks: Sequence[Block], rows: Sequence[pd.DataFrame], records: Sequence[Record], *, synthetic: bool
+    name: str,
+    blocks: Sequence[Block],
+    rows: Sequence[Score | MissingCell],
+    records: Sequence[Record],
+    *,
+    synthetic: bool,
 ) -> dict[str, bytes]:
     """A score table as Markdown, LaTeX and CSV.
 
     Args:
         name: `table3`.
-        blocks: What it says.
+        blocks: What it shows.
         rows: Its cells, those that are missing included.
         records: The runs that it comes from.
-        synthetic: Whether they are on data made here: file name and CSV say so.
+        synthetic: Whether they are on synthetic data: file name and CSV say so.
     """
     prefix, stamp = (f"{STAMP}_", f"{STAMP} | ") if synthetic else ("", "")
     line = first_line(records)
@@ -102,7 +99,7 @@ def table_files(
     return {
         f"{prefix}{name}.md": markdown(blocks, line),
         f"{prefix}{name}.tex": latex(blocks, line),
-        f"{prefix}{name}.csv": f"# {stamp}{line}\n".encode() + csv_bytes(with_missing(*rows)),
+        f"{prefix}{name}.csv": f"# {stamp}{line}\n".encode() + _csv(rows),
     }
 
 
@@ -118,47 +115,48 @@ def interval_text(low: float, high: float) -> str:
     return NOTHING if math.isnan(low) or math.isnan(high) else f"{low:.3f}–{high:.3f}"
 
 
-def signed_interval(row: pd.Series) -> str:
+def signed_interval(row: Pair | Contrast) -> str:
     """`−0.010 to +0.034`, of a difference."""
-    if math.isnan(row["ci_low"]) or math.isnan(row["ci_high"]):
+    if math.isnan(row.ci_low) or math.isnan(row.ci_high):
         return NOTHING
-    return f"{signed(row['ci_low'])} to {signed(row['ci_high'])}"
+    return f"{signed(row.ci_low)} to {signed(row.ci_high)}"
 
 
-def measured_text(row: pd.Series, links: Links) -> Text:
+def measured_text(score: Score, links: Links) -> Text:
     """A measured cell: value, mark, link to its records."""
-    tie = " ≈" if row["drawn"] == "tie" and not math.isnan(row["mean"]) else ""
-    link = links.to_records(row["protocol"], row["model"], row["dataset"], row["run_ids"])
-    return Text(value_text(row["mean"], row["sd"]) + tie, link, strong=row["drawn"] == "best")
+    tie = " ≈" if score.drawn == "tie" and not math.isnan(score.mean) else ""
+    link = links.to_records(score.protocol, score.model, score.dataset, score.seeds)
+    return Text(value_text(score.mean, score.sd) + tie, link, strong=score.drawn == "best")
 
 
-def published_text(row: pd.Series) -> tuple[str, str]:
+def published_text(score: Score) -> tuple[str, str]:
     """What was published for a cell, with the number of its row, and our difference from it."""
-    if math.isnan(row["published"]):
+    reference = score.reference
+    if reference is None:
         return NOTHING, ""
-    return f"{row['published']:.3f} ({row_id(row['published_name'])})", signed(row["difference"])
+    return f"{reference.value:.3f} ({row_id(reference)})", signed(score.difference)
 
 
 def matrix_table(
-    cells: pd.DataFrame, models: Sequence[str], datasets: Sequence[str], caption: str, links: Links
+    scores: Iterable[Score], models: Sequence[str], datasets: Sequence[str], caption: str, links: Links
 ) -> Table:
     """Models x data sets of one measure: the paper's shape. Empty cells stay empty; nothing published is in it."""
-    by_cell = {(row["model"], row["dataset"]): row for _, row in cells.iterrows()}
+    by_cell = {(score.model, score.dataset): score for score in scores}
     rows = []
     for model in models:
-        found = [by_cell.get((model, dataset)) for dataset in datasets]
-        texts = [NOTHING if row is None else measured_text(row, links) for row in found]
-        rows.append(Row([model, *texts], _comment(row for row in found if row is not None)))
+        cells = [by_cell.get((model, dataset)) for dataset in datasets]
+        texts = [NOTHING if score is None else measured_text(score, links) for score in cells]
+        rows.append(Row([model, *texts], _comment(score for score in cells if score is not None)))
     return Table(caption, ["model", *datasets], rows)
 
 
 def detail_table(
-    entries: Sequence[tuple[str, pd.DataFrame]], part: str, caption: str, links: Links, label: str = "model"
+    entries: Mapping[str, Sequence[Score]], part: str, caption: str, links: Links, label: str = "model"
 ) -> Table:
     """Both measures with intervals, and what was published in columns of its own; a row an entry.
 
     Args:
-        entries: What a row is called, and its cells of one data set and part: one a measure, or none.
+        entries: What a row is called -> its scores of one data set and part: one a measure, or none.
         part: `test` or `test_twin_free`; nothing was published for the latter.
         caption: The table's.
         links: Of the page that it stands in.
@@ -169,38 +167,43 @@ def detail_table(
     for name in METRICS.values():
         header += [name, f"{name} 95 %"] + ([f"{name} published", "difference"] if official else [])
     rows = []
-    for name, group in entries:
-        by_metric = {row["metric"]: row for _, row in group.iterrows()}
-        texts: list[Text | str] = [name, str(max(group["n_seeds"], default=0))]
+    for name, group in entries.items():
+        by_metric = {score.metric: score for score in group}
+        texts: list[Text | str] = [name, str(max((score.n_seeds for score in group), default=0))]
         for metric in METRICS:
-            row = by_metric.get(metric)
-            empty = [NOTHING, NOTHING, NOTHING, ""][: 4 if official else 2]
-            texts += empty if row is None else [measured_text(row, links), interval_text(row["ci_low"], row["ci_high"])]
-            texts += published_text(row) if official and row is not None else []
-        rows.append(Row(texts, _comment(by_metric.values())))
+            score = by_metric.get(metric)
+            if score is None:
+                texts += [NOTHING, NOTHING, NOTHING, ""][: 4 if official else 2]
+                continue
+            texts += [measured_text(score, links), interval_text(score.ci_low, score.ci_high)]
+            texts += published_text(score) if official else []
+        rows.append(Row(texts, _comment(group)))
     return Table(caption, header, rows, right=frozenset({1}))
 
 
-def _comment(rows: Iterable[pd.Series]) -> str:
+def _comment(scores: Iterable[Score]) -> str:
     """The runs behind a row, for readers of the LaTeX source."""
-    runs = dict.fromkeys(run for row in rows for run in str(row["run_ids"]).split())
+    runs = dict.fromkeys(run_id for score in scores for run_id in score.run_ids)
     return f"runs: {' '.join(runs)}" if runs else ""
 
 
-def resolution_text(resolution: pd.DataFrame, part: str, metric: str, datasets: Sequence[str], *, notes: bool) -> str:
+def resolution_text(
+    resolution: Iterable[Resolution], part: str, metric: str, datasets: Sequence[str], *, notes: bool
+) -> str:
     """What the test sets can show, in one line; "" where nothing was measured."""
-    rows = resolution[
-        (resolution["part"] == part) & (resolution["metric"] == metric) & resolution["dataset"].isin(datasets)
-    ]
-    told = []
-    for dataset, group in rows.groupby("dataset", sort=False):
-        values = []
-        for row in group.to_dict("records"):
-            note = f"; {row['note']}" if notes and row["note"] else "; a lower bound" if row["note"] else ""
-            gap = row["smallest_difference"]
-            values.append(f"{'n/a' if math.isnan(gap) else f'{gap:.3f}'} ({row['num_images']} images{note})")
-        told.append(str(dataset) + " " + ", or ".join(values if notes else values[:1]))
-    if not told:
+    groups: dict[str, list[Resolution]] = {}
+    for row in resolution:
+        if (row.part, row.metric) == (part, metric) and row.dataset in datasets:
+            groups.setdefault(row.dataset, []).append(row)
+    if not groups:
         return ""
-    around = f"{rows['reference'].iloc[0]:g}"
-    return f"Smallest {METRICS[metric]} difference that a test set could show, around {around}: {', '.join(told)}."
+    texts = []
+    for dataset, rows in groups.items():
+        values = []
+        for row in rows:
+            note = f"; {row.note}" if notes and row.note else "; a lower bound" if row.note else ""
+            gap = row.smallest_difference
+            values.append(f"{'n/a' if math.isnan(gap) else f'{gap:.3f}'} ({row.num_images} images{note})")
+        texts.append(f"{dataset} " + ", or ".join(values if notes else values[:1]))
+    around = f"{rows[0].reference:g}"
+    return f"Smallest {METRICS[metric]} difference that a test set could show, around {around}: {', '.join(texts)}."

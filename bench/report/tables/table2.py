@@ -2,22 +2,25 @@
 
 from __future__ import annotations
 
-import pandas as pd
+from collections.abc import Sequence
+from dataclasses import replace
 
 from bench.records.names import SYNTHETIC_PREFIX
 from bench.report.ablations import FACTORS
 from bench.report.analysis.analyse import Analysis
+from bench.report.analysis.contrasts import gain_of_cutmix
+from bench.report.analysis.scores import Score
 from bench.report.evidence import Evidence
 from bench.report.formats import NOTHING, Block, Bullets, Heading, Row, Table, quoted, signed
 from bench.report.tables.score_cells import (
-    COLUMNS,
     METRICS,
     READING,
     TEST_PARTS,
     UNITS,
+    MissingCell,
     detail_table,
+    missing_cell,
     resolution_text,
-    score_cells,
     signed_interval,
     table_files,
 )
@@ -33,21 +36,23 @@ SETTINGS = {
 
 def render(evidence: Evidence, analysis: Analysis, *, synthetic: bool) -> dict[str, bytes]:
     """`table2.md`, `table2.tex` and `table2.csv`; on data made here only where it was run there, stamped."""
-    cells = score_cells(analysis.cells)
-    # A mark tells models of one protocol apart; the rows here are protocols.
-    cells = cells[cells["protocol"].isin(list(SETTINGS))].assign(mark="", drawn="")
+    # A mark sets models of one protocol apart; the rows here are protocols.
+    scores = [replace(s, mark="", drawn="") for s in analysis.table_scores if s.protocol in SETTINGS]
     stamp = f" ({STAMP})" if synthetic else ""
-    if synthetic and not len(cells):
+    if synthetic and not scores:
         return {}
     dataset = f"{SYNTHETIC_PREFIX}{DATASET}" if synthetic else DATASET
-    pairs = dict.fromkeys([(MODEL, dataset), *zip(cells["model"], cells["dataset"], strict=True)])
-    blocks, rows = _head(stamp), [cells]
-    for model, name in pairs:
-        found = cells[(cells["model"] == model) & (cells["dataset"] == name)]
-        blocks += _section(evidence, analysis, found, (model, name), stamp)
-        rows.append(_missing_rows(evidence, found, model, name))
+    groups: dict[tuple[str, str], list[Score]] = {(MODEL, dataset): []}
+    for score in scores:
+        groups.setdefault((score.model, score.dataset), []).append(score)
+    blocks = _head(stamp)
+    missing: list[MissingCell] = []
+    for (model, name), own in groups.items():
+        absent = [p for p in SETTINGS if p not in {score.protocol for score in own}]
+        missing += [missing_cell(evidence, protocol, model, name) for protocol in absent]
+        blocks += _section(evidence, analysis, own, (model, name), stamp)
     records = [record for record in evidence.finished(synthetic=synthetic) if record.protocol in SETTINGS]
-    return table_files("table2", blocks, rows, records, synthetic=synthetic)
+    return table_files("table2", blocks, [*scores, *missing], records, synthetic=synthetic)
 
 
 def _head(stamp: str) -> list[Block]:
@@ -60,22 +65,21 @@ def _head(stamp: str) -> list[Block]:
 
 
 def _section(
-    evidence: Evidence, analysis: Analysis, cells: pd.DataFrame, pair: tuple[str, str], stamp: str
+    evidence: Evidence, analysis: Analysis, scores: Sequence[Score], pair: tuple[str, str], stamp: str
 ) -> list[Block]:
     model, dataset = pair
     blocks: list[Block] = [Heading(f"{model}, {dataset}{stamp}")]
     for part, name in TEST_PARTS.items():
-        found = cells[cells["part"] == part]
-        if part != "test" and not len(found):
+        shown = [score for score in scores if score.part == part]
+        if part != "test" and not shown:
             continue
-        shown = [resolution_text(analysis.resolution, part, metric, [dataset], notes=True) for metric in METRICS]
-        blocks += [text for text in (" ".join(filter(None, shown)),) if text]
-        entries = [(setting, found[found["protocol"] == protocol]) for protocol, setting in SETTINGS.items()]
-        blocks.append(
-            detail_table(entries, part, f"{model}, {dataset}, {name}{stamp}", evidence.links, label="setting")
-        )
+        lines = [resolution_text(analysis.resolution, part, metric, [dataset], notes=True) for metric in METRICS]
+        blocks += [text for text in (" ".join(filter(None, lines)),) if text]
+        entries = {name: [s for s in shown if s.protocol == protocol] for protocol, name in SETTINGS.items()}
+        caption = f"{model}, {dataset}, {name}{stamp}"
+        blocks.append(detail_table(entries, part, caption, evidence.links, label="setting"))
     blocks.append(_gain_table(analysis, pair, f"{model}, {dataset}{stamp}"))
-    missing = [protocol for protocol in SETTINGS if protocol not in set(cells["protocol"])]
+    missing = [protocol for protocol in SETTINGS if protocol not in {score.protocol for score in scores}]
     reasons: dict[str, list[str]] = {}
     for protocol in missing:
         reasons.setdefault(why_missing(evidence, protocol, *pair), []).append(SETTINGS[protocol])
@@ -91,24 +95,15 @@ def _section(
 def _gain_table(analysis: Analysis, pair: tuple[str, str], caption: str) -> Table:
     """CutMix less plain of each optimiser, paired over common seeds and test images."""
     model, dataset = pair
-    found = analysis.contrasts
-    found = found[(found["dataset"] == dataset) & (found["effect"] == f"CutMix, {model}") & (found["part"] == "test")]
-    gains = {(row["optimiser"], row["metric"]): row for _, row in found.iterrows()}
+    key = (dataset, gain_of_cutmix(model), "test")
+    chosen = [row for row in analysis.contrasts if (row.dataset, row.effect, row.part) == key]
+    gains = {(row.optimiser, row.metric): row for row in chosen}
     rows = []
     for optimiser, title in OPTIMISERS.items():
         texts = [title]
         for metric in METRICS:
             row = gains.get((optimiser, metric))
-            texts += [NOTHING, NOTHING] if row is None else [signed(row["difference"]), signed_interval(row)]
+            texts += [NOTHING, NOTHING] if row is None else [signed(row.difference), signed_interval(row)]
         rows.append(Row([*texts, NOTHING]))
     columns = [text for name in METRICS.values() for text in (f"{name}, CutMix less plain", f"{name} 95 %")]
     return Table(f"CutMix less plain, official test; {caption}", ["optimiser", *columns, "published"], rows)
-
-
-def _missing_rows(evidence: Evidence, cells: pd.DataFrame, model: str, dataset: str) -> pd.DataFrame:
-    rows = [
-        {"protocol": p, "model": model, "dataset": dataset, "missing": why_missing(evidence, p, model, dataset)}
-        for p in SETTINGS
-        if p not in set(cells["protocol"])
-    ]
-    return pd.DataFrame(rows, columns=COLUMNS)

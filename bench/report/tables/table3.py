@@ -2,30 +2,29 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
-import pandas as pd
+from collections.abc import Iterable, Sequence
 
 from bench.data.names import PAPER_DATASETS
 from bench.errors import BenchError
 from bench.protocols.loading import load_protocol
 from bench.report.ablations import MAPS, is_compared
 from bench.report.analysis.analyse import Analysis
+from bench.report.analysis.scores import Score
 from bench.report.analysis_plan import PARTS
 from bench.report.evidence import Evidence
 from bench.report.formats import Block, Bullets, Heading
 from bench.report.published.rows import published_blocks
 from bench.report.tables.score_cells import (
-    COLUMNS,
     MARKS,
     METRICS,
     READING,
     TEST_PARTS,
     UNITS,
+    MissingCell,
     detail_table,
     matrix_table,
+    missing_cell,
     resolution_text,
-    score_cells,
     table_files,
 )
 from bench.report.tidy import (
@@ -47,27 +46,28 @@ Missing = list[tuple[str, str]]
 
 def render(evidence: Evidence, analysis: Analysis, *, synthetic: bool) -> dict[str, bytes]:
     """`table3.md`, `table3.tex` and `table3.csv`; runs on data made here get files of their own, stamped."""
-    cells = score_cells(analysis.cells)
-    cells = cells[cells["protocol"].map(is_compared).astype(bool) & ~cells["model"].isin(list(PARTS))]
-    shown = {run for runs in cells["run_ids"] for run in runs.split()}
+    scores = [s for s in analysis.table_scores if is_compared(s.protocol) and s.model not in PARTS]
+    shown = {run_id for score in scores for run_id in score.run_ids}
     records = [record for record in evidence.finished(synthetic=synthetic) if record.run_id in shown]
     stamp = f" ({STAMP})" if synthetic else ""
     blocks = _head(synthetic=synthetic)
-    rows = [cells]
-    known = [name for name in STUDIED if not synthetic and name not in set(cells["protocol"])]
-    for protocol in sorted(set(cells["protocol"])):
-        part = cells[cells["protocol"] == protocol]
-        missing = missing_cells(protocol, part, synthetic=synthetic)
-        blocks += _section(evidence, analysis, part, missing, stamp)
-        rows.append(missing_rows(evidence, protocol, missing))
-    if not len(cells):
+    groups: dict[str, list[Score]] = {}
+    for score in scores:
+        groups.setdefault(score.protocol, []).append(score)
+    known = [name for name in STUDIED if not synthetic and name not in groups]
+    missing: list[MissingCell] = []
+    for protocol, own in groups.items():
+        absent = missing_cells(protocol, own, synthetic=synthetic)
+        blocks += _section(evidence, analysis, own, absent, stamp)
+        missing += [missing_cell(evidence, protocol, *cell) for cell in absent]
+    if not scores:
         blocks.append("No records yet.")
     if known:
         items = [f"`{name}`: no record; `medbench run --study {_study_of(name)}`" for name in known]
         blocks += [Heading("Protocols without a record"), Bullets(items)]
     if not synthetic:
-        blocks += published_blocks(set(cells["model"]))
-    return table_files("table3", blocks, rows, records, synthetic=synthetic)
+        blocks += published_blocks({score.model for score in scores})
+    return table_files("table3", blocks, [*scores, *missing], records, synthetic=synthetic)
 
 
 def _head(*, synthetic: bool) -> list[Block]:
@@ -96,26 +96,28 @@ def _head(*, synthetic: bool) -> list[Block]:
     return [Heading(title, 1), reading, shows, ranks, f"{twins} {floors}", *rest, explain]
 
 
-def _section(evidence: Evidence, analysis: Analysis, cells: pd.DataFrame, missing: Missing, stamp: str) -> list[Block]:
+def _section(
+    evidence: Evidence, analysis: Analysis, scores: Sequence[Score], missing: Missing, stamp: str
+) -> list[Block]:
     """One protocol: models x sets per part and measure, then each data set with intervals and published numbers."""
-    protocol = cells["protocol"].iloc[0]
+    protocol = scores[0].protocol
     blocks: list[Block] = [Heading(f"Protocol `{protocol}`{stamp}")]
     blocks += [text for text in (_recipe(protocol),) if text]
-    models = sorted({*cells["model"], *(model for model, _ in missing)}, key=model_order)
+    models = sorted({*(score.model for score in scores), *(model for model, _ in missing)}, key=model_order)
+    measured = {score.dataset for score in scores}
     datasets = paper_datasets(synthetic=bool(stamp))
-    datasets += sorted(set(cells["dataset"]) - set(datasets))
+    datasets += sorted(measured - set(datasets))
     for part, name in TEST_PARTS.items():
         blocks.append(Heading(f"{name[0].upper()}{name[1:]}, `{protocol}`{stamp}", 3))
         for metric, title in METRICS.items():
-            found = cells[(cells["part"] == part) & (cells["metric"] == metric)]
-            shown = resolution_text(analysis.resolution, part, metric, datasets, notes=False)
-            blocks += [shown] if shown else []
-            shown_models = models if part == "test" else [name for name in models if name in set(found["model"])]
-            blocks.append(
-                matrix_table(found, shown_models, datasets, f"{title}, {name}, {protocol}{stamp}", evidence.links)
-            )
-        for dataset in (name for name in datasets if name in set(cells["dataset"])):
-            blocks += _detail(evidence, analysis, cells[cells["dataset"] == dataset], part, stamp)
+            shown = [score for score in scores if (score.part, score.metric) == (part, metric)]
+            line = resolution_text(analysis.resolution, part, metric, datasets, notes=False)
+            blocks += [line] if line else []
+            have = {score.model for score in shown}
+            rows = models if part == "test" else [model for model in models if model in have]
+            blocks.append(matrix_table(shown, rows, datasets, f"{title}, {name}, {protocol}{stamp}", evidence.links))
+        for dataset in (name for name in datasets if name in measured):
+            blocks += _detail(evidence, analysis, [s for s in scores if s.dataset == dataset], part, stamp)
     lost = lost_lines(evidence, protocol, models)
     if missing:
         blocks += [Heading(f"Missing cells, `{protocol}`", 3), Bullets(missing_lines(evidence, protocol, missing))]
@@ -126,17 +128,19 @@ def _section(evidence: Evidence, analysis: Analysis, cells: pd.DataFrame, missin
     return blocks
 
 
-def _detail(evidence: Evidence, analysis: Analysis, cells: pd.DataFrame, part: str, stamp: str) -> list[Block]:
-    dataset, protocol = cells["dataset"].iloc[0], cells["protocol"].iloc[0]
-    found = cells[cells["part"] == part]
-    images, every = (cells[cells["part"] == name]["num_images"].iloc[0] for name in (part, "test"))
+def _detail(evidence: Evidence, analysis: Analysis, scores: Sequence[Score], part: str, stamp: str) -> list[Block]:
+    dataset, protocol = scores[0].dataset, scores[0].protocol
+    images, every = (next(s.num_images for s in scores if s.part == name) for name in (part, "test"))
     heading = Heading(f"{dataset}, {TEST_PARTS[part]}, `{protocol}`{stamp}", 4)
     if part != "test" and images == every:
         return [heading, f"None of the {every} test images has a twin: the official test's numbers."]
-    shown = [resolution_text(analysis.resolution, part, metric, [dataset], notes=True) for metric in METRICS]
+    lines = [resolution_text(analysis.resolution, part, metric, [dataset], notes=True) for metric in METRICS]
     caption = f"{dataset}, {TEST_PARTS[part]}, {images} images, {protocol}{stamp}"
-    entries = [(str(model), group) for model, group in found.groupby("model", sort=False)]
-    return [heading, " ".join(filter(None, shown)), detail_table(entries, part, caption, evidence.links)]
+    entries: dict[str, list[Score]] = {}
+    for score in scores:
+        if score.part == part:
+            entries.setdefault(score.model, []).append(score)
+    return [heading, " ".join(filter(None, lines)), detail_table(entries, part, caption, evidence.links)]
 
 
 def _recipe(protocol: str) -> str:
@@ -156,7 +160,7 @@ def _study_of(protocol: str) -> str:
     return "table3" if protocol.startswith("paper-") else "full"
 
 
-def missing_cells(protocol: str, cells: pd.DataFrame, *, synthetic: bool) -> Missing:
+def missing_cells(protocol: str, scores: Iterable[Score], *, synthetic: bool) -> Missing:
     """(model, data set) of a protocol that have no finished run: of the models in it and those that a study wants.
 
     A protocol that only trains for maps lacks none: no table waits for it; nor do MedSpectralNet without a part.
@@ -164,19 +168,10 @@ def missing_cells(protocol: str, cells: pd.DataFrame, *, synthetic: bool) -> Mis
     if protocol == MAPS:
         return []
     wanted = planned(protocol, synthetic=synthetic)
-    models = sorted({*cells["model"], *(model for model, _, _ in wanted)} - PARTS.keys(), key=model_order)
-    have = set(zip(cells["model"], cells["dataset"], strict=True))
-    datasets = dict.fromkeys([*paper_datasets(synthetic=synthetic), *sorted(set(cells["dataset"]))])
+    have = {(score.model, score.dataset) for score in scores}
+    models = sorted({*(m for m, _ in have), *(m for m, _, _ in wanted)} - PARTS.keys(), key=model_order)
+    datasets = dict.fromkeys([*paper_datasets(synthetic=synthetic), *sorted({dataset for _, dataset in have})])
     return [(model, dataset) for dataset in datasets for model in models if (model, dataset) not in have]
-
-
-def missing_rows(evidence: Evidence, protocol: str, missing: Missing) -> pd.DataFrame:
-    """Rows of the CSV for empty cells: no number, and the reason."""
-    rows = [
-        {"protocol": protocol, "model": m, "dataset": d, "missing": why_missing(evidence, protocol, m, d)}
-        for m, d in missing
-    ]
-    return pd.DataFrame(rows, columns=COLUMNS)
 
 
 def _commands(evidence: Evidence, protocol: str, missing: Missing, stamp: str) -> list[str]:

@@ -13,7 +13,7 @@ from bench.report.analysis.analyse import Analysis
 from bench.report.evidence import Evidence, first_line
 from bench.report.formats import NOTHING, Block, Bullets, Heading, Row, Table, Text, latex, markdown, signed
 from bench.report.links import Links
-from bench.report.published.numbers import NAMESAKES, Quoted, published_costs, quoted_cost
+from bench.report.published.numbers import NAMESAKES, PublishedCost, published_costs, quoted_cost
 from bench.report.tables.timings import timing_blocks
 from bench.report.tidy import csv_bytes, model_order
 from models.catalog import FITTED, HERE, ModelError, get_spec, list_models
@@ -168,7 +168,11 @@ def notes_of(model: str) -> list[str]:
 
 def _count_row(model: str, record: CostRecord | None, links: Links) -> Row:
     quoted = quoted_cost(model)
-    published = [_published_cell(quoted, "num_params_m"), _published_cell(quoted, "gmacs")]
+    at_other_size = f" at {quoted.resolution} px" if quoted and quoted.resolution != SIZE else ""
+    published = [
+        _published_cell(quoted, quoted.num_params_m) if quoted else NOTHING,
+        _published_cell(quoted, quoted.gmacs, at_other_size) if quoted else NOTHING,
+    ]
     if record is None:
         return Row([model, published[0], NOTHING, "", published[1], *[NOTHING, ""] * len(COUNTERS), NOTHING])
     link = links.to_costs(model, SIZE, NUM_CLASSES)
@@ -183,11 +187,9 @@ def _count_row(model: str, record: CostRecord | None, links: Links) -> Row:
     return Row(cells, f"record: {model_slug(model)}/{SIZE}-{NUM_CLASSES} {record.record_digest}")
 
 
-def _published_cell(quoted: Quoted | None, column: str) -> str:
-    value = getattr(quoted, column, math.nan)
-    if quoted is None or math.isnan(value):
+def _published_cell(quoted: PublishedCost, value: float, size: str = "") -> str:
+    if math.isnan(value):
         return NOTHING
-    size = f" at {quoted.resolution} px" if column == "gmacs" and quoted.resolution != SIZE else ""
     doubt = f", {quoted.doubt}" if quoted.doubt else ""
     return f"{value:g}{size} ({row_ids()[quoted.name]}{doubt})"
 
@@ -195,20 +197,20 @@ def _published_cell(quoted: Quoted | None, column: str) -> str:
 def row_ids() -> dict[str, str]:
     """Published name -> the number of its row in the list, `C1`; several sources of one name share its first row."""
     ids: dict[str, str] = {}
-    for number, name in enumerate(published_costs()["name"], start=1):
-        ids.setdefault(name, f"C{number}")
+    for number, cost in enumerate(published_costs(), start=1):
+        ids.setdefault(cost.name, f"C{number}")
     return ids
 
 
 def _published_blocks(counted: set[str]) -> list[Block]:
-    frame = published_costs()
-    sources = {source: number for number, source in enumerate(frame["source"].unique(), start=1)}
+    costs = published_costs()
+    sources = {source: number for number, source in enumerate(dict.fromkeys(cost.source for cost in costs), start=1)}
     rows = []
-    for number, row in enumerate(frame.to_dict("records"), start=1):
-        values = [NOTHING if math.isnan(row[name]) else f"{row[name]:g}" for name in ("num_params_m", "gmacs")]
-        ours = row["medbench_model"] if row["medbench_model"] in counted else NOTHING
-        rest = [str(row["resolution"]), row["source_kind"], ours, f"({sources[row['source']]})"]
-        rows.append(Row([f"C{number}", row["name"], *values, *rest]))
+    for number, cost in enumerate(costs, start=1):
+        values = [NOTHING if math.isnan(value) else f"{value:g}" for value in (cost.num_params_m, cost.gmacs)]
+        ours = cost.medbench_model if cost.medbench_model in counted else NOTHING
+        rest = [str(cost.resolution), cost.source_kind, ours, f"({sources[cost.source]})"]
+        rows.append(Row([f"C{number}", cost.name, *values, *rest]))
     header = ["row", "published name", "M", "GMACs", "px", "kind", "counted as", "source"]
     caption = "Published and claimed costs; nothing here was counted by this suite"
     table = Table(caption, header, rows, right=frozenset({2, 3, 4}))

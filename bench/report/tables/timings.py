@@ -2,25 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Mapping, Sequence
-from typing import Any
-
-import pandas as pd
+from collections.abc import Sequence
 
 from bench.records.timing_record import TimingRecord
 from bench.records.timing_summary import MIN_BLOCKS
 from bench.report.formats import NOTHING, Block, Bullets, Heading, Row, Table, quoted
 from bench.report.tidy import model_order
-from bench.report.tidy_costs import one_device, timing_rows
-
-SETTING = ["mode", "precision", "memory_format", "compiled", "batch_size", "img_size"]
+from bench.report.tidy_costs import Timing, one_device, timing_rows
 
 
 def timing_blocks(timings: Sequence[TimingRecord]) -> list[Block]:
     """Images a second of every device that was timed; nothing where none was."""
     if not timings:
         return []
-    table = timing_rows(timings)
     text = (
         "Images a second: median over all blocks, with a 95 % bootstrap interval over rounds and blocks. Numbers are "
         "compared within a column alone: one device, one way to run, one batch size. A cell that did not finish, or "
@@ -28,12 +22,14 @@ def timing_blocks(timings: Sequence[TimingRecord]) -> list[Block]:
         "A CPU is timed with the widest instructions that it has, while runs are pinned to AVX2."
     )
     blocks: list[Block] = [Heading("Timings"), text]
-    for device, part in table.groupby("device", sort=True):
+    groups: dict[str, dict[tuple[str, int], list[Timing]]] = {}
+    for row in timing_rows(timings):
+        groups.setdefault(row.device, {}).setdefault((row.mode, row.img_size), []).append(row)
+    for device, tables in sorted(groups.items()):
         own = sorted((r for r in timings if r.device == device), key=lambda record: model_order(record.model))
-        groups = part.groupby(["mode", "img_size"], sort=True)
         blocks += [
-            Heading(str(device), 3),
-            *(_table(group) for _, group in groups),
+            Heading(device, 3),
+            *(_table(rows) for _, rows in sorted(tables.items())),
             *_few_blocks(own),
             *_cold(own),
             *_failures(own),
@@ -41,20 +37,21 @@ def timing_blocks(timings: Sequence[TimingRecord]) -> list[Block]:
     return blocks
 
 
-def _table(timings: pd.DataFrame) -> Table:
+def _table(timings: Sequence[Timing]) -> Table:
     """One device, mode and image size.
 
     Raises:
         RecordError: If the timings are of several devices.
     """
-    device, mode, size = one_device(timings), timings["mode"].iloc[0], timings["img_size"].iloc[0]
-    settings = timings[SETTING].drop_duplicates().sort_values(SETTING, kind="stable").to_dict("records")
-    cells = {(row["model"], row["scan_backend"], _label(row)): row for row in timings.to_dict("records")}
-    rows = []
-    for model, scan in sorted({key[:2] for key in cells}, key=lambda key: (model_order(key[0]), key[1])):
-        texts = [_text(cells.get((model, scan, _label(setting)))) for setting in settings]
-        rows.append(Row([model, *texts, scan or NOTHING]))
-    labels = [_label(setting) for setting in settings]
+    device, mode, size = one_device(timings), timings[0].mode, timings[0].img_size
+    columns = sorted({(t.precision, t.memory_format, t.compiled, t.batch_size, _label(t)) for t in timings})
+    labels = [label for *_, label in columns]
+    cells = {(t.model, t.scan_backend, _label(t)): _text(t) for t in timings}
+    models = sorted({(t.model, t.scan_backend) for t in timings}, key=lambda key: (model_order(key[0]), key[1]))
+    rows = [
+        Row([model, *(cells.get((model, scan, label), NOTHING) for label in labels), scan or NOTHING])
+        for model, scan in models
+    ]
     header = ["model", *labels, "scan"]
     caption = f"Images a second, {mode}, {size} px, {device}"
     return Table(caption, header, rows, right=frozenset(range(1, len(labels) + 1)))
@@ -100,17 +97,14 @@ def _failures(own: Sequence[TimingRecord]) -> list[Block]:
     return ["Rounds that did not finish:", Bullets(reasons)] if reasons else []
 
 
-def _label(setting: Mapping[Hashable, Any]) -> str:
+def _label(timing: Timing) -> str:
     """`fp32 channels_last b32`."""
-    compiled = " compiled" if setting["compiled"] else ""
-    return f"{setting['precision']} {setting['memory_format']}{compiled} b{setting['batch_size']}"
+    return f"{timing.way} b{timing.batch_size}"
 
 
-def _text(row: Mapping[Hashable, Any] | None) -> str:
-    if row is None:
-        return NOTHING
-    if row["status"] != "done":
-        return str(row["status"])
-    digits = 1 if row["median_images_per_second"] >= 10 else 2
-    middle, low, high = (row[name] for name in ("median_images_per_second", "ci_low", "ci_high"))
+def _text(timing: Timing) -> str:
+    if timing.status != "done":
+        return timing.status
+    digits = 1 if timing.median_images_per_second >= 10 else 2
+    middle, low, high = timing.median_images_per_second, timing.ci_low, timing.ci_high
     return f"{middle:.{digits}f} ({low:.{digits}f}–{high:.{digits}f})"

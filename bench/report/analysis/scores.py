@@ -1,0 +1,191 @@
+"""The scores of cells: means over seeds with their intervals and, among models, their marks."""
+
+from __future__ import annotations
+
+import itertools
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from bench.records.card import DataCard
+from bench.records.names import Run
+from bench.report.analysis.cells import CLASS_MEASURES, RATES, RESAMPLED, TEST_PARTS, Cell, kept_images
+from bench.report.analysis.pairs import PAIRED, Pair, marks, tie_marks
+from bench.report.analysis.predictions import Labels
+from bench.report.analysis_plan import PARTS
+from bench.report.published.numbers import PublishedScore, reference_score
+from bench.report.tidy import ten_digits
+from bench.stats.intervals import area_interval, fraction_interval, mean, plain_interval, spread, variance
+
+METRICS = ("auc", "acc", "balanced_acc", "pr_auc", "brier", "ece", "nll", *RATES)
+CEILINGS = {"brier": 2.0, "nll": math.inf}  # measures that are no fraction
+Key = tuple[str, str, str]  # model, part, metric
+
+
+@dataclass(frozen=True)
+class Score:
+    """One measure of a cell on one part of its test set.
+
+    Attributes:
+        protocol: The cell's, as the next two.
+        model: A registered name, or one that a record has.
+        dataset: A flag, or the name of a synthetic set.
+        part: One of `TEST_PARTS`.
+        metric: One of `METRICS`.
+        seeds: Of the runs, rising.
+        num_images: Of the part.
+        mean: Over the seeds; NaN where one has no value.
+        sd: Sample standard deviation; NaN with one seed.
+        low: Lower end of the mean's 95 % interval; NaN for measures that are not resampled.
+        high: Its upper end.
+        interval: What it is over: `images`, `images and seeds`, or "" for none.
+        mark: `best`, `not separated` from the best of the models by a test, or "".
+        drawn: What a table shows of the marks: `best`, `tie` or "".
+    """
+
+    protocol: str
+    model: str
+    dataset: str
+    part: str
+    metric: str
+    seeds: tuple[int, ...]
+    num_images: int
+    mean: float
+    sd: float
+    low: float
+    high: float
+    interval: str
+    mark: str = ""
+    drawn: str = ""
+
+    @property
+    def n_seeds(self) -> int:
+        """How many seeds."""
+        return len(self.seeds)
+
+    @property
+    def ci_low(self) -> float:
+        """`low`, as it is printed."""
+        return ten_digits(self.low)
+
+    @property
+    def ci_high(self) -> float:
+        """`high`, as it is printed."""
+        return ten_digits(self.high)
+
+    @property
+    def run_ids(self) -> tuple[str, ...]:
+        """The runs, by seed."""
+        return tuple(Run(self.protocol, self.model, self.dataset, seed).run_id for seed in self.seeds)
+
+    @property
+    def reference(self) -> PublishedScore | None:
+        """The published score that stands beside it; nothing was published for the twin-free test."""
+        if self.part != "test":
+            return None
+        return reference_score(self.model, self.dataset, self.metric, self.protocol)
+
+    @property
+    def difference(self) -> float:
+        """Measured less published; NaN where nothing was published."""
+        return self.mean - self.reference.value if self.reference else math.nan
+
+
+@dataclass(frozen=True)
+class ClassScore:
+    """Means over seeds of one class's measures on one part of a test set; NaN where any seed's is undefined."""
+
+    protocol: str
+    model: str
+    dataset: str
+    part: str
+    class_index: int
+    class_name: str
+    auc: float
+    ap: float
+    precision: float
+    recall: float
+    f1: float
+    n_seeds: int
+
+
+def cell_scores(cells: Mapping[str, Cell], card: DataCard) -> dict[Key, Score]:
+    """The scores of the models of one protocol and data set, without marks."""
+    scores: dict[Key, Score] = {}
+    for (model, cell), part, metric in itertools.product(cells.items(), TEST_PARTS, METRICS):
+        values = [value for value in cell.values(part, metric) if value is not None]
+        if not values and metric in RATES:
+            continue
+        kept = kept_images(card, part)
+        middle, deviation, low, high, kind = math.nan, math.nan, math.nan, math.nan, ""
+        if len(values) == len(cell.records):
+            middle = mean(values)
+            deviation = math.sqrt(variance(values)) if len(values) > 1 else math.nan
+            low, high, kind = _interval(cell, part, metric, values, _fewest(cell.labels[kept], metric, card))
+        first, seeds = cell.records[0], tuple(cell.seeds)
+        scores[model, part, metric] = Score(
+            first.protocol, model, first.dataset, part, metric, seeds, len(kept), middle, deviation, low, high, kind
+        )
+    return scores
+
+
+def _interval(cell: Cell, part: str, metric: str, values: Sequence[float], fewest: int) -> tuple[float, float, str]:
+    """95 % interval of a cell's mean; none for measures whose resampling is not worth its price."""
+    if metric not in RESAMPLED:
+        return math.nan, math.nan, ""
+    varied = spread(cell.resampled(part, metric), values)
+    middle = mean(values)
+    if metric in CEILINGS:
+        return *plain_interval(middle, varied, 0.0, CEILINGS[metric]), varied.kind
+    ends = (area_interval if metric == "auc" else fraction_interval)(middle, varied, fewest)
+    return *ends, varied.kind
+
+
+def _fewest(labels: Labels, metric: str, card: DataCard) -> int:
+    """Images of the smallest class that a measure needs; all of them for an accuracy."""
+    counts = np.bincount(labels, minlength=len(card.class_names))
+    if metric in ("sensitivity", "specificity") and card.clinical_positive is not None:
+        positives = int(counts[card.clinical_positive])
+        return positives if metric == "sensitivity" else len(labels) - positives
+    return len(labels) if metric == "acc" else int(max(1, counts.min()))
+
+
+def marked(scores: Mapping[Key, Score], pairs: Sequence[Pair]) -> list[Score]:
+    """Scores with the marks of AUC and accuracy: among models, not their variants without a part."""
+    result = dict(scores)
+    for part, metric in itertools.product(TEST_PARTS, PAIRED):
+        group = {model: score for (model, *key), score in scores.items() if key == [part, metric]}
+        means = {model: score.mean for model, score in group.items() if model not in PARTS}
+        tests = [p for p in pairs if (p.part, p.metric) == (part, metric) and not {p.model, p.baseline} & PARTS.keys()]
+        by_test = marks(tests, means)
+        for model, drawn in zip(by_test, tie_marks(list(by_test.values())), strict=True):
+            result[model, part, metric] = replace(group[model], mark=by_test[model], drawn=drawn)
+    return list(result.values())
+
+
+def class_scores(cell: Cell, card: DataCard) -> list[ClassScore]:
+    """The scores of each class, on both parts."""
+    first, scores = cell.records[0], []
+    for part in TEST_PARTS:
+        means = cell.classes[part].mean(axis=0)
+        for index, name in enumerate(card.class_names):
+            values = dict(zip(CLASS_MEASURES, (ten_digits(float(value)) for value in means[index]), strict=True))
+            scores.append(
+                ClassScore(
+                    first.protocol,
+                    first.model,
+                    first.dataset,
+                    part,
+                    index,
+                    name,
+                    auc=values["auc"],
+                    ap=values["ap"],
+                    precision=values["precision"],
+                    recall=values["recall"],
+                    f1=values["f1"],
+                    n_seeds=len(cell.records),
+                )
+            )
+    return scores
