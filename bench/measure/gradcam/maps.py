@@ -46,7 +46,7 @@ from bench.records.predictions import read_attached, read_predictions
 from bench.records.run_record import Record
 from bench.runs.request import RunProgress, RunRequest
 from bench.runs.runner import build_model
-from bench.stats.metrics import softmax
+from bench.stats import metrics
 from bench.streams import Streams, stream_seed
 from bench.training.augment import prepare
 from bench.training.trainer import DTYPES, FORMATS, SplitData, predict
@@ -150,11 +150,11 @@ def choose_images(labels: NDArray[np.int64], logits: NDArray[np.float32]) -> tup
 
     Args:
         labels: (N,) class indices.
-        logits: (N, K); the prediction is the suite's, ties to the lower label.
+        logits: (N, K); the prediction is the suite's: `bench.stats.metrics.predict`.
     """
-    probs = softmax(logits)
-    preds = probs.argmax(axis=1)
+    probs = metrics.softmax(logits)
     num_classes = probs.shape[1]
+    preds = metrics.predict(probs, "binary-class" if num_classes == 2 else "multi-class")
     shown = SHOWN_BINARY if num_classes == 2 else SHOWN
     images, cells = [], []
     for label in range(num_classes):

@@ -22,7 +22,7 @@ from bench.report.analysis.cache import Arrays
 from bench.report.analysis.predictions import Floats, Labels, Predictions, Reader, stored_bytes
 from bench.stats.bootstrap import NUM_RESAMPLES, Weights, auc_resamples, image_weights, sum_resamples
 from bench.stats.intervals import youden_threshold
-from bench.stats.metrics import per_class
+from bench.stats.metrics import per_class, predict
 
 Bools = NDArray[np.bool_]
 
@@ -142,7 +142,7 @@ def _measure(runs: Sequence[Predictions], card: DataCard) -> Arrays:
     """Everything of a cell that predictions say, as arrays for the cache."""
     labels = runs[0].labels["test"]
     probs = np.stack([run.probs["test"] for run in runs])
-    correct = (probs[:, :, 1] > 0.5 if card.task == "binary-class" else probs.argmax(axis=2)) == labels
+    correct = np.stack([predict(scores, card.task) for scores in probs]) == labels
     positive, flagged = _flagged(runs, card)
     arrays: Arrays = {"labels": labels.astype(np.int16), "correct": np.packbits(correct, axis=1)}
     for part in TEST_PARTS:
