@@ -13,10 +13,10 @@ from pathlib import Path
 from typing import Any
 
 import pandas as pd
-from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from bench.report.formats import NOTHING, signed
 from bench.report.published.numbers import reference_score
+from bench.report.rendering import template
 from bench.report.tables.score_cells import interval_text, value_text
 
 BEGIN = "<!-- written by medbench report from results/tables/ and reports/claims.csv: edit its template instead -->"
@@ -148,15 +148,7 @@ def render(tables: Mapping[str, bytes], claims: bytes) -> bytes:
     """
     frames = {name.removesuffix(".csv"): pd.read_csv(io.BytesIO(content)) for name, content in tables.items()}
     frames["claims"] = pd.read_csv(io.BytesIO(claims), comment="#")
-    environment = Environment(
-        loader=PackageLoader("bench.report"),
-        undefined=StrictUndefined,
-        autoescape=False,  # Markdown
-        trim_blocks=True,
-        lstrip_blocks=True,
-        keep_trailing_newline=True,
-    )
-    page = environment.get_template("findings.md.jinja").render(facts=Facts(frames))
+    page = template("findings.md.jinja").render(facts=Facts(frames))
     return f"{BEGIN}\n\n{page.strip()}\n".encode()
 
 

@@ -330,7 +330,7 @@ def _luminance(colour: str) -> float:
 @pytest.mark.parametrize("scheme", [0, 1], ids=["light", "dark"])
 def test_text_has_contrast(scheme: int) -> None:
     """Every text colour on every ground it stands on has at least 4.5 to 1 (WCAG AA)."""
-    css = (ROOT / "bench" / "report" / "leaderboard" / "templates" / "style.css.jinja").read_text(encoding="utf-8")
+    css = (ROOT / "bench" / "report" / "templates" / "style.css.jinja").read_text(encoding="utf-8")
     block = re.findall(r":root \{(.*?)\}", css, re.DOTALL)[scheme]
     colours = dict(re.findall(r"--([a-z-]+): (#[0-9a-f]{6})", block))
     grounds = {"ink": ("page", "band"), "quiet": ("page", "band"), "accent": ("page", "band"), "alert": ("page",)}

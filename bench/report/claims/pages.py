@@ -5,16 +5,15 @@ from __future__ import annotations
 import itertools
 import re
 from collections.abc import Sequence
-from functools import cache
 from textwrap import shorten
 
 import pandas as pd
-from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from bench.report.claims.values import unique
 from bench.report.claims.verdict import NOT_TESTABLE, UNDECIDED, VERDICTS, Judged
 from bench.report.evidence import Evidence, first_line
 from bench.report.formats import NOTHING, Block, Bullets, Heading, Row, Table, Text, markdown, quoted
+from bench.report.rendering import template
 from bench.report.tidy import csv_bytes
 
 COLUMNS = ["id", "verdict", "kind", "expected", "found", "evidence"]
@@ -175,31 +174,23 @@ def merged_sources(lines: Sequence[str]) -> tuple[str, ...]:
 
 def html_page(found: Sequence[Judged], first_line: str) -> bytes:
     """One page that needs no network and no script."""
-    template = _templates().get_template("claims.html.jinja")
     table = _verdict_table(found)
-    return template.render(
-        line=first_line,
-        title=TITLE,
-        about=[list(_code(text)) for text in ABOUT],
-        meaning=MEANING,
-        header=table.header,
-        rows=[[cell.text if isinstance(cell, Text) else cell for cell in row.cells] for row in table.rows],
-        sections=_sections(found),
-        details={item.claim.id: [(name, list(_code(text))) for name, text in details(item)] for item in found},
-    ).encode()
+    return (
+        template("claims.html.jinja")
+        .render(
+            line=first_line,
+            title=TITLE,
+            about=[list(_code(text)) for text in ABOUT],
+            meaning=MEANING,
+            header=table.header,
+            rows=[[cell.text if isinstance(cell, Text) else cell for cell in row.cells] for row in table.rows],
+            sections=_sections(found),
+            details={item.claim.id: [(name, list(_code(text))) for name, text in details(item)] for item in found},
+        )
+        .encode()
+    )
 
 
 def _code(text: str) -> list[tuple[bool, str]]:
     """(is code, text): what stands between backticks is code."""
     return [(is_code, part) for is_code, part in zip(itertools.cycle((False, True)), text.split("`"), strict=False)]
-
-
-@cache
-def _templates() -> Environment:
-    return Environment(
-        loader=PackageLoader("bench.report.leaderboard", "templates"),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )

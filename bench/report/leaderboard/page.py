@@ -1,6 +1,6 @@
 """The leaderboard page: one HTML file that works from disk, without a network and without its scripts.
 
-Text is escaped by the templates (`bench/report/leaderboard/templates/`); the only markup from outside them is itables'
+Text is escaped by the templates (`bench/report/templates/`); the only markup from outside them is itables'
 bundle and the figures' SVG. The page forbids itself every request by its content security policy.
 """
 
@@ -12,8 +12,7 @@ from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 
-from jinja2 import Environment, PackageLoader, StrictUndefined
-from markupsafe import Markup, escape
+from markupsafe import Markup
 
 from bench.check.trust import MEANING, MEASURED, read_reruns, read_self_reported
 from bench.records.card import DataCard
@@ -24,6 +23,7 @@ from bench.report.evidence import Evidence, first_line
 from bench.report.figures.style import Caption
 from bench.report.leaderboard.figures import PageFigure, page_figures
 from bench.report.leaderboard.rows import Entry, comparison_rows, entries, resolution_lines
+from bench.report.rendering import template
 from bench.report.tables.score_cells import METRICS, TEST_PARTS
 from bench.report.tables.table3 import missing_cells
 from bench.report.tidy import STAMP, lost_lines, missing_lines, paper_datasets, unpinned_lines
@@ -98,54 +98,26 @@ def render(
     told = [*evidence.notes, *rerun_notes, *reported_notes]
     datasets = _datasets(evidence, analysis, ranked, pictures, synthetic=synthetic)
     shown = {picture.name for part in datasets for picture in part.figures}
-    html = (
-        _templates()
-        .get_template("index.html.jinja")
-        .render(
-            line=f"{STAMP + ' | ' if synthetic else ''}{first_line(records)}",
-            digest=first_line(records),
-            synthetic=synthetic,
-            stamp=STAMP,
-            num_records=len(records),
-            entries=ranked,
-            unsound=[entry for entry in found if entry.trust.level not in MEASURED],
-            datasets=datasets,
-            figures=[picture for picture in pictures if picture.name not in shown],
-            reported=reported,
-            notes=[note for note in told if (SYNTHETIC_PREFIX in note) == synthetic],
-            meaning=MEANING,
-            metrics=METRICS,
-            parts=TEST_PARTS,
-            links=evidence.links,
-            library=library,
-            ready=ready,
-        )
+    html = template("index.html.jinja").render(
+        line=f"{STAMP + ' | ' if synthetic else ''}{first_line(records)}",
+        digest=first_line(records),
+        synthetic=synthetic,
+        stamp=STAMP,
+        num_records=len(records),
+        entries=ranked,
+        unsound=[entry for entry in found if entry.trust.level not in MEASURED],
+        datasets=datasets,
+        figures=[picture for picture in pictures if picture.name not in shown],
+        reported=reported,
+        notes=[note for note in told if (SYNTHETIC_PREFIX in note) == synthetic],
+        meaning=MEANING,
+        metrics=METRICS,
+        parts=TEST_PARTS,
+        links=evidence.links,
+        library=library,
+        ready=ready,
     )
     return {f"{STAMP + '_' if synthetic else ''}index.html": html.encode()}
-
-
-@cache
-def _templates() -> Environment:
-    environment = Environment(
-        loader=PackageLoader("bench.report.leaderboard", "templates"),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    environment.filters["anchor"] = anchor
-    environment.filters["breakable"] = breakable
-    return environment
-
-
-def anchor(text: str) -> str:
-    """A name as an id."""
-    return re.sub(r"[^A-Za-z0-9_-]+", "-", text).strip("-").lower()
-
-
-def breakable(name: str) -> Markup:
-    """A name that may end a line behind `/` and `_`."""
-    return Markup(re.sub(r"([/_])", r"\1<wbr>", str(escape(name))))
 
 
 @cache
