@@ -1,0 +1,108 @@
+"""AUC without resampling: DeLong's variance, and the covariance of AUCs on the same images. No files.
+
+Every measure here is, to first order, a sum of one number an image: its influence. Images are drawn within classes,
+so a variance is the sum over classes of what influences vary within the class, and one matrix of influences gives
+every variance, every covariance and every paired difference of the runs on a test set.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.stats import rankdata
+
+from bench.errors import ShapeError
+from bench.stats.intervals import Floats, StatsError
+
+Labels = NDArray[np.int64]
+
+
+@dataclass(frozen=True)
+class Influence:
+    """What each image adds to a measure of each run.
+
+    Attributes:
+        values: (R,) the measure of each run.
+        parts: (R, N) whose sum over images is the measure.
+        strata: (N,) in which group each image was drawn: its class, or 0 where images are drawn from all.
+    """
+
+    values: Floats
+    parts: Floats
+    strata: Labels
+
+    def covariance(self) -> Floats:
+        """(R, R) covariance of the runs' measures over test images, the trained weights being what they are.
+
+        Raises:
+            StatsError: If a stratum has one image, whose variance nothing tells.
+        """
+        found = np.zeros((len(self.parts), len(self.parts)))
+        for stratum in np.unique(self.strata):
+            members = self.parts[:, self.strata == stratum]
+            count = members.shape[1]
+            if count < 2:
+                raise StatsError(f"class {stratum} has one image, which has no variance; two would")
+            centred = members - members.mean(axis=1, keepdims=True)
+            found += count / (count - 1) * (centred @ centred.T)
+        return found
+
+
+def auc_influence(labels: NDArray[Any], scores: Floats, task: str) -> Influence:
+    """DeLong's structural components (DeLong, DeLong and Clarke-Pearson 1988) by midranks, in O(N log N) a column.
+
+    An image's component is the share of the other class that it wins against, a tie counting one half (Sun and Xu
+    2014). The macro AUC of `bench.stats.metrics.auc` is a mean of one-vs-rest areas, so an image's influences on them
+    are averaged before anything is squared: the areas' own covariances are in. With two classes that is DeLong's
+    estimator to the digit.
+
+    Args:
+        labels: (N,) class indices in [0, K), every class at least once.
+        scores: (R, N, K) of R runs on the same images.
+        task: `binary-class` takes the last column alone; else the unweighted mean over classes.
+
+    Raises:
+        ShapeError: If the shapes disagree.
+        StatsError: If a class has no image.
+    """
+    truth = np.asarray(labels, dtype=np.int64)
+    if scores.ndim != 3 or truth.shape != scores.shape[1:2]:
+        raise ShapeError(f"labels {truth.shape}, scores {scores.shape}; expected (N,) and (runs, N, classes)")
+    num_classes = scores.shape[2]
+    counts = np.bincount(truth, minlength=num_classes)
+    if counts.min() == 0 or len(counts) != num_classes or num_classes < 2:
+        raise StatsError(f"classes of {counts.tolist()} images have no AUC; each of {num_classes} needs at least one")
+    chosen = [num_classes - 1] if task == "binary-class" else list(range(num_classes))
+    parts, values = np.zeros(scores.shape[:2]), np.zeros(len(scores))
+    for k in chosen:
+        is_hit = truth == k
+        hits, rest = _components(is_hit, scores[:, :, k])
+        area = hits.mean(axis=1)
+        values += area / len(chosen)
+        # Half of the area is every image's of the class, half the rest's: each part varies as its component does.
+        parts[:, is_hit] += (hits - area[:, None] / 2) / (hits.shape[1] * len(chosen))
+        parts[:, ~is_hit] += (rest - area[:, None] / 2) / (rest.shape[1] * len(chosen))
+    return Influence(values, parts, truth)
+
+
+def _components(is_hit: NDArray[np.bool_], column: Floats) -> tuple[Floats, Floats]:
+    """(R, hits) share of the rest below each hit, and (R, rest) share of the hits above each of the rest."""
+    num_hits, num_rest = int(is_hit.sum()), int((~is_hit).sum())
+    ranks = rankdata(column, axis=1)
+    hits = (ranks[:, is_hit] - rankdata(column[:, is_hit], axis=1)) / num_rest
+    rest = 1.0 - (ranks[:, ~is_hit] - rankdata(column[:, ~is_hit], axis=1)) / num_hits
+    return hits, rest
+
+
+def mean_influence(image_values: NDArray[Any]) -> Influence:
+    """The influence of a mean over images (accuracy, Brier score, likelihood): its multinomial variance, exactly.
+
+    Args:
+        image_values: (R, N) one value an image: right or wrong, or a loss. Images are drawn from all.
+    """
+    exact = np.asarray(image_values, dtype=np.float64)
+    num_images = exact.shape[1]
+    return Influence(exact.mean(axis=1), exact / num_images, np.zeros(num_images, dtype=np.int64))
