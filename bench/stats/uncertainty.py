@@ -1,0 +1,198 @@
+"""Images and seeds together: the interval of a cell's mean over seeds, and the difference of two. No files.
+
+A score depends on the test images and on the seed, crossed, as a reader study's does on cases and readers (Obuchowski
+and Rockette 1995). The image part of a mean's variance is the covariance of two seeds on the same images, which more
+seeds do not lower; the seed part is the variance of one run, what images and seeds do together included, over the
+number of seeds. Nothing is counted twice. The image part is taken as known. A seed part is known as well as its
+degrees of freedom say, and enters the reference distribution as what it is, an uncertain variance: with the seed part
+alone that is Student's t, with the image part alone the normal distribution, between them Behrens and Fisher's.
+Satterthwaite's single number of degrees would be too kind far out in the tail, where a correction for many tests looks.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+
+import numpy as np
+from scipy import optimize, special
+
+from bench.stats.comparisons import Difference
+from bench.stats.intervals import CONFIDENCE, LEVEL, Floats, StatsError, mean, wilson
+from bench.stats.seed_variance import SeedVariance
+
+NUM_NODES = 80  # of the integral over the uncertain variances
+ROUNDING = 1e-8  # a standard error below it, of a fraction, is what is left of a 0 after rounding
+
+
+@dataclass(frozen=True)
+class Uncertainty:
+    """How far an estimate may be from the truth.
+
+    Attributes:
+        images: Variance over test images.
+        seeds: Variances over seeds, each of the estimate, not of one run.
+    """
+
+    images: float
+    seeds: tuple[SeedVariance, ...] = ()
+
+    @property
+    def error(self) -> float:
+        """Standard error; 0 where nothing but rounding varies."""
+        found = math.sqrt(self.images + math.fsum(part.variance for part in self.seeds))
+        return found if found > ROUNDING else 0.0
+
+    def tail(self, distance: float) -> float:
+        """Probability that an estimate is off by more than `distance`, in either direction: a two-sided p-value."""
+        if self.error == 0.0:
+            return 1.0 if distance == 0.0 else 0.0
+        return float(2 * np.sum(_weights() * special.ndtr(-abs(distance) / self._deviations())))
+
+    def half_width(self, confidence: float = CONFIDENCE) -> float:
+        """The distance that an estimate is off by more than with probability 1 - confidence."""
+        if self.error == 0.0:
+            return 0.0
+        normal = -float(special.ndtri((1 - confidence) / 2)) * self.error
+        high = normal
+        while self.tail(high) > 1 - confidence:
+            high *= 2
+        return float(optimize.brentq(lambda x: self.tail(x) - (1 - confidence), normal * (1 - 1e-9), high, xtol=1e-15))
+
+    def _deviations(self) -> Floats:
+        """(`NUM_NODES`,) standard deviation at each node of the integral.
+
+        Two seed parts go up and down together: both rest on one pool, and together is the wider way.
+        """
+        total = np.full(NUM_NODES, float(self.images))
+        for part in self.seeds:
+            total += part.variance * _inflation(part.degrees)
+        found: Floats = np.sqrt(total)
+        return found
+
+
+@lru_cache(maxsize=1)
+def _nodes() -> tuple[Floats, Floats]:
+    places, weights = np.polynomial.hermite_e.hermegauss(NUM_NODES)
+    return places, weights / weights.sum()
+
+
+def _weights() -> Floats:
+    return _nodes()[1]
+
+
+@lru_cache(maxsize=256)
+def _inflation(degrees: float) -> Floats:
+    """Degrees over their chi-squared quantile at the nodes: what a true variance may be of its estimate."""
+    if math.isinf(degrees):
+        return np.ones(NUM_NODES)
+    places, half = _nodes()[0], degrees / 2
+    # Each side from its own tail: a quantile at 1 - 1e-30 is lost, one at 1e-30 is not.
+    low, high = special.gammaincinv(half, special.ndtr(-places)), special.gammainccinv(half, special.ndtr(places))
+    found: Floats = half / np.where(places > 0, low, high)
+    return found
+
+
+def with_images(covariance: Floats) -> float:
+    """What images and seeds do together in one run: the variance of a seed less the covariance of two.
+
+    Args:
+        covariance: (S, S) over images, of a cell's seeds, at least two.
+    """
+    count = len(covariance)
+    shared = float(covariance.sum() - np.trace(covariance)) / (count * (count - 1))
+    return float(np.trace(covariance)) / count - shared
+
+
+def shared_images(covariance: Floats, seed: SeedVariance) -> float:
+    """Image part of the variance of a cell's mean: the covariance of two of its seeds, mean over pairs.
+
+    One seed alone cannot part what images do from what they do together with seeds; the pool says how much that is.
+
+    Args:
+        covariance: (S, S) over images, of the cell's seeds.
+        seed: Variance of one run over seeds.
+    """
+    together = with_images(covariance) if len(covariance) > 1 else min(seed.with_images, float(covariance[0, 0]))
+    return float(np.trace(covariance)) / len(covariance) - together
+
+
+def of_mean(covariance: Floats, seed: SeedVariance) -> Uncertainty:
+    """Of a cell's mean over its seeds, as a statement about the architecture and recipe.
+
+    Args:
+        covariance: (S, S) of the cell's seeds over images, as `Influence.covariance` gives it.
+        seed: Variance of one run over seeds; `FITTED` for what comes out the same for every seed.
+    """
+    return Uncertainty(max(0.0, shared_images(covariance, seed)), (_over(seed, len(covariance)),))
+
+
+def of_difference(covariance: Floats, count: int, seeds: tuple[SeedVariance, SeedVariance]) -> Uncertainty:
+    """Of the difference of two cells' means on the same images, seeds drawn on each side for itself.
+
+    Args:
+        covariance: (S + T, S + T) over images, of the first cell's seeds and then the second's.
+        count: S.
+        seeds: Variance of one run of the first and of the second.
+
+    Raises:
+        StatsError: If one side has no run.
+    """
+    if not 0 < count < len(covariance):
+        raise StatsError(f"{count} of {len(covariance)} runs are the first side's; each side needs at least one")
+    blocks = covariance[:count, :count], covariance[count:, count:]
+    sides = math.fsum(shared_images(block, seed) for block, seed in zip(blocks, seeds, strict=True))
+    images = sides - 2 * float(covariance[:count, count:].mean())
+    parts = _over(seeds[0], count), _over(seeds[1], len(covariance) - count)
+    return Uncertainty(max(0.0, images), parts)
+
+
+def _over(seed: SeedVariance, count: int) -> SeedVariance:
+    return SeedVariance(seed.variance / count, seed.degrees)
+
+
+def difference(first: Sequence[float], second: Sequence[float], found: Uncertainty) -> Difference:
+    """Mean of the first less mean of the second, with its intervals and two-sided p.
+
+    Args:
+        first: (S,) values of the first cell's seeds.
+        second: (T,) of the second's; seeds need not be the same.
+        found: From `of_difference`.
+    """
+    value = mean(first) - mean(second)
+    half, narrow = found.half_width(), found.half_width(1 - 2 * LEVEL)
+    ends = [max(-1.0, min(1.0, value + side)) for side in (-half, half, -narrow, narrow)]
+    return Difference(value, ends[0], ends[1], found.tail(value), ends[2], ends[3])
+
+
+def area_interval(value: float, found: Uncertainty, fewest: int) -> tuple[float, float]:
+    """95 % interval of an AUC on the logit scale: within [0, 1], and longer towards one half.
+
+    Without the transform an interval near 1 is cut at 1 and falls short of its coverage on the other side. At 0 or 1,
+    or where nothing varies, as `share_interval`.
+
+    Args:
+        value: Mean over seeds.
+        found: From `of_mean`.
+        fewest: Images of the smallest class that the value needs.
+    """
+    product = value * (1.0 - value)
+    if found.error == 0.0 or product == 0.0:
+        return share_interval(value, found, fewest)
+    half, middle = found.half_width() / product, float(special.logit(value))
+    return float(special.expit(middle - half)), float(special.expit(middle + half))
+
+
+def share_interval(value: float, found: Uncertainty, fewest: int) -> tuple[float, float]:
+    """95 % interval of a share of images: Wilson's, for as many independent images as its variance is worth.
+
+    A value of 0 or 1 that nothing moves is taken as seen on `fewest` images; one between them is what it is.
+
+    Args as `area_interval`.
+    """
+    product = value * (1.0 - value)
+    if found.error > 0.0 and product > 0.0:
+        return wilson(value, product / found.error**2, found.half_width() / found.error)
+    return (value, value) if product > 0.0 else wilson(value, fewest)
