@@ -192,7 +192,7 @@ def merge(sources: Sequence[str | Path], results: str | Path = "results") -> Mer
     Raises:
         RecordError: If a record is damaged or contradicts another, or synthetic ones would enter a store of real ones.
     """
-    from bench.records import merge as merging
+    from bench.check import merge as merging
 
     return merging.merge([Path(source) for source in sources], Path(results))
 
