@@ -30,7 +30,7 @@ ALLOWED = {
     "training": {"errors", "machine", "protocols", "records", "stats", "streams"},
     "classical": {"data", "errors"},
     "plan": {"data", "errors", "machine", "protocols", "records", "models"},
-    "check": {"data", "errors", "machine", "records", "stats", "models"},
+    "check": {"data", "errors", "machine", "protocols", "records", "stats", "models"},
     "runs": BELOW_CHECK | {"classical", "plan"},
     "report": BELOW_CHECK - {"training"} | {"plan", "check"},
     "measure": BELOW_CHECK | {"classical", "runs"},

@@ -14,6 +14,7 @@ from typing import Literal
 from pydantic import Field, ValidationError, model_validator
 
 from bench.errors import RecordError
+from bench.protocols.planned import is_planned
 from bench.records.card import read_card
 from bench.records.run_record import Record
 from bench.records.sealed import Strict, explain_validation, read_file
@@ -118,7 +119,8 @@ def standings(results: Path, records: Iterable[Record]) -> list[str]:
 
 def _standing(band: Band, records: list[Record]) -> str:
     which = f"{band.model} under {band.protocol} on {band.dataset}"
-    runs = [r for r in records if (r.model, r.protocol, r.dataset) == (band.model, band.protocol, band.dataset)]
+    cell = (band.protocol, band.model, band.dataset)
+    runs = [r for r in records if (r.protocol, r.model, r.dataset) == cell and is_planned(*cell, r.seed)]
     if not runs:
         return f"band: {which}: no record yet"
     values = {metric: [(run.test or {}).get(metric) for run in runs] for metric in METRICS}

@@ -38,6 +38,17 @@ MEANING: dict[Level, str] = {
     "re-run": "trained again, and medbench compare found the re-run bit-equal or equivalent",
 }
 
+# What nothing in a store can show: whoever sends such a record is believed, until somebody runs it again.
+UNSEEN = (
+    "training on test images, or a choice of seed, recipe or epoch that looked at test scores",
+    "test logits that were permuted within a class, or invented, while those of val stayed",
+    "a whole run, with its history and its number of parameters, under the name of another model",
+    "a history with another train loss or order of epochs, or with other val scores outside the chosen epoch",
+    "a device, a duration, a memory peak or a package's version that is not true, and timings too fast by less "
+    "than no such device can do",
+    "a number of parameters that is wrong by less than 2 % where no costs were counted at the same image size",
+)
+
 
 class SelfReported(Strict):
     """A row that somebody sent without predictions; fractions in [0, 1]. All of it is the sender's word."""

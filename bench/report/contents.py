@@ -101,7 +101,8 @@ def _pages(evidence: Evidence, analysis: Analysis, *, synthetic: bool, models: S
 def _tidy(evidence: Evidence, analysis: Analysis, *, synthetic: bool) -> Files:
     """The tables of `results/tables/`: one measurement, run or statistic a row."""
     records = evidence.finished(synthetic=synthetic)
-    every = records + [record for record in evidence.unfinished if record.synthetic == synthetic]
+    apart = (*evidence.unfinished, *evidence.unplanned)
+    every = records + [record for record in apart if record.synthetic == synthetic]
     every.sort(key=lambda record: record.run)
     frames: dict[str, pd.DataFrame] = {"scores": score_rows(records), "runs": run_rows(every)}
     frames |= analysis.tables()

@@ -9,6 +9,7 @@ from functools import cached_property
 from pathlib import Path
 
 from bench import __version__
+from bench.protocols.planned import is_planned
 from bench.records.card import DataCard, read_card
 from bench.records.cost_record import CostRecord, read_costs
 from bench.records.run_record import Record, read_records
@@ -30,6 +31,7 @@ class Evidence:
         records: Finished runs that count, real ones and synthetic ones.
         unfinished: Failed and skipped runs: reasons for missing cells.
         stale: Finished runs that no longer count, each with the reason.
+        unplanned: Finished runs of seeds that no study plans: shown apart, in no mean.
         cards: The data sets' cards by name.
         notes: What was left out and why, one line each.
         links: Of a page in the reports folder.
@@ -39,6 +41,7 @@ class Evidence:
     records: list[Record] = field(default_factory=list)
     unfinished: list[Record] = field(default_factory=list)
     stale: list[tuple[Record, str]] = field(default_factory=list)
+    unplanned: list[Record] = field(default_factory=list)
     cards: dict[str, DataCard] = field(default_factory=dict)
     notes: list[str] = field(default_factory=list)
     links: Links = BESIDE
@@ -87,7 +90,11 @@ def gather(results: Path, links: Links = BESIDE) -> Evidence:
             evidence.stale.append((record, reason))
             evidence.notes.append(f"left out as stale: {record.run_id}: {reason}")
             continue
-        evidence.records.append(record)
+        if is_planned(record.protocol, record.model, record.dataset, record.seed):
+            evidence.records.append(record)
+        else:
+            evidence.unplanned.append(record)
+            evidence.notes.append(f"shown apart, in no mean: {record.run_id}: no study plans seed {record.seed}")
         hidden = unchecked(record)
         if hidden:
             which = f"{record.run_id}: its {' and '.join(hidden)} (a file of your own?) is not loaded here"

@@ -12,8 +12,10 @@ from bench.errors import BenchError
 from bench.machine.cpu_isa import DEFAULT
 from bench.plan.selection import obstacle
 from bench.protocols.loading import list_studies, load_protocol, load_study
+from bench.protocols.planned import is_planned, planned_seeds
 from bench.records.names import SYNTHETIC_PREFIX
 from bench.records.run_record import Record
+from bench.report.analysis_plan import is_fitted
 from bench.report.evidence import Evidence
 from bench.report.formats import quoted
 from models.catalog import ModelError, get_spec
@@ -58,12 +60,14 @@ def score_rows(records: Sequence[Record]) -> pd.DataFrame:
 
 
 def run_rows(records: Sequence[Record]) -> pd.DataFrame:
-    """One run a row: how it ended, what it cost, where it ran."""
+    """One run a row: how it ended, what it cost, where it ran, and why no mean has it."""
     rows = []
     for record in records:
         row = record.model_dump(include=set(RUN_COLUMNS))
         row.setdefault("cpu_isa", None)  # left out where a record lacks it
         row["reason"] = f"{record.failure.kind}: {record.failure.message}" if record.failure else ""
+        if record.status == "done" and not is_planned(record.protocol, record.model, record.dataset, record.seed):
+            row["reason"] = "no study plans the seed"
         rows.append([row[column] for column in RUN_COLUMNS])
     frame = pd.DataFrame(rows, columns=RUN_COLUMNS)
     return frame.astype({"best_epoch": "Int64", "num_params": "Int64"})
@@ -123,7 +127,10 @@ def why_missing(evidence: Evidence, protocol: str, model: str, dataset: str) -> 
 
 
 def lost_lines(evidence: Evidence, protocol: str, models: Iterable[str], dataset: str = "") -> list[str]:
-    """Runs without scores whose cell has other seeds: `breastmnist: resnet18, seed 2: failed: the loss is NaN`.
+    """What a cell with a mean lacks of its plan, or has beside it.
+
+    `breastmnist: resnet18, seed 2: failed: the loss is NaN`; `breastmnist: seeds 1, 2 not run (convnext_t, medvit_t)`;
+    `breastmnist: resnet18, seed 97: no study plans it, in no mean: AUC 0.912, ACC 0.865`.
 
     Args:
         evidence: The records.
@@ -133,10 +140,53 @@ def lost_lines(evidence: Evidence, protocol: str, models: Iterable[str], dataset
     """
     shown = set(models)
     have = {(r.model, r.dataset) for r in evidence.records if r.protocol == protocol and r.model in shown}
-    return [
+    lines = [
         f"{record.dataset}: {record.model}, seed {record.seed}: {quoted(reason)}"
         for record, reason in evidence.without_scores(protocol)
         if (record.model, record.dataset) in have and dataset in ("", record.dataset)
+    ]
+    open_seeds: dict[tuple[str, tuple[int, ...]], list[str]] = {}
+    for model, name in sorted(have, key=lambda cell: (cell[1], model_order(cell[0]))):
+        seeds = _open_seeds(evidence, protocol, model, name)
+        if seeds and dataset in ("", name):
+            open_seeds.setdefault((name, seeds), []).append(model)
+    lines += [
+        f"{name}: seed{'s' if len(seeds) > 1 else ''} {', '.join(map(str, seeds))} not run ({', '.join(found)})"
+        for (name, seeds), found in open_seeds.items()
+    ]
+    return lines + [
+        f"{record.dataset}: {record.model}, seed {record.seed}: no study plans it, in no mean: {_test_scores(record)}"
+        for record in evidence.unplanned
+        if record.protocol == protocol and record.model in shown and dataset in ("", record.dataset)
+    ]
+
+
+def _open_seeds(evidence: Evidence, protocol: str, model: str, dataset: str) -> tuple[int, ...]:
+    """Planned seeds of a cell that left no record; what is fitted comes out the same for every seed."""
+    if is_fitted(model):
+        return ()
+    runs = [*evidence.records, *evidence.unfinished, *(record for record, _ in evidence.stale)]
+    done = {r.seed for r in runs if (r.protocol, r.model, r.dataset) == (protocol, model, dataset)}
+    return tuple(seed for seed in planned_seeds(protocol, model, dataset) if seed not in done)
+
+
+def _test_scores(record: Record) -> str:
+    found = record.test or {}
+    return ", ".join(f"{key.upper()} {value:.3f}" for key in ("auc", "acc") if (value := found.get(key)) is not None)
+
+
+def seeds_text(protocol: str, model: str, dataset: str, num_seeds: int) -> str:
+    """How many seeds a cell has, beside how many are planned where it lacks some: `3`, `1 of 3`."""
+    planned_ = len(planned_seeds(protocol, model, dataset))
+    return str(num_seeds) if is_fitted(model) or num_seeds >= planned_ else f"{num_seeds} of {planned_}"
+
+
+def dirty_lines(records: Iterable[Record]) -> list[str]:
+    """Which runs were made by code that had been changed after its commit; nothing where none was."""
+    return [
+        f"Made by code that was changed after commit {(record.commit or 'none')[:12]}: {record.run_id}."
+        for record in sorted(records, key=lambda record: record.run)
+        if record.dirty
     ]
 
 

@@ -13,6 +13,7 @@ from bench.check.compare.folders import compare_folders
 from bench.check.trust import (
     MEANING,
     MEASURED,
+    UNSEEN,
     Rerun,
     is_rescored,
     read_reruns,
@@ -257,3 +258,9 @@ def test_a_self_reported_row_is_read(tmp_path: Path) -> None:
     (row,), notes = read_self_reported(tmp_path)
     assert notes == []
     assert (row.model, row.acc, row.auc) == ("SomeNet", 0.9, None)
+
+
+def test_contributors_read_what_cannot_be_noticed() -> None:
+    """The list of the page stands in CONTRIBUTING.md word for word."""
+    text = " ".join((Path(__file__).parents[2] / "CONTRIBUTING.md").read_text(encoding="utf-8").split())
+    assert [line for line in UNSEEN if f"- {line}" not in text] == []

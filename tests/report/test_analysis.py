@@ -25,7 +25,7 @@ from tests.report.rows import only, select
 
 PLAN = Path(__file__).parents[2] / "results" / "ANALYSIS_PLAN.md"
 LITE = ("lite-96", "breastmnist")
-# Model -> seeds and skill; the skill is the mean of the right logit over the others, which have variance 1.
+# Model -> seeds (no study plans 3) and skill: the mean of the right logit over the others, which have variance 1.
 STUDY = {"medspectralnet": ((0, 1, 2), 2.0), "resnet18": ((1, 2, 3), 1.9), "floor/prior": ((0,), None)}
 
 
@@ -76,9 +76,9 @@ def test_a_cell_is_the_mean_of_its_records(results: Path) -> None:
     score = only(scores, model="resnet18", part="test", metric="acc")
     assert score.mean == pytest.approx(np.mean(values), abs=1e-15)
     assert score.sd == pytest.approx(np.std(values, ddof=1), abs=1e-15)
-    assert (score.n_seeds, score.num_images, score.interval) == (3, 24, "images and seeds")
+    assert (score.n_seeds, score.num_images, score.interval) == (2, 24, "images and seeds")
     assert score.ci_low < score.mean < score.ci_high
-    assert score.run_ids == tuple(f"resnet18__breastmnist__lite-96__s{k}" for k in (1, 2, 3))
+    assert score.run_ids == tuple(f"resnet18__breastmnist__lite-96__s{k}" for k in (1, 2))
     floor = only(scores, model="floor/prior", part="test_twin_free", metric="auc")
     assert (floor.n_seeds, floor.num_images, floor.interval, floor.mean) == (1, 22, "images", 0.5)
     assert math.isnan(floor.sd)
@@ -151,7 +151,7 @@ def test_classes_carry_their_names_and_values(results: Path) -> None:
     analysis = run(results)
     auc = only(analysis.scores, model="resnet18", part="test", metric="auc").mean
     one = only(analysis.classes, model="resnet18", part="test", class_index=1)
-    assert (one.class_name, one.n_seeds) == ("class 1", 3)
+    assert (one.class_name, one.n_seeds) == ("class 1", 2)
     assert one.auc == pytest.approx(auc, abs=1e-9)
     assert math.isnan(only(analysis.classes, model="floor/prior", part="test", class_index=0).precision)
 

@@ -14,7 +14,7 @@ from pathlib import Path
 
 from markupsafe import Markup
 
-from bench.check.trust import MEANING, MEASURED, read_reruns, read_self_reported
+from bench.check.trust import MEANING, MEASURED, UNSEEN, read_reruns, read_self_reported
 from bench.records.card import DataCard
 from bench.records.names import SYNTHETIC_PREFIX
 from bench.report.analysis.analyse import Analysis
@@ -26,7 +26,7 @@ from bench.report.leaderboard.rows import Entry, comparison_rows, entries, resol
 from bench.report.rendering import template
 from bench.report.tables.score_cells import METRICS, TEST_PARTS
 from bench.report.tables.table3 import missing_cells
-from bench.report.tidy import STAMP, lost_lines, missing_lines, paper_datasets, unpinned_lines
+from bench.report.tidy import STAMP, dirty_lines, lost_lines, missing_lines, paper_datasets, unpinned_lines
 
 TITLES = {
     "bloodmnist": "BloodMNIST",
@@ -111,6 +111,7 @@ def render(
         reported=reported,
         notes=[note for note in told if (SYNTHETIC_PREFIX in note) == synthetic],
         meaning=MEANING,
+        unseen=UNSEEN,
         metrics=METRICS,
         parts=TEST_PARTS,
         links=evidence.links,
@@ -173,12 +174,17 @@ def _protocol(
     missing: list[tuple[str, str]],
 ) -> ProtocolPart:
     found = [entry for entry in ranked if (entry.protocol, entry.dataset) == (protocol, dataset)]
-    lost = lost_lines(evidence, protocol, [entry.model for entry in found], dataset)
+    shown = [entry.model for entry in found] + [record.model for record in evidence.unplanned]
+    lost = lost_lines(evidence, protocol, shown, dataset)
     used = [r for r in evidence.records if (r.protocol, r.dataset) == (protocol, dataset)]
     return ProtocolPart(
         name=protocol,
         entries=found,
-        resolution=[*(resolution_lines(analysis.resolution, dataset) if found else []), *unpinned_lines(used)],
+        resolution=[
+            *(resolution_lines(analysis.resolution, dataset) if found else []),
+            *unpinned_lines(used),
+            *dirty_lines(used),
+        ],
         missing=[line.partition(": ")[2] for line in [*missing_lines(evidence, protocol, missing), *lost]],
         comparisons=list(comparison_rows(analysis.pairs, dataset, protocol)),
         scans=SCANS if dataset in NUM_TEST_SCANS else "",

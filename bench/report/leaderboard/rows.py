@@ -16,6 +16,7 @@ from bench.report.analysis.scores import ClassScore, Score
 from bench.report.evidence import Evidence
 from bench.report.links import Links
 from bench.report.tables.score_cells import METRICS, TEST_PARTS, interval_text, value_text
+from bench.report.tidy import seeds_text
 
 ROUNDING = 1e-9  # statistics are rounded to ten digits
 OVER = {"images": "over test images", "images and seeds": "over test images and seeds"}
@@ -62,6 +63,11 @@ class Entry:
     def value(self, part: str, metric: str) -> Value:
         """The measured number of a part and metric."""
         return self.measured.get((part, metric), NO_VALUE)
+
+    @property
+    def seeds(self) -> str:
+        """`3`, or `1 of 3` where planned seeds are missing."""
+        return seeds_text(self.protocol, self.model, self.dataset, self.n_seeds)
 
     @property
     def runs(self) -> str:

@@ -188,4 +188,4 @@ def _missing(
         for line in lost_lines(evidence, protocol, [m for p, m in wanted_cells if p == protocol], dataset)
     ]
     blocks: list[Block] = ["Missing cells:", Bullets(items), *command] if items else []
-    return [*blocks, "Runs without scores, beside the seeds that finished:", Bullets(lost)] if lost else blocks
+    return [*blocks, "Planned seeds without scores, and seeds that no study plans:", Bullets(lost)] if lost else blocks

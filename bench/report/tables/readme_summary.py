@@ -23,7 +23,7 @@ from bench.report.links import Links
 from bench.report.published.numbers import quoted_cost
 from bench.report.tables.score_cells import interval_text, measured_text
 from bench.report.tables.table4 import NUM_CLASSES, own_models
-from bench.report.tidy import model_order
+from bench.report.tidy import model_order, seeds_text
 
 BEGIN, END = "<!-- measured: written by medbench report -->", "<!-- measured: end -->"
 PROTOCOLS = ("lite-96", "paper-224-scratch", "paper-224-imagenet")  # the ones with MedSpectralNet, weakest first
@@ -145,7 +145,8 @@ def _scores(analysis: Analysis, scores: Sequence[Score], protocol: str, links: L
         texts: list[Text | str] = [model]
         for dataset, part, _ in columns:
             score = auc.get((model, dataset, part))
-            texts += [NOTHING if score is None else str(score.n_seeds)] if part == "test" else []
+            seeds = NOTHING if score is None else seeds_text(protocol, model, dataset, score.n_seeds)
+            texts += [seeds] if part == "test" else []
             texts += _measured(score, links)
         texts.append(f"{first.reference.value:.3f}" if first and first.reference else NOTHING)
         rows.append(Row(texts))

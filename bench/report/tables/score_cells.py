@@ -20,7 +20,7 @@ from bench.report.evidence import Evidence, first_line
 from bench.report.formats import NOTHING, Block, Bullets, Heading, Row, Table, Text, latex, markdown, signed
 from bench.report.links import Links
 from bench.report.published.rows import row_id
-from bench.report.tidy import STAMP, csv_bytes, unpinned_lines, why_missing
+from bench.report.tidy import STAMP, csv_bytes, dirty_lines, seeds_text, unpinned_lines, why_missing
 
 METRICS = {"auc": "AUC", "acc": "ACC"}
 TEST_PARTS = {"test": "official test", "test_twin_free": "twin-free test"}
@@ -93,7 +93,9 @@ def table_files(
     """
     prefix, stamp = (f"{STAMP}_", f"{STAMP} | ") if synthetic else ("", "")
     line = first_line(records)
-    unpinned = unpinned_lines(records)
+    unpinned, dirty = unpinned_lines(records), dirty_lines(records)
+    if dirty:
+        blocks = [*blocks, Heading("Runs of changed code"), Bullets(dirty)]
     if unpinned:
         blocks = [*blocks, Heading("Runs whose bits are those of one processor"), Bullets(unpinned)]
     return {
@@ -169,7 +171,7 @@ def detail_table(
     rows = []
     for name, group in entries.items():
         by_metric = {score.metric: score for score in group}
-        texts: list[Text | str] = [name, str(max((score.n_seeds for score in group), default=0))]
+        texts: list[Text | str] = [name, _num_seeds(group)]
         for metric in METRICS:
             score = by_metric.get(metric)
             if score is None:
@@ -179,6 +181,14 @@ def detail_table(
             texts += published_text(score) if official else []
         rows.append(Row(texts, _comment(group)))
     return Table(caption, header, rows, right=frozenset({1}))
+
+
+def _num_seeds(scores: Sequence[Score]) -> str:
+    """`3`, or `1 of 3` where planned seeds are missing; `0` where there is no cell."""
+    if not scores:
+        return "0"
+    first = scores[0]
+    return seeds_text(first.protocol, first.model, first.dataset, max(score.n_seeds for score in scores))
 
 
 def _comment(scores: Iterable[Score]) -> str:

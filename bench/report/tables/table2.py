@@ -89,7 +89,7 @@ def _section(
     if pair == (MODEL, DATASET) and NOT_RUN in reasons:
         blocks.append("`medbench run --study table2` runs them.")
     lost = [f"{name}: {line}" for p, name in SETTINGS.items() for line in lost_lines(evidence, p, [model], dataset)]
-    return [*blocks, "Runs without scores, beside the seeds that finished:", Bullets(lost)] if lost else blocks
+    return [*blocks, "Planned seeds without scores, and seeds that no study plans:", Bullets(lost)] if lost else blocks
 
 
 def _gain_table(analysis: Analysis, pair: tuple[str, str], caption: str) -> Table:

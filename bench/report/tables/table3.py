@@ -123,8 +123,11 @@ def _section(
         blocks += [Heading(f"Missing cells, `{protocol}`", 3), Bullets(missing_lines(evidence, protocol, missing))]
         blocks += [f"`{command}` runs them." for command in _commands(evidence, protocol, missing, stamp)]
     if lost:
-        note = "Their cells are made of the seeds that finished; so are their differences to other models."
-        blocks += [Heading(f"Runs without scores, `{protocol}`", 3), note, Bullets(lost)]
+        note = (
+            "Cells are made of the planned seeds that finished; so are their differences to other models. A seed that "
+            "no study plans is in no mean."
+        )
+        blocks += [Heading(f"Planned seeds without scores, `{protocol}`", 3), note, Bullets(lost)]
     return blocks
 
 
