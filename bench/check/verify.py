@@ -9,9 +9,9 @@ from pathlib import Path
 from typing import Any
 
 from bench.check.bands import band_problems, read_bands, standings
-from bench.check.verify_evidence import card_problem, evidence_problems, label_problems, strays
-from bench.check.verify_run import check_files, field_problems, params_problem
-from bench.check.verify_store import code_problems, copied_problems, outlier_problems
+from bench.check.store.evidence import card_problem, evidence_problems, label_problems, strays
+from bench.check.store.records import code_problems, copied_problems, outlier_problems
+from bench.check.store.run import check_files, field_problems, params_problem
 from bench.errors import BenchError, RecordError
 from bench.machine.provenance import ancestors
 from bench.records.cam_record import read_cams

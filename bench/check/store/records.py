@@ -8,7 +8,7 @@ from collections.abc import Hashable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from bench.check.verify_run import is_network
+from bench.check.store.run import is_network
 from bench.records.predictions import PredictionTable
 from bench.records.run_record import Record
 

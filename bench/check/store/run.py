@@ -8,7 +8,7 @@ from pathlib import Path
 
 from pydantic import ValidationError
 
-from bench.check.verify_training import history_problems, prediction_problems
+from bench.check.store.training import history_problems, prediction_problems
 from bench.errors import BenchError, RecordError
 from bench.protocols.schema import Protocol
 from bench.records.card import DataCard
