@@ -16,7 +16,7 @@ from typing import Any
 import pytest
 
 from bench.check.compare.folders import compare_folders
-from bench.records.card import card_path
+from bench.records.card import read_card, write_card
 from bench.records.names import Run
 from bench.report.analysis.analyse import analyse
 from bench.report.evidence import gather
@@ -222,9 +222,10 @@ def test_names_and_messages_are_escaped(results: Path) -> None:
     failure = {"kind": "error", "message": EVIL}
     run = Run("smoke", "floor/prior", "pneumoniamnist", 0)
     make_run(results, run, status="failed", failure=failure, val=None, test=None, test_twin_free=None)
-    card = json.loads(card_path(results, "breastmnist").read_bytes())
-    card["class_names"][0] = card["citation"] = card["license"] = EVIL
-    card_path(results, "breastmnist").write_text(json.dumps(card), encoding="utf-8")
+    card = read_card(results, "breastmnist")
+    assert card is not None
+    names = [EVIL, *card.class_names[1:]]
+    write_card(results, card.model_copy(update={"class_names": names, "citation": EVIL, "license": EVIL}))
     (results / "self_reported").mkdir()
     row = {**ROW, "model": EVIL, "author": '"><img src=x onerror=alert(1)>', "note": "' onclick='x"}
     (results / "self_reported" / "evil.json").write_text(json.dumps(row), encoding="utf-8")
