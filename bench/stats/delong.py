@@ -7,6 +7,7 @@ every variance, every covariance and every paired difference of the runs on a te
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import Any
 
@@ -49,6 +50,21 @@ class Influence:
             centred = members - members.mean(axis=1, keepdims=True)
             found += count / (count - 1) * (centred @ centred.T)
         return found
+
+    def degrees(self) -> float:
+        """How well the variance over images of the runs' mean is known: as that of so many normal values.
+
+        Satterthwaite's: twice the squared variance over the variance of the variance, from fourth powers. Few where a
+        few images carry most of the variance; at least 1; infinite where nothing varies.
+        """
+        mean = self.parts.mean(axis=0)
+        squares, noise = 0.0, 0.0
+        for stratum in np.unique(self.strata):
+            members = mean[self.strata == stratum]
+            powers = (members - members.mean()) ** 2
+            squares += float(powers.sum())
+            noise += float((powers**2).sum() - powers.sum() ** 2 / len(members))
+        return max(1.0, 2 * squares**2 / noise) if noise > 0.0 else math.inf
 
 
 def auc_influence(labels: NDArray[Any], scores: Floats, task: str) -> Influence:

@@ -3,10 +3,11 @@
 A score depends on the test images and on the seed, crossed, as a reader study's does on cases and readers (Obuchowski
 and Rockette 1995). The image part of a mean's variance is the covariance of two seeds on the same images, which more
 seeds do not lower; the seed part is the variance of one run, what images and seeds do together included, over the
-number of seeds. Nothing is counted twice. The image part is taken as known. A seed part is known as well as its
-degrees of freedom say, and enters the reference distribution as what it is, an uncertain variance: with the seed part
-alone that is Student's t, with the image part alone the normal distribution, between them Behrens and Fisher's.
-Satterthwaite's single number of degrees would be too kind far out in the tail, where a correction for many tests looks.
+number of seeds. Nothing is counted twice. The image part is taken as known in a difference, where simulation finds no
+fault with that. A seed part is known as well as its degrees of freedom say, and enters the reference distribution as
+what it is, an uncertain variance: with the seed part alone that is Student's t, with the image part alone the normal
+distribution, between them Behrens and Fisher's. Satterthwaite's single number of degrees would be too kind far out in
+the tail, where a correction for many tests looks.
 """
 
 from __future__ import annotations
@@ -35,10 +36,12 @@ class Uncertainty:
     Attributes:
         images: Variance over test images.
         seeds: Variances over seeds, each of the estimate, not of one run.
+        image_degrees: How well the image part is known, from `Influence.degrees`; infinite takes it as known.
     """
 
     images: float
     seeds: tuple[SeedVariance, ...] = ()
+    image_degrees: float = math.inf
 
     @property
     def error(self) -> float:
@@ -72,9 +75,9 @@ class Uncertainty:
     def _deviations(self) -> Floats:
         """(`NUM_NODES`,) standard deviation at each node of the integral.
 
-        Two seed parts go up and down together: both rest on one pool, and together is the wider way.
+        All parts go up and down together: two seed parts rest on one pool, and together is the wider way.
         """
-        total = np.full(NUM_NODES, float(self.images))
+        total = self.images * _inflation(self.image_degrees)
         for part in self.seeds:
             total += part.variance * _inflation(part.degrees)
         found: Floats = np.sqrt(total)
@@ -123,14 +126,16 @@ def shared_images(covariance: Floats, seed: SeedVariance) -> float:
     return float(np.trace(covariance)) / len(covariance) - together
 
 
-def of_mean(covariance: Floats, seed: SeedVariance) -> Uncertainty:
+def of_mean(covariance: Floats, seed: SeedVariance, image_degrees: float = math.inf) -> Uncertainty:
     """Of a cell's mean over its seeds, as a statement about the architecture and recipe.
 
     Args:
         covariance: (S, S) of the cell's seeds over images, as `Influence.covariance` gives it.
         seed: Variance of one run over seeds; `FITTED` for what comes out the same for every seed.
+        image_degrees: From `Influence.degrees` of the cell. An AUC near 1 rests on the few images that are not ranked
+            perfectly; without, its interval covers 92 instead of 95 % (42 positives, from 0.98 upwards).
     """
-    return Uncertainty(max(0.0, shared_images(covariance, seed)), (_over(seed, len(covariance)),))
+    return Uncertainty(max(0.0, shared_images(covariance, seed)), (_over(seed, len(covariance)),), image_degrees)
 
 
 def of_difference(covariance: Floats, count: int, seeds: tuple[SeedVariance, SeedVariance]) -> Uncertainty:

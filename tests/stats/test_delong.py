@@ -69,13 +69,13 @@ def test_midranks_give_what_all_comparisons_give(positives: int, negatives: int,
 
 @pytest.mark.parametrize(("task", "num_classes"), [("binary-class", 2), ("multi-class", 4), ("multi-class", 11)])
 def test_the_bootstrap_agrees(task: str, num_classes: int) -> None:
-    """Variances and the covariance of two runs are those of 4,000 resamples within classes, to their own noise."""
+    """Variances and the covariance of two runs are those of 2,000 resamples within classes, to their own noise."""
     generator = np.random.default_rng(num_classes)
     labels = generator.permutation(np.arange(400) % num_classes)
     shared = generator.normal(size=(400, num_classes)) + 1.2 * np.eye(num_classes)[labels]
     scores = np.stack([shared + 0.6 * generator.normal(size=shared.shape) for _ in range(2)])
     found = auc_influence(labels, scores, task)
-    weights = image_weights(labels, "delong", stratified=True, num_resamples=4000)
+    weights = image_weights(labels, "delong", stratified=True, num_resamples=2000)
     resampled = np.cov([auc_resamples(labels, run[None], task, weights) for run in scores])
     assert found.covariance() == pytest.approx(resampled, rel=0.1)
     assert found.values[0] == pytest.approx(auc(labels, scores[0], task), abs=1e-12)
@@ -91,6 +91,15 @@ def test_the_influence_of_a_mean_is_the_multinomial_variance() -> None:
     weights = image_weights(np.zeros(150, dtype=int), "mean", stratified=False, num_resamples=4000)
     resampled = np.cov(sum_resamples(right, weights) / 150)
     assert covariance == pytest.approx(resampled, rel=0.1, abs=5e-5)
+
+
+def test_degrees_count_normal_influences_and_see_a_single_image() -> None:
+    """2,000 normal values are worth about 2,000; a single one that differs, at 1 of 50, is worth about one."""
+    normal = mean_influence(np.random.default_rng(1).normal(size=(1, 2000))).degrees()
+    assert normal == pytest.approx(2000, rel=0.15)
+    alone = mean_influence(np.eye(50)[:1]).degrees()
+    assert 1.0 <= alone < 2.5
+    assert mean_influence(np.ones((1, 50))).degrees() == np.inf
 
 
 def test_what_has_no_variance_is_refused() -> None:
