@@ -47,7 +47,7 @@ GENCODE = re.compile(r"cc_flag\.append\(\"-gencode\"\)\s*cc_flag\.append\(\"arch
 
 @dataclass(frozen=True)
 class Step:
-    """A command of `medbench`, and whether exit code 1 may pass: weights that are not at hand skip a run, no more."""
+    """A command of `medbench`, and whether exit code 1 may pass: weights that are not available skip a run, no more."""
 
     name: str
     arguments: tuple[str, ...]
@@ -108,7 +108,7 @@ def call(step: Step, results: Path, until: float) -> int:
 
 
 def do(steps: Iterable[Step], results: Path, until: float) -> int:
-    """Do the steps in order; one that fails is told and the next is tried."""
+    """Do the steps in order; one that fails is named and the next is tried."""
     worst = DONE
     for step in steps:
         if time.monotonic() >= until:
@@ -175,7 +175,7 @@ def for_one_architecture(setup: str, architecture: str) -> str:
     fitting = [name for name in GENCODE.findall(setup) if name[:-1] == architecture[:-1] and name <= architecture]
     if not fitting:
         raise ValueError(f"this mamba-ssm has no kernel for compute capability {architecture}")
-    return GENCODE.sub(lambda found: found[0] if found[1] == max(fitting) else "pass", setup)
+    return GENCODE.sub(lambda match: match[0] if match[1] == max(fitting) else "pass", setup)
 
 
 def build_kernel(sdist: Path, until: float) -> bool:

@@ -15,7 +15,7 @@ from rich.text import Text
 
 GAP = 3  # columns between two columns of a table
 LONG_WORD = 16  # letters of a word that may break where room is short
-LOG_WIDTH = 160  # columns of tables where there is no terminal to ask
+LOG_WIDTH = 160  # columns of tables where there is no terminal
 
 out = Console(highlight=False, width=None if sys.stdout.isatty() else LOG_WIDTH)
 err = Console(stderr=True, soft_wrap=True, highlight=False)
@@ -27,7 +27,7 @@ def print_json(content: Any) -> None:
 
 
 def print_table(title: str, rows: Sequence[Mapping[str, Any]]) -> None:
-    """Rows with equal keys as a table; numbers are flush right, an empty list is said to be empty.
+    """Rows with equal keys as a table; numbers are flush right, an empty list is named as such.
 
     Where words would have to break, as in a narrow terminal, each row is a block of lines instead.
     """
@@ -49,8 +49,8 @@ def print_table(title: str, rows: Sequence[Mapping[str, Any]]) -> None:
         )  # else rich shrinks it, then crops the row
         justify: Literal["left", "right"] = "right" if numeric else "left"
         table.add_column(escape(key), justify=justify, overflow="fold", min_width=longest[key], no_wrap=whole)
-    for place in range(len(rows)):
-        table.add_row(*[escape(texts[key][place]) for key in texts])  # `[run]` in a cell is text, not rich's markup
+    for index in range(len(rows)):
+        table.add_row(*[escape(texts[key][index]) for key in texts])  # `[run]` in a cell is text, not rich's markup
     out.print(table)
 
 
@@ -60,8 +60,8 @@ def _print_blocks(title: str, rows: Sequence[Mapping[str, Any]]) -> None:
     for row in rows:
         (_, head), *rest = row.items()
         out.print(_text(head), markup=False, style="bold", soft_wrap=True)
-        told = "; ".join(f"{key} {_text(value)}" for key, value in rest if _text(value))
-        out.print(Padding(Text(told), (0, 0, 0, 2)), markup=False)
+        text = "; ".join(f"{key} {_text(value)}" for key, value in rest if _text(value))
+        out.print(Padding(Text(text), (0, 0, 0, 2)), markup=False)
 
 
 def _text(value: Any) -> str:

@@ -33,7 +33,7 @@ def gradcam(
     from bench.errors import BenchError
     from bench.machine.devices import choose_device
     from bench.measure.gradcam.maps import explain_run
-    from bench.plan.selection import expand, obstacle
+    from bench.plan.selection import expand, refusal
     from bench.protocols.loading import load_protocol
     from bench.runs.launch import check_store, ready_card
     from bench.runs.request import Event, RunRequest
@@ -42,9 +42,9 @@ def gradcam(
     load_plugins(plugin)
     (run,) = expand([protocol], [model], [dataset], [seed])
     rules = load_protocol(run.protocol)
-    blocked = obstacle(get_spec(model), rules)
-    if blocked:
-        raise BenchError(blocked)
+    reason = refusal(get_spec(model), rules)
+    if reason:
+        raise BenchError(reason)
     check_store(results, [run])
     card = ready_card(results, dataset, [rules.data.source_size], data_root)
     plugins = tuple(str(path.resolve()) for path in plugin)

@@ -41,7 +41,10 @@ def _datasets() -> list[dict[str, Any]]:
     names = [*DATASETS, *(SYNTHETIC_PREFIX + flag for flag in PAPER_DATASETS)]
     note = dict.fromkeys(PAPER_DATASETS, "in the paper")
     return [
-        {"name": name, "note": "made here by formula" if name.startswith(SYNTHETIC_PREFIX) else note.get(name, "")}
+        {
+            "name": name,
+            "note": "synthetic, made by formula" if name.startswith(SYNTHETIC_PREFIX) else note.get(name, ""),
+        }
         for name in names
     ]
 

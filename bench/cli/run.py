@@ -89,7 +89,7 @@ def _summary(planned: Sequence[PlannedRun]) -> str:
     from bench.cli.console import duration
 
     counts = {state: sum(item.state == state for item in planned) for state in ("done", "missing", "stale", "failed")}
-    todo = [item for item in planned if item.state != "done" and not item.obstacle]
+    todo = [item for item in planned if item.state != "done" and not item.refusal]
     known = [item.estimate for item in todo if item.estimate is not None]
     scaled = sum(estimate.source == "timings" for estimate in known)
     text = ", ".join(f"{number} {state}" for state, number in counts.items())
@@ -185,7 +185,7 @@ def run(
 
 
 def _watched(selection: Selection, launch: Launch, overwrite: OverwriteChoice, *, ask: bool) -> Outcome:
-    """Run a selection: the plan is printed, and asked about with --ask; progress shows while runs go on."""
+    """Run a selection: the plan is printed, with --ask to be confirmed; progress shows while runs go on."""
     from bench import api
     from bench.cli.console import err, out
     from bench.cli.progress import progress_for

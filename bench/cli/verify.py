@@ -62,17 +62,17 @@ def compare(
     from bench import api
     from bench.cli.console import err, out, print_json, print_table
 
-    found = api.compare(a, b, record=record)
+    comparison = api.compare(a, b, record=record)
     if as_json:
-        print_json(found.as_dict())
+        print_json(comparison.as_dict())
     else:
         print_table(
-            "runs in both, B minus A", [row.as_row() for row in found.rows if not row.verdict.startswith("only")]
+            "runs in both, B minus A", [row.as_row() for row in comparison.rows if not row.verdict.startswith("only")]
         )
-        print_table("cells", [cell.as_row() for cell in found.cells])
-        for note in found.notes:
+        print_table("cells", [cell.as_row() for cell in comparison.cells])
+        for note in comparison.notes:
             err.print(note, markup=False, soft_wrap=True)
-        for path in found.written:
+        for path in comparison.written:
             out.print(f"written: {path}", markup=False, soft_wrap=True)
-        out.print(found.summary(), soft_wrap=True)
-    raise typer.Exit(found.exit_code(strict=strict))
+        out.print(comparison.summary(), soft_wrap=True)
+    raise typer.Exit(comparison.exit_code(strict=strict))

@@ -49,9 +49,9 @@ def measure(name: str, root: Root = None, download: bool = True) -> DataCard:
         },
         labels_digest={split: labels_digest(arrays.labels[split]) for split in SPLITS},
         twin_threshold=TWIN_THRESHOLD,
-        num_exact_pairs={key: found.num for key, found in duplicates.exact.items()},
-        num_twin_pairs={key: found.num for key, found in duplicates.twins.items()},
-        twins={key: found.pairs for key, found in duplicates.twins.items()},
-        exact={key: found.pairs for key, found in duplicates.exact.items()},
+        num_exact_pairs={key: pairs.num for key, pairs in duplicates.exact.items()},
+        num_twin_pairs={key: pairs.num for key, pairs in duplicates.twins.items()},
+        twins={key: pairs.pairs for key, pairs in duplicates.twins.items()},
+        exact={key: pairs.pairs for key, pairs in duplicates.exact.items()},
         twin_test_indices=duplicates.test_indices,
     ).sealed()

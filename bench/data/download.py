@@ -35,7 +35,7 @@ def offline(environment: Mapping[str, str] = os.environ) -> bool:
 def download_file(url: str, path: Path, md5: str) -> None:
     """Download to a temporary file beside the target, which gets its name when its MD5 is right.
 
-    medmnist's own downloader is torchvision's: no timeout, and no check unless asked.
+    medmnist's own downloader is torchvision's: no timeout, and no check by default.
 
     Args:
         url: Where from.
@@ -54,9 +54,9 @@ def download_file(url: str, path: Path, md5: str) -> None:
             with temporary.open("w+b") as stream:
                 shutil.copyfileobj(answer, stream, CHUNK_BYTES)
                 stream.seek(0)
-                found = md5_of(stream)
-        if found != md5:
-            raise DownloadError(f"what came has the MD5 {found}, the official one is {md5}")
+                received = md5_of(stream)
+        if received != md5:
+            raise DownloadError(f"what came has the MD5 {received}, the official one is {md5}")
         temporary.replace(path)
     except (OSError, http.client.HTTPException) as error:
         raise DownloadError(f"{type(error).__name__}: {error}") from None

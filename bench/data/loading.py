@@ -1,7 +1,7 @@
 """MedMNIST sets: file -> checksum -> official splits -> uint8 arrays, whole in memory.
 
-medmnist's INFO is the source of truth for MD5, address, splits, classes and licence. It is imported when asked
-for: it takes torch with it.
+medmnist's INFO is the source of truth for MD5, address, splits, classes and licence. It is imported on first
+use: it takes torch with it.
 """
 
 from __future__ import annotations
@@ -144,7 +144,7 @@ def data_root(root: Root = None) -> Path:
 
 
 def find_file(name: str, size: int, root: Root = None, download: bool = True) -> Path:
-    """The official file of a set, with the official MD5; downloaded where it is not at hand.
+    """The official file of a set, with the official MD5; downloaded where it is missing.
 
     Args:
         name: A MedMNIST flag.
@@ -182,7 +182,7 @@ def _obtain(info: DatasetInfo, size: int, path: Path, download: bool) -> None:
         download_file(url, path, info.md5[size])
     except DownloadError as error:
         raise DataMissingError(
-            f"{info.name} ({size} px) is not at hand: looked for {path}; download from {url}: {error}. "
+            f"{info.name} ({size} px) is not available: looked for {path}; download from {url}: {error}. "
             f"Put the file there, or set {ROOT_VARIABLE} to the folder that holds it"
         ) from None
 
@@ -190,12 +190,12 @@ def _obtain(info: DatasetInfo, size: int, path: Path, download: bool) -> None:
 def _check_md5(path: Path, info: DatasetInfo, size: int) -> None:
     try:
         stat = path.stat()
-        found = _md5_of(path.resolve(), stat.st_mtime_ns, stat.st_size)
+        actual = _md5_of(path.resolve(), stat.st_mtime_ns, stat.st_size)
     except OSError as error:
         raise DataError(f"Cannot read {path}: {error.strerror}; make it readable") from None
-    if found != info.md5[size]:
+    if actual != info.md5[size]:
         raise DataError(
-            f"{path} is not the official {info.name} ({size} px): its MD5 is {found}, the official one is "
+            f"{path} is not the official {info.name} ({size} px): its MD5 is {actual}, the official one is "
             f"{info.md5[size]}; delete it to have it downloaded, or put the official file there"
         )
 

@@ -18,11 +18,11 @@ def flag_of(name: str) -> str:
         DataError: If no such set can be scored, with the closest name.
     """
     flag = name.removeprefix(SYNTHETIC_PREFIX)
-    made_here = flag != name
-    known = PAPER_DATASETS if made_here else DATASETS
+    is_synthetic = flag != name
+    known = PAPER_DATASETS if is_synthetic else DATASETS
     if flag in known:
         return flag
-    names = [SYNTHETIC_PREFIX + known_flag if made_here else known_flag for known_flag in known]
+    names = [SYNTHETIC_PREFIX + known_flag if is_synthetic else known_flag for known_flag in known]
     if flag in MULTI_LABEL:
         raise DataError(f"{name!r} has several labels an image, the suite scores one: {', '.join(names)}")
     if flag.endswith("3d"):

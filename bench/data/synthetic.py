@@ -108,7 +108,7 @@ def make(name: str, size: int = 28) -> dict[str, NDArray[np.uint8]]:
         counts = class_counts(form.train_counts, num_images)
         ordered = [label for label, count in enumerate(counts) for _ in range(count)]
         # Any first part of a split, as `max_train` takes, is a mixture of the classes.
-        labels = [ordered[place] for place in np.argsort(_draw(f"{name}/{split}/order", num_images), kind="stable")]
+        labels = [ordered[index] for index in np.argsort(_draw(f"{name}/{split}/order", num_images), kind="stable")]
         images = [_image(f"{name}/{split}/{index}", form, label, size) for index, label in enumerate(labels)]
         content[f"{split}_images"] = np.stack(images)
         content[f"{split}_labels"] = np.array(labels, dtype=np.uint8)[:, None]
@@ -124,13 +124,13 @@ def _draw(key: str, num: int) -> NDArray[np.int64]:
 def _image(key: str, form: StandIn, label: int, size: int) -> NDArray[np.uint8]:
     """One image: grating, blob, noise."""
     sign, phase, level, column, row, width, height = (int(value) for value in _draw(key, 7))
-    place = (2 * np.arange(size, dtype=np.int64) + 1) * _UNIT // (2 * size)  # pixel centres
+    centres = (2 * np.arange(size, dtype=np.int64) + 1) * _UNIT // (2 * size)  # of pixels
     across, down = _WAVES[label]
     down = down if sign % 2 else -down
-    turn = (across * place[None, :] + down * place[:, None] + phase) % _UNIT
+    turn = (across * centres[None, :] + down * centres[:, None] + phase) % _UNIT
     grating = abs(turn - _UNIT // 2) * (4 + height % 80) // (_UNIT // 2)
     radius = _UNIT // 8 + width % (_UNIT // 8)
-    distance = (place[None, :] - column % _UNIT) ** 2 + (place[:, None] - row % _UNIT) ** 2
+    distance = (centres[None, :] - column % _UNIT) ** 2 + (centres[:, None] - row % _UNIT) ** 2
     blob = np.maximum(radius**2 - distance, 0) * 40 // radius**2
     scene: NDArray[np.int64] = 40 + 32 * label // len(form.train_counts) + level % 48 + grating + blob
     if form.num_channels == 3:

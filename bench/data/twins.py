@@ -58,7 +58,7 @@ def compare(images: Mapping[str, NDArray[np.uint8]]) -> Duplicates:
         exact[f"{first}/{second}"] = find_exact(images[first], images[second])
         twins[f"{first}/{second}"] = find_twins(images[first], images[second])
     # An image of one value has no correlation; an equal one in train or val counts all the same.
-    known = np.any([found[key].second_has for found in (exact, twins) for key in ("train/test", "val/test")], axis=0)
+    known = np.any([pairs[key].second_has for pairs in (exact, twins) for key in ("train/test", "val/test")], axis=0)
     return Duplicates(exact, twins, np.flatnonzero(known).tolist())
 
 
@@ -70,15 +70,15 @@ def find_exact(first: NDArray[np.uint8], second: NDArray[np.uint8], limit: int =
         second: (M, ...) of the same image shape.
         limit: How many pairs to list at most.
     """
-    places: dict[bytes, list[int]] = {}
+    indices: dict[bytes, list[int]] = {}
     for index, image in enumerate(second):
-        places.setdefault(_fingerprint(image), []).append(index)
-    found = (
+        indices.setdefault(_fingerprint(image), []).append(index)
+    matches = (
         (np.full(len(match), row), np.array(match))
         for row, image in enumerate(first)
-        if (match := places.get(_fingerprint(image)))
+        if (match := indices.get(_fingerprint(image)))
     )
-    return _collect(found, len(second), limit)
+    return _collect(matches, len(second), limit)
 
 
 def find_twins(

@@ -132,7 +132,7 @@ class Selection:
         return take_shard(runs, self.shard)
 
 
-def obstacle(spec: ModelSpec, protocol: Protocol) -> str:
+def refusal(spec: ModelSpec, protocol: Protocol) -> str:
     """Why a model can never run under a protocol, "" if it can."""
     if spec.kind != "network":
         return ""

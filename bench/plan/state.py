@@ -11,7 +11,7 @@ from typing import Literal
 from bench.errors import RecordError
 from bench.machine.cpu_isa import DEFAULT, CpuIsa
 from bench.plan.estimate import CostEstimate, Estimate
-from bench.plan.selection import obstacle
+from bench.plan.selection import refusal
 from bench.protocols.loading import load_protocol
 from bench.records.card import DataCard, read_card
 from bench.records.names import Run
@@ -25,12 +25,21 @@ Overwrite = Literal["never", "stale", "failed", "isa", "always"]
 
 @dataclass(frozen=True)
 class PlannedRun:
-    """A run, how it stands, why, and what it should cost; of a finished one, what arithmetic its record names."""
+    """A run, how it stands in a results folder, and what it should cost.
+
+    Attributes:
+        run: The run.
+        state: `done`, `missing`, `stale` or `failed`.
+        reason: Why, "" for a run that is done or was never tried.
+        refusal: Why its model can never run under its protocol, "" if it can.
+        estimate: None for a run that is done or refused, or where there is nothing to estimate from.
+        record: What the folder holds of it.
+    """
 
     run: Run
     state: State
     reason: str = ""
-    obstacle: str = ""
+    refusal: str = ""
     estimate: Estimate | None = None
     record: Record | None = field(default=None, repr=False)
 
@@ -59,9 +68,9 @@ def make_plan(runs: Sequence[Run], results: Path) -> list[PlannedRun]:
     planned = []
     for run in runs:
         state, reason, record = stand(run, results, card_of)
-        blocked = obstacle(get_spec(run.model), load_protocol(run.protocol))
-        estimate = None if state == "done" or blocked else cost.of(run)
-        planned.append(PlannedRun(run, state, reason or blocked, blocked, estimate, record))
+        refused = refusal(get_spec(run.model), load_protocol(run.protocol))
+        estimate = None if state == "done" or refused else cost.of(run)
+        planned.append(PlannedRun(run, state, reason or refused, refused, estimate, record))
     return planned
 
 

@@ -1,8 +1,6 @@
-"""Protocols and studies: TOML in, frozen and digested objects out.
+"""Protocols and studies by name or path: TOML files in, the objects of `schema` out, errors that name the key.
 
-A protocol is everything that changes a number. Its name is frozen: a changed protocol is a new file. The
-digest leaves out every key that stands at its default, and a key that is added later gets "as before" as its
-default, so a new key makes no old record stale.
+A protocol is everything that changes a number. Its name is frozen: a changed protocol is a new file.
 """
 
 from __future__ import annotations

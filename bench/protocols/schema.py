@@ -1,4 +1,8 @@
-"""What a protocol and a study say: rules, frozen and digested."""
+"""What a protocol and a study say: rules, frozen and digested.
+
+The digest leaves out every key that stands at its default, and a key that is added later gets "as before" as its
+default, so a new key makes no old record stale.
+"""
 
 from __future__ import annotations
 

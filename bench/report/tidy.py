@@ -10,7 +10,7 @@ import pandas as pd
 from bench.data.names import PAPER_DATASETS
 from bench.errors import BenchError
 from bench.machine.cpu_isa import DEFAULT
-from bench.plan.selection import obstacle
+from bench.plan.selection import refusal
 from bench.protocols.loading import list_studies, load_protocol, load_study
 from bench.protocols.planned import is_planned, planned_seeds
 from bench.records.names import SYNTHETIC_PREFIX
@@ -121,7 +121,7 @@ def why_missing(evidence: Evidence, protocol: str, model: str, dataset: str) -> 
         if (record.model, record.dataset) == (model, dataset):
             return reason
     try:
-        return obstacle(get_spec(model), load_protocol(protocol)) or NOT_RUN
+        return refusal(get_spec(model), load_protocol(protocol)) or NOT_RUN
     except (BenchError, ModelError):
         return NOT_RUN
 

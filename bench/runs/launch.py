@@ -110,7 +110,7 @@ def run(
         outcome = execute(chosen, launch, on_event=watcher.on_event, on_skip=watcher.on_skip)
     outcome.left = left
     if selection.study:  # which asks for every model under every protocol: what can never run there is no failure
-        outcome.excused = optional_runs(selection.study) | {item.run for item in chosen if item.obstacle}
+        outcome.excused = optional_runs(selection.study) | {item.run for item in chosen if item.refusal}
     return outcome
 
 
@@ -219,16 +219,16 @@ def execute(
     if launch.checkpoint_dir is not None and launch.checkpoint_dir.is_file():
         raise RecordError(f"--checkpoint-dir {launch.checkpoint_dir} is a file; name a folder")
     outcome = Outcome()
-    cards = _cards([item for item in planned if not item.obstacle], launch, outcome)
+    cards = _cards([item for item in planned if not item.refusal], launch, outcome)
     for reason in dict.fromkeys(outcome.skipped.values()):
         on_skip(reason)
     requests = []
     for item in planned:
         run = item.run
-        if item.obstacle:
-            outcome.skipped[run] = item.obstacle
-            on_skip(f"{run.run_id}: {item.obstacle}")
-            _skip(launch.results, item, item.obstacle, "unavailable")
+        if item.refusal:
+            outcome.skipped[run] = item.refusal
+            on_skip(f"{run.run_id}: {item.refusal}")
+            _skip(launch.results, item, item.refusal, "unavailable")
         elif run in outcome.skipped:
             _skip(launch.results, item, f"{run.dataset} was neither on disk nor downloadable", "data")
         else:

@@ -65,14 +65,14 @@ def paired_difference(resamples: Floats, seed_differences: Sequence[float]) -> D
         seed_differences: First less second, of each common seed on the images as they are.
     """
     value = mean(seed_differences)
-    found = spread(resamples, seed_differences)
-    error = math.sqrt(found.variance)
-    half, narrow = (critical(found.degrees, confidence) * error for confidence in (CONFIDENCE, 1 - 2 * LEVEL))
+    known = spread(resamples, seed_differences)
+    error = math.sqrt(known.variance)
+    half, narrow = (critical(known.degrees, confidence) * error for confidence in (CONFIDENCE, 1 - 2 * LEVEL))
     if error == 0.0:
         p = 1.0 if value == 0.0 else 0.0
     else:
         size = abs(value) / error
-        p = 2 * float(special.ndtr(-size) if math.isinf(found.degrees) else special.stdtr(found.degrees, -size))
+        p = 2 * float(special.ndtr(-size) if math.isinf(known.degrees) else special.stdtr(known.degrees, -size))
     ends = [max(-1.0, min(1.0, value + side)) for side in (-half, half, -narrow, narrow)]
     return Difference(value, ends[0], ends[1], p, ends[2], ends[3])
 
@@ -93,9 +93,9 @@ def is_inside(low: float, high: float, margin: float) -> bool:
     return -margin < low and high < margin
 
 
-def is_equivalent(found: Difference, margin: float) -> bool:
+def is_equivalent(difference: Difference, margin: float) -> bool:
     """Two one-sided tests at 5 %: the 90 % interval lies strictly inside the margin."""
-    return is_inside(found.low_90, found.high_90, margin)
+    return is_inside(difference.low_90, difference.high_90, margin)
 
 
 def holm(p_values: Sequence[float], family_size: int | None = None) -> list[float]:
@@ -112,9 +112,9 @@ def holm(p_values: Sequence[float], family_size: int | None = None) -> list[floa
     if size < len(p_values) or not all(0.0 <= p <= 1.0 for p in p_values):
         raise StatsError(f"{len(p_values)} p-values in a family of {size}; all are in [0, 1] and of the family")
     adjusted, highest = [0.0] * len(p_values), 0.0
-    for rank, place in enumerate(sorted(range(len(p_values)), key=lambda place: p_values[place])):
-        highest = max(highest, min(1.0, (size - rank) * p_values[place]))
-        adjusted[place] = highest
+    for rank, index in enumerate(sorted(range(len(p_values)), key=lambda index: p_values[index])):
+        highest = max(highest, min(1.0, (size - rank) * p_values[index]))
+        adjusted[index] = highest
     return adjusted
 
 

@@ -1,4 +1,4 @@
-"""Intervals, paired tests and operating points: numbers in, numbers out. No files, no torch.
+"""Intervals and operating points: numbers in, numbers out. No files, no torch.
 
 A cell's value is a mean over seeds on one set of test images, and both would differ another time. The image part of
 its variance is that of the bootstrapped seed mean; the seed part is the sample variance over the number of seeds, for
@@ -101,7 +101,7 @@ def wilson(fraction: float, num_images: float, bound: float | None = None) -> tu
     return max(0.0, (centre - half) / scale), min(1.0, (centre + half) / scale)
 
 
-def fraction_interval(value: float, found: Spread, fewest: int) -> tuple[float, float]:
+def fraction_interval(value: float, known: Spread, fewest: int) -> tuple[float, float]:
     """95 % interval of a share of images (accuracy, recall): Wilson's, for the images that its variance is worth.
 
     value (1 - value) / variance is how many independent images would vary as much; Student's bound takes the normal
@@ -110,31 +110,31 @@ def fraction_interval(value: float, found: Spread, fewest: int) -> tuple[float, 
 
     Args:
         value: The mean over seeds.
-        found: Its variance.
+        known: Its variance.
         fewest: Images of the smallest class that the value needs, or all of them for an accuracy.
     """
     product = value * (1.0 - value)
-    if found.variance > 0.0 and product > 0.0:
-        return wilson(value, product / found.variance, critical(found.degrees))
-    return (value, value) if product > 0.0 else wilson(value, fewest, critical(found.degrees))
+    if known.variance > 0.0 and product > 0.0:
+        return wilson(value, product / known.variance, critical(known.degrees))
+    return (value, value) if product > 0.0 else wilson(value, fewest, critical(known.degrees))
 
 
-def area_interval(value: float, found: Spread, fewest: int) -> tuple[float, float]:
+def area_interval(value: float, known: Spread, fewest: int) -> tuple[float, float]:
     """95 % interval of an AUC: Student's bound on the logit scale, so within [0, 1] and longer towards one half.
 
     Args as `fraction_interval`, which serves where the logit does not exist or nothing varies.
     """
     product = value * (1.0 - value)
-    if found.variance == 0.0 or product == 0.0:
-        return fraction_interval(value, found, fewest)
-    half = critical(found.degrees) * math.sqrt(found.variance) / product
+    if known.variance == 0.0 or product == 0.0:
+        return fraction_interval(value, known, fewest)
+    half = critical(known.degrees) * math.sqrt(known.variance) / product
     middle = float(special.logit(value))
     return float(special.expit(middle - half)), float(special.expit(middle + half))
 
 
-def plain_interval(value: float, found: Spread, floor: float, ceiling: float) -> tuple[float, float]:
+def plain_interval(value: float, known: Spread, floor: float, ceiling: float) -> tuple[float, float]:
     """95 % interval of anything else: Student's bound times the standard error, cut at the ends of the range."""
-    half = critical(found.degrees) * math.sqrt(found.variance)
+    half = critical(known.degrees) * math.sqrt(known.variance)
     return max(floor, value - half), min(ceiling, value + half)
 
 
@@ -151,6 +151,6 @@ def youden_threshold(is_positive: NDArray[np.bool_], scores: Floats) -> float:
     if not positives or not negatives:
         return math.nan
     candidates = np.unique(scores)
-    found = positives - np.searchsorted(np.sort(scores[is_positive]), candidates, side="left")
+    hits = positives - np.searchsorted(np.sort(scores[is_positive]), candidates, side="left")
     alarms = negatives - np.searchsorted(np.sort(scores[~is_positive]), candidates, side="left")
-    return float(candidates[np.argmax(found * negatives - alarms * positives)])  # whole numbers: ties are ties
+    return float(candidates[np.argmax(hits * negatives - alarms * positives)])  # whole numbers: ties are ties

@@ -163,8 +163,8 @@ def confusion_matrix(labels: NDArray[Any], probs: NDArray[Any], task: str) -> La
 class _Ranking:
     """Scores sorted downwards within each class's column.
 
-    is_hit: (N, K) whether the image at this place is of the column's class. first, last: (N, K) first and last place
-    of the run of equal scores that the place belongs to. num_hits: (K,).
+    is_hit: (N, K) whether the image at this rank is of the column's class. first, last: (N, K) first and last rank
+    of the run of equal scores that the rank belongs to. num_hits: (K,).
     """
 
     is_hit: NDArray[np.bool_]
@@ -178,13 +178,13 @@ def _rank(labels: Labels, probs: Scores) -> _Ranking:
     order = np.argsort(-probs, axis=0, kind="stable")
     ordered = np.take_along_axis(probs, order, axis=0)
     is_hit = labels[order] == np.arange(num_classes)
-    place = np.arange(num_images)[:, None]
+    rank = np.arange(num_images)[:, None]
     starts = np.ones_like(is_hit)
     starts[1:] = ordered[1:] != ordered[:-1]
     ends = np.ones_like(is_hit)
     ends[:-1] = starts[1:]
-    first = np.maximum.accumulate(np.where(starts, place, 0), axis=0)
-    last = np.minimum.accumulate(np.where(ends, place, num_images)[::-1], axis=0)[::-1]
+    first = np.maximum.accumulate(np.where(starts, rank, 0), axis=0)
+    last = np.minimum.accumulate(np.where(ends, rank, num_images)[::-1], axis=0)[::-1]
     return _Ranking(is_hit, first, last, is_hit.sum(axis=0))
 
 
@@ -203,8 +203,8 @@ def _auc(ranking: _Ranking, task: str) -> float | None:
 
 
 def _average_precisions(ranking: _Ranking) -> list[float | None]:
-    found = np.take_along_axis(np.cumsum(ranking.is_hit, axis=0), ranking.last, axis=0)
-    precision = found / (ranking.last + 1.0)
+    hits = np.take_along_axis(np.cumsum(ranking.is_hit, axis=0), ranking.last, axis=0)
+    precision = hits / (ranking.last + 1.0)
     return _ratios(np.sum(precision, axis=0, where=ranking.is_hit), ranking.num_hits)
 
 
@@ -216,8 +216,8 @@ def _brier(labels: Labels, probs: Scores) -> float:
 
 def _calibration_error(correct: NDArray[np.bool_], confidence: Scores) -> float:
     edges = np.linspace(0.0, 1.0, NUM_ECE_BINS + 1)
-    place = np.clip(np.searchsorted(edges, confidence, side="left") - 1, 0, NUM_ECE_BINS - 1)
-    gaps = np.bincount(place, weights=correct - confidence, minlength=NUM_ECE_BINS)
+    bins = np.clip(np.searchsorted(edges, confidence, side="left") - 1, 0, NUM_ECE_BINS - 1)
+    gaps = np.bincount(bins, weights=correct - confidence, minlength=NUM_ECE_BINS)
     return float(np.abs(gaps).sum() / len(correct))
 
 

@@ -248,9 +248,9 @@ def _blur(x_BCHW: Tensor, draws: dict[str, Tensor], rules: AugmentRules) -> Tens
 
 def _inside_box(top: Tensor, bottom: Tensor, left: Tensor, right: Tensor, size: int) -> Tensor:
     """(..., S, S) whether a pixel lies in the box, its end excluded."""
-    place = torch.arange(size, dtype=top.dtype, device=top.device)
-    rows = (place >= top[..., None]) & (place < bottom[..., None])
-    columns = (place >= left[..., None]) & (place < right[..., None])
+    position = torch.arange(size, dtype=top.dtype, device=top.device)
+    rows = (position >= top[..., None]) & (position < bottom[..., None])
+    columns = (position >= left[..., None]) & (position < right[..., None])
     return rows[..., :, None] & columns[..., None, :]
 
 

@@ -50,14 +50,14 @@ class Checkpoint:
 
     def load(self) -> dict[str, Any] | None:
         """The newest whole state of this key, None where there is none; a damaged file is passed over."""
-        found = []
+        whole = []
         for turn in (0, 1):
             content = self._read(self.folder / f"turn{turn}.ckpt")
             if content is not None and content.get("key") == self.key:
-                found.append((content["saved_ns"], turn, content["state"]))
-        if not found:
+                whole.append((content["saved_ns"], turn, content["state"]))
+        if not whole:
             return None
-        _, turn, state = max(found, key=lambda item: item[0])
+        _, turn, state = max(whole, key=lambda item: item[0])
         self._turn = 1 - turn
         return dict(state)
 

@@ -41,7 +41,7 @@ class DivergedError(Exception):
 
 
 class InterruptedTraining(Exception):
-    """The training was asked to stop; its checkpoint has been written."""
+    """The training stopped on request; its checkpoint has been written."""
 
 
 @dataclass(frozen=True)
@@ -161,7 +161,7 @@ class Trainer:
         num_classes: K.
         checkpoint: Where to save and resume, None to do neither.
         on_progress: Called after each step with the progress and the number of steps an epoch.
-        should_stop: Asked after each step; True saves and raises InterruptedTraining.
+        should_stop: Called after each step; True saves and raises InterruptedTraining.
     """
 
     def __init__(

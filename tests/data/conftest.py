@@ -57,11 +57,11 @@ def official(monkeypatch, tmp_path):
 def server():
     """A web server on this machine; `answers` maps a path to (status, body, announced length)."""
     answers: dict[str, tuple[int, bytes, int]] = {}
-    asked: list[str] = []
+    requested: list[str] = []
 
     class Handler(http.server.BaseHTTPRequestHandler):
         def do_GET(self):
-            asked.append(self.path)
+            requested.append(self.path)
             status, body, length = answers.get(self.path, (404, b"", 0))
             self.send_response(status)
             self.send_header("Content-Length", str(length))
@@ -75,6 +75,6 @@ def server():
         thread = threading.Thread(target=service.serve_forever, kwargs={"poll_interval": 0.01})
         thread.start()
         address = f"http://127.0.0.1:{service.server_port}"
-        yield types.SimpleNamespace(address=address, answers=answers, asked=asked)
+        yield types.SimpleNamespace(address=address, answers=answers, requested=requested)
         service.shutdown()
         thread.join()

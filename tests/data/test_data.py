@@ -67,7 +67,7 @@ def test_info_of_every_flag_is_usable():
         ("synthetic-chestmnist", "synthetic-bloodmnist"),
     ],
 )
-def test_unusable_names_are_told_apart(name, words):
+def test_unusable_names_have_messages_of_their_own(name, words):
     """Multi-label sets, volumes and typing errors are refused, each with what would do."""
     with pytest.raises(DataError, match=words) as caught:
         data.get_info(name)

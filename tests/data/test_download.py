@@ -34,12 +34,12 @@ def test_a_missing_set_says_what_to_do(monkeypatch, official, root):
     assert not (root / "not").exists()
 
 
-def test_without_download_nobody_is_asked(official, server, root):
+def test_without_download_no_server_is_contacted(official, server, root):
     """`download=False` asks no server."""
     official.entry["url"] = f"{server.address}/breastmnist.npz"
     with pytest.raises(DataMissingError, match="not tried"):
         data.find_file("breastmnist", 28, root, download=False)
-    assert server.asked == []
+    assert server.requested == []
 
 
 def test_download_gets_the_file_once(official, server, root):
@@ -49,7 +49,7 @@ def test_download_gets_the_file_once(official, server, root):
     folder = root / "new"
     for _ in range(2):
         assert data.load("breastmnist", 28, folder).md5 == official.entry["MD5"]
-    assert server.asked == ["/breastmnist.npz?download=1"]
+    assert server.requested == ["/breastmnist.npz?download=1"]
     assert [file.name for file in folder.iterdir()] == ["breastmnist.npz"]
     assert (folder / "breastmnist.npz").read_bytes() == official.content
 
@@ -64,7 +64,7 @@ def test_download_gets_the_file_once(official, server, root):
     ],
 )
 def test_a_download_that_brings_something_else_leaves_nothing(official, server, root, answer, words):
-    """An error, another file or half a file is told in one line, and the folder stays as it was."""
+    """An error, another file or half a file is named in one line, and the folder stays as it was."""
     official.entry["url"] = f"{server.address}/breastmnist.npz"
     server.answers["/breastmnist.npz"] = answer(official.content)
     with pytest.raises(DataMissingError, match=words) as caught:
@@ -88,14 +88,14 @@ def test_a_download_gets_its_name_last(monkeypatch, official, server, root):
     assert list(root.iterdir()) == []
 
 
-def test_a_server_that_is_not_there_is_asked_once(monkeypatch, official, root):
-    """Refused connections are told at once; the other sets of that host do not ask again."""
+def test_a_server_that_is_not_there_is_contacted_once(monkeypatch, official, root):
+    """Refused connections are an error at once; the other sets of that host do not try again."""
     with contextlib.closing(socket.create_server(("127.0.0.1", 0))) as closed:
         port = closed.getsockname()[1]
     official.entry["url"] = f"http://127.0.0.1:{port}/breastmnist.npz"
     with pytest.raises(DataMissingError, match="Connection refused"):
         data.load("breastmnist", 28, root)
-    monkeypatch.setattr(download.urllib.request, "urlopen", lambda *_, **__: pytest.fail("asked again"))
+    monkeypatch.setattr(download.urllib.request, "urlopen", lambda *_, **__: pytest.fail("contacted again"))
     with pytest.raises(DataMissingError, match="Connection refused"):
         data.load("breastmnist", 28, root)
 

@@ -17,36 +17,36 @@ from bench.measure.timing.steps import Clock
 
 
 def fake_blocks(batch_seconds: Callable[[int], float]) -> tuple[Callable[[int], float], list[int]]:
-    """A `run_block` without a clock: batch number -> seconds; and the list of the block sizes it was asked for."""
-    asked: list[int] = []
+    """A `run_block` without a clock: batch number -> seconds; and the list of the block sizes it was called with."""
+    requested: list[int] = []
 
     def run_block(iterations: int) -> float:
-        start = sum(asked)
-        asked.append(iterations)
+        start = sum(requested)
+        requested.append(iterations)
         return sum(batch_seconds(start + number) for number in range(iterations))
 
-    return run_block, asked
+    return run_block, requested
 
 
 def test_blocks_are_long_enough_and_many_enough() -> None:
     """A batch of 10 ms: blocks of at least 50 ms, 30 of them, after a warm-up that stands still at once."""
-    run_block, asked = fake_blocks(lambda number: 0.1 if number == 0 else 0.01)
+    run_block, requested = fake_blocks(lambda number: 0.1 if number == 0 else 0.01)
     blocks = measure_blocks(run_block, Budget())
     assert blocks.steady
     assert len(blocks.seconds) == 30
     assert min(blocks.seconds) >= 0.05
     assert blocks.iterations == 6  # 1.2 x 50 ms over 10 ms
-    assert asked[0] == 1  # the cold batch is in no block
-    assert blocks.warm_up_seconds == pytest.approx(0.1 + 0.01 * sum(asked[1:-30]))
+    assert requested[0] == 1  # the cold batch is in no block
+    assert blocks.warm_up_seconds == pytest.approx(0.1 + 0.01 * sum(requested[1:-30]))
 
 
 def test_warm_up_goes_on_while_the_median_moves() -> None:
     """A batch that gets faster by 3 % a block is not measured before it has stopped."""
-    run_block, asked = fake_blocks(lambda number: 0.06 * max(0.5, 0.97**number))
+    run_block, requested = fake_blocks(lambda number: 0.06 * max(0.5, 0.97**number))
     blocks = measure_blocks(run_block, Budget())
     assert blocks.steady
     assert blocks.seconds[0] == pytest.approx(blocks.seconds[-1] / 1, rel=0.01)
-    assert sum(asked) - sum([blocks.iterations] * len(blocks.seconds)) > 20
+    assert sum(requested) - sum([blocks.iterations] * len(blocks.seconds)) > 20
 
 
 def test_warm_up_ends_after_its_budget() -> None:
@@ -69,12 +69,12 @@ def test_blocks_that_turn_out_short_are_measured_anew() -> None:
 @given(batch_seconds=st.floats(1e-4, 60.0), cell_seconds=st.floats(0.5, 30.0))
 def test_no_cell_overruns_its_budget(batch_seconds: float, cell_seconds: float) -> None:
     """Whatever a batch takes, a cell ends within its seconds; a batch longer than half of them runs once."""
-    run_block, asked = fake_blocks(lambda number: batch_seconds)
+    run_block, requested = fake_blocks(lambda number: batch_seconds)
     blocks = measure_blocks(run_block, Budget(cell_seconds=cell_seconds))
-    total = batch_seconds * sum(asked)
+    total = batch_seconds * sum(requested)
     assert len(blocks.seconds) >= 1
     if batch_seconds > cell_seconds / 2:
-        assert (asked, blocks.steady) == ([1], False)
+        assert (requested, blocks.steady) == ([1], False)
     else:
         assert total <= cell_seconds * 1.001
 

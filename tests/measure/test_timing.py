@@ -20,7 +20,7 @@ from bench.measure.timing import process, worker
 from bench.measure.timing import rounds as timing_launch
 from bench.measure.timing.blocks import Budget
 from bench.measure.timing.gpu_meter import Meter
-from bench.measure.timing.worker import Bench
+from bench.measure.timing.worker import CellTimer
 from bench.records.sealed import read_sealed
 from bench.records.timing_record import (
     Round,
@@ -232,7 +232,7 @@ def test_a_changed_model_starts_a_new_record(plugin: Path, tmp_path: Path) -> No
     assert "stale" in notes[0]
 
 
-def test_a_set_up_that_cannot_start_is_told(plugin: Path, tmp_path: Path) -> None:
+def test_a_set_up_that_cannot_start_gives_the_reason(plugin: Path, tmp_path: Path) -> None:
     """A worker that dies before it measures is no failed cell: the reason is passed on, nothing is recorded."""
     plan = plan_for(("tiny_timed",), plugin, tmp_path, rounds=1)
     broken = process.TimingPlan(**{**vars(plan), "plugins": (str(tmp_path / "missing.py"),)})
@@ -253,12 +253,12 @@ def test_a_worker_that_hangs_is_ended(plugin: Path, tmp_path: Path, monkeypatch:
 
 def test_a_model_with_a_scan_says_which() -> None:
     """MedMamba's column names the backend, ResNet's is empty."""
-    assert Bench("medmamba_t", "cpu", QUICK, 0).scan_backend(32) in ("torch", "mamba_ssm")
-    assert Bench("resnet18", "cpu", QUICK, 0).scan_backend(32) is None
+    assert CellTimer("medmamba_t", "cpu", QUICK, 0).scan_backend(32) in ("torch", "mamba_ssm")
+    assert CellTimer("resnet18", "cpu", QUICK, 0).scan_backend(32) is None
 
 
 def test_two_scans_never_share_a_record(plugin: Path, tmp_path: Path) -> None:
-    """A kernel that was installed between two rounds is told, and what is recorded stays."""
+    """A kernel that was installed between two rounds is named, and what is recorded stays."""
     plan = plan_for(("tiny_timed",), plugin, tmp_path, rounds=2)
     path = timing_path(tmp_path, plan.label, "tiny_timed")
     old = timing_launch.load_or_start(plan, "tiny_timed").model_copy(update={"scan_backend": "mamba_ssm"})
@@ -269,7 +269,7 @@ def test_two_scans_never_share_a_record(plugin: Path, tmp_path: Path) -> None:
     assert path.read_bytes() == before
 
 
-def test_a_scan_that_was_asked_for_has_a_record_of_its_own(plugin: Path, tmp_path: Path) -> None:
+def test_a_scan_that_was_chosen_has_a_record_of_its_own(plugin: Path, tmp_path: Path) -> None:
     """Only for models with a scan, and only if that scan is what ran."""
     plan = dataclasses.replace(plan_for(("tiny_timed",), plugin, tmp_path, rounds=1), scan="torch")
     (event,) = timing_launch.run_timings(plan)
@@ -314,10 +314,10 @@ def test_a_device_that_answers_no_more_costs_one_cell(
     def answers(plan: Any, model: str, index: int, left: Sequence[Setting]) -> Iterator[dict[str, Any]]:
         """A process of one thread: its first cell fails, and with it, where broken, all that it does after."""
         text = io.StringIO()
-        monkeypatch.setattr(Bench, "scan_backend", lambda self, size: None)
-        monkeypatch.setattr(Bench, "is_alive", lambda self: not broken)
+        monkeypatch.setattr(CellTimer, "scan_backend", lambda self, size: None)
+        monkeypatch.setattr(CellTimer, "is_alive", lambda self: not broken)
         monkeypatch.setattr(
-            Bench,
+            CellTimer,
             "measure",
             lambda self, way: Round(
                 index=0,
@@ -391,7 +391,7 @@ def test_the_meter_reads_nvml(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.parametrize("way", core_settings("cuda", 64, (1, 16)), ids=lambda way: way.label())
 def test_the_core_matrix_runs_on_cuda(way: Setting) -> None:
     """Events, peak memory and agreement are there for every core setting of a real model."""
-    round_ = Bench("resnet18", "cuda", Budget(cell_seconds=None, warm_up_seconds=2.0, min_blocks=5), 0).measure(way)
+    round_ = CellTimer("resnet18", "cuda", Budget(cell_seconds=None, warm_up_seconds=2.0, min_blocks=5), 0).measure(way)
     assert round_.status == "done", round_.reason
     assert round_.wall_over_event is not None
     assert round_.wall_over_event >= 0.99
@@ -407,4 +407,4 @@ def test_the_core_matrix_runs_on_cuda(way: Setting) -> None:
 def test_memory_that_runs_out_on_cuda_is_a_status() -> None:
     """A batch that fits no card is `oom`."""
     huge = setting(batch_size=2_000_000, img_size=224)
-    assert Bench("resnet18", "cuda", QUICK, 0).measure(huge).status == "oom"
+    assert CellTimer("resnet18", "cuda", QUICK, 0).measure(huge).status == "oom"

@@ -182,7 +182,7 @@ def test_threads_belong_to_a_cpu() -> None:
     assert path == Path("r/timings/cpu-amd-epyc-1-thread/timm--resnet26.json")
 
 
-def test_a_cold_cell_is_told_from_a_warm_one() -> None:
+def test_a_cold_cell_is_not_a_warm_one() -> None:
     """The round that was warmed up least speaks for the cell, in the table and beside it."""
     cold = Round(index=0, status="done", iterations=1, block_seconds=[9.0])
     moving = Round(index=1, status="done", iterations=1, block_seconds=[9.0, 8.0], warm_up_seconds=9.0)
@@ -192,8 +192,8 @@ def test_a_cold_cell_is_told_from_a_warm_one() -> None:
         made = make_timing("resnet18", "cpu: a", [TimingCell(setting=SETTING, rounds=rounds)])
         (row,) = timing_rows([made])
         assert (row.warm_up, row.num_blocks) == (expected, sum(len(r.block_seconds) for r in rounds))
-        told = [block for block in timing_blocks([made]) if isinstance(block, str) and "without a warm-up" in block]
-        assert len(told) == (expected == "cold")
+        warnings = [block for block in timing_blocks([made]) if isinstance(block, str) and "without a warm-up" in block]
+        assert len(warnings) == (expected == "cold")
 
 
 def test_a_record_survives_a_round_trip(tmp_path: Path) -> None:

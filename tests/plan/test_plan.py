@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from bench.errors import BenchError
-from bench.plan.selection import expand, expand_study, obstacle, parse_seeds
+from bench.plan.selection import expand, expand_study, parse_seeds, refusal
 from bench.plan.state import choose, make_plan
 from bench.protocols.loading import load_protocol
 from bench.records.names import Run, predictions_path
@@ -92,10 +92,10 @@ def test_a_damaged_record_counts_as_failed(tmp_path: Path) -> None:
 def test_models_without_public_weights_are_named_not_run() -> None:
     """Under the ImageNet protocol MedViT is a missing row with its reason."""
     protocol = load_protocol("paper-224-imagenet")
-    assert obstacle(get_spec("resnet18"), protocol) == ""
-    assert "no public ImageNet-1k weights" in obstacle(get_spec("resnet18_28"), protocol)
-    assert "takes images from 32 px" in obstacle(get_spec("convnext_t"), load_protocol("smoke"))
-    assert obstacle(get_spec("floor/prior"), protocol) == ""
+    assert refusal(get_spec("resnet18"), protocol) == ""
+    assert "no public ImageNet-1k weights" in refusal(get_spec("resnet18_28"), protocol)
+    assert "takes images from 32 px" in refusal(get_spec("convnext_t"), load_protocol("smoke"))
+    assert refusal(get_spec("floor/prior"), protocol) == ""
 
 
 def test_planning_changes_nothing(tmp_path: Path) -> None:

@@ -86,14 +86,12 @@ def main() -> int:
     parser.add_argument("--loop-resamples", type=int, default=5)
     arguments = parser.parse_args()
     results = [measure(size, arguments.rounds, arguments.resamples, arguments.loop_resamples) for size in SETS]
-    for found in results:
-        print(f"{found['images']} images x {found['classes']} classes, {found['seeds']} seed(s)")
-        print(f"  drawing {arguments.resamples} resamples {found['draw_seconds']:9.3f} s")
-        print(f"  their AUCs            {found['auc_seconds']:9.3f} s")
+    for row in results:
+        print(f"{row['images']} images x {row['classes']} classes, {row['seeds']} seed(s)")
+        print(f"  drawing {arguments.resamples} resamples {row['draw_seconds']:9.3f} s")
+        print(f"  their AUCs            {row['auc_seconds']:9.3f} s")
         scaled = f"scaled from {arguments.loop_resamples} resamples"
-        print(
-            f"  plain loop            {found['loop_seconds_scaled']:9.1f} s  {scaled}; {found['ratio']:.0f} times ours"
-        )
+        print(f"  plain loop            {row['loop_seconds_scaled']:9.1f} s  {scaled}; {row['ratio']:.0f} times ours")
     total = results[0]["draw_seconds"] + results[0]["auc_seconds"]
     if arguments.resamples == 1000:
         verdict = "reached" if total <= GOAL_SECONDS else "MISSED"

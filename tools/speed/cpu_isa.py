@@ -30,7 +30,7 @@ MODELS = (
 
 
 def serve(size: int, batch: int) -> None:
-    """Do what the lines of stdin ask for, a model's name or an empty line for a step; answer each with a line."""
+    """Do what the lines of stdin say, a model's name or an empty line for a step; answer each with a line."""
     import torch
     import torch.nn.functional as F
 
@@ -75,7 +75,7 @@ class Worker:
         )
         self.in_force = self._read()
 
-    def ask(self, line: str) -> str:
+    def send(self, line: str) -> str:
         """Send a line; returns the answer."""
         assert self.process.stdin is not None
         print(line, file=self.process.stdin, flush=True)
@@ -102,7 +102,7 @@ def both(isa: CpuIsa, size: int, batch: int) -> Iterator[dict[str, Worker]]:
         for name, setting in (("pinned", isa), ("native", CpuIsa.native)):
             workers[name] = Worker(setting, size, batch)
         if workers["pinned"].in_force != isa:
-            raise SystemExit(f"{isa} was asked for, the process computes at {workers['pinned'].in_force}")
+            raise SystemExit(f"{isa} is what to measure, the process computes at {workers['pinned'].in_force}")
         yield workers
     finally:
         for worker in workers.values():
@@ -113,11 +113,11 @@ def measure(workers: dict[str, Worker], model: str, rounds: int) -> dict[str, An
     """Best CPU milliseconds of a step in each process, and their ratio."""
     best = dict.fromkeys(workers, float("inf"))
     for worker in workers.values():
-        worker.ask(model)
-        worker.ask("")  # warm-up
+        worker.send(model)
+        worker.send("")  # warm-up
     for _ in range(rounds):
         for name, worker in workers.items():
-            best[name] = min(best[name], float(worker.ask("")))
+            best[name] = min(best[name], float(worker.send("")))
     return {
         "model": model,
         "price": round(best["pinned"] / best["native"], 2),

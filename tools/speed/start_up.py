@@ -62,14 +62,14 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--store", type=Path)
     arguments = parser.parse_args()
-    found: dict[str, list[tuple[float, float, float]]] = {name: [] for name in COMMANDS}
+    measured: dict[str, list[tuple[float, float, float]]] = {name: [] for name in COMMANDS}
     for _ in range(arguments.rounds):
         for name, command in COMMANDS.items():
-            found[name].append(call(command))
+            measured[name].append(call(command))
     if arguments.store:
-        found |= {name: [times] for name, times in measure_report(arguments.store).items()}
+        measured |= {name: [times] for name, times in measure_report(arguments.store).items()}
     rows = []
-    for name, calls in found.items():
+    for name, calls in measured.items():
         wall, cpu, peak = (statistics.median(values) for values in zip(*calls, strict=True))
         rows.append({"what": name, "wall_s": round(wall, 3), "cpu_s": round(cpu, 3), "peak_mib": round(peak)})
         goal = f" (goal {GOALS[name]} s)" if name in GOALS else ""

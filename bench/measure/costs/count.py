@@ -41,7 +41,7 @@ class CostOutcome:
 
 
 def measure_costs(cells: Sequence[CostCell], results: Path, *, overwrite: bool = False) -> Iterator[CostOutcome]:
-    """Answer each cell from its record, or count it and write the record; a model that refuses a size is told."""
+    """Answer each cell from its record, or count it and write the record; a refused size gives the reason."""
     for cell in cells:
         record = None if overwrite else recorded(cell, results)
         if record is not None:

@@ -86,11 +86,11 @@ def count_ptflops(model: nn.Module, x_BCHW: Tensor, scope: Scope) -> int:
             finally:
                 scope.functions -= 1
 
-    said = io.StringIO()
+    output = io.StringIO()
     with (
         mock.patch.object(pytorch_engine, "torch_function_wrapper", Traced),
-        contextlib.redirect_stdout(said),
-        contextlib.redirect_stderr(said),
+        contextlib.redirect_stdout(output),
+        contextlib.redirect_stderr(output),
         torch.no_grad(),
     ):
         macs, _ = get_model_complexity_info(
@@ -102,7 +102,7 @@ def count_ptflops(model: nn.Module, x_BCHW: Tensor, scope: Scope) -> int:
             backend="pytorch",
         )
     if macs is None:
-        raise BenchError(f"ptflops cannot run the model: {said.getvalue().splitlines()[-1]}")
+        raise BenchError(f"ptflops cannot run the model: {output.getvalue().splitlines()[-1]}")
     return int(macs)
 
 
@@ -157,7 +157,7 @@ def measure_sizes(model: nn.Module) -> Sizes:
 
 
 def count_network(build: Callable[[Device], nn.Module], img_size: int) -> tuple[Sizes, list[Count]]:
-    """Sizes and all three counts; `build` is asked for a fresh copy for each count.
+    """Sizes and all three counts; `build` gives a fresh copy for each count.
 
     Raises:
         BenchError: If the model does not run, or ptflops cannot run it.

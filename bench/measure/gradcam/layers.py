@@ -2,8 +2,8 @@
 
 A registered model names its layers: `models/cam_layers.toml`, else the spec's `target_layer`. For any other
 (`timm/<name>`, a plugin) a rule finds one: the module that ran last among those whose output is a map of the image and
-moves the prediction. Maps are told by their shape, since square images give square maps: (B, C, H, H), channel-last
-(B, H, H, C), or tokens (B, N, C) whose N is a square once class and register tokens are left out.
+moves the prediction. Maps are recognised by their shape, since square images give square maps: (B, C, H, H),
+channel-last (B, H, H, C), or tokens (B, N, C) whose N is a square once class and register tokens are left out.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from bench.machine.foreign import create, restored
 from models import ModelError, get_spec
 from models.catalog import HERE
 
-MIN_SIDE = 3  # of a map: one or four numbers show no place
+MIN_SIDE = 3  # of a map: one or four numbers localise nothing
 PROBE_SIZE = 224  # pixels at which the rule looks for a layer, so that it is the same at every size
 SEED = 0  # of the weights that the rule looks at
 TRIED_SIZES = (64, 96, 128, 160, 192, 224, 256, 320, 384, 448)
@@ -32,11 +32,11 @@ TRIED_SIZES = (64, 96, 128, 160, 192, 224, 256, 320, 384, 448)
 
 @dataclass(frozen=True)
 class Form:
-    """How a layer lays out a map of `side` x `side` places.
+    """How a layer lays out a map of `side` x `side` positions.
 
     Attributes:
         layout: `channels_first`, `channels_last` or `tokens`.
-        side: Places a side.
+        side: Positions a side.
         prefix: Tokens before those of the image (class, registers).
     """
 
@@ -51,7 +51,7 @@ class Form:
         return output if self.layout == "channels_first" else output.permute(0, 3, 1, 2)
 
     def back(self, x_BCHW: Tensor, output: Tensor) -> Tensor:
-        """The inverse; tokens that are no place come from `output`."""
+        """The inverse; tokens that are no position come from `output`."""
         if self.layout == "channels_first":
             return x_BCHW
         x_BHWC = x_BCHW.permute(0, 2, 3, 1)
@@ -74,7 +74,7 @@ def form_of(output: Any, num_prefix: int | None = None) -> Form | None:
 
     Args:
         output: What a module returned.
-        num_prefix: Tokens that are no place, where the model tells; else none or one.
+        num_prefix: Tokens that are no position, where the model says so; else none or one.
     """
     if not isinstance(output, Tensor):
         return None
@@ -92,7 +92,7 @@ def form_of(output: Any, num_prefix: int | None = None) -> Form | None:
 
 
 def _num_prefix(model: nn.Module) -> int | None:
-    """How many tokens are no place, where a model tells (timm's transformers do)."""
+    """How many tokens are no position, where a model says so (timm's transformers do)."""
     number = getattr(model, "num_prefix_tokens", None)
     return number if isinstance(number, int) else None
 
@@ -126,7 +126,7 @@ def target_layers(name: str, in_chans: int = 3, img_size: int = PROBE_SIZE) -> d
         img_size: Pixels that it builds the model for if 224 are refused.
 
     Raises:
-        BenchError: If the model names no layer and none can be found.
+        BenchError: If the model names no layer and none qualifies.
         ModelError: If it cannot be built.
     """
     spec = get_spec(name)
@@ -152,9 +152,9 @@ def find_layer(model: nn.Module, x_BCHW: Tensor) -> str | None:
     """The module that ran last among those whose output is a map of the image and moves the prediction.
 
     Tokens count after a layer norm alone: inside attention, widths are not features. After the last block of a
-    transformer with a class token, the other tokens move nothing; so the norm before its attention is found.
+    transformer with a class token, the other tokens move nothing; so the norm before its attention is chosen.
     """
-    found: list[tuple[str, Form, Tensor]] = []
+    candidates: list[tuple[str, Form, Tensor]] = []
     prefix = _num_prefix(model)
 
     def note(path: str, module: nn.Module, output: Any) -> None:
@@ -162,7 +162,7 @@ def find_layer(model: nn.Module, x_BCHW: Tensor) -> str | None:
         if form is None or form.side < MIN_SIDE or not output.requires_grad:
             return
         if form.layout != "tokens" or isinstance(module, nn.LayerNorm | nn.RMSNorm):
-            found.append((path, form, output))
+            candidates.append((path, form, output))
 
     handles = [
         module.register_forward_hook(lambda module, _, output, path=path: note(path, module, output))
@@ -174,8 +174,10 @@ def find_layer(model: nn.Module, x_BCHW: Tensor) -> str | None:
     finally:
         for handle in handles:
             handle.remove()
-    gradients = torch.autograd.grad(score, [output for _, _, output in found], allow_unused=True) if found else ()
-    for (path, form, _), gradient in reversed(list(zip(found, gradients, strict=True))):
+    gradients = (
+        torch.autograd.grad(score, [output for _, _, output in candidates], allow_unused=True) if candidates else ()
+    )
+    for (path, form, _), gradient in reversed(list(zip(candidates, gradients, strict=True))):
         if gradient is not None and bool(form.to_map(gradient).any()):
             return path
     return None
@@ -205,7 +207,7 @@ def find_targets(name: str, model: nn.Module, in_chans: int, img_size: int) -> l
     """The layers of a built model to explain, each with a map larger than 2x2.
 
     Raises:
-        BenchError: If a map shows no place, naming a size in pixels that would do.
+        BenchError: If a map localises nothing, naming a size in pixels that would do.
     """
     targets = []
     for path, words in target_layers(name, in_chans, img_size).items():
@@ -216,7 +218,7 @@ def find_targets(name: str, model: nn.Module, in_chans: int, img_size: int) -> l
             enough = _enough(name, path, in_chans, img_size)
             hint = f"{enough} px would do: take a protocol with that img_size" if enough else "take larger images"
             raise BenchError(
-                f"{path} of {name} gives a {form.side}x{form.side} map at {img_size} px, which shows no place; {hint}"
+                f"{path} of {name} gives a {form.side}x{form.side} map at {img_size} px: it localises nothing; {hint}"
             )
         targets.append(Target(path, words, form))
     return targets

@@ -86,14 +86,14 @@ def explain_run(
     Args:
         request: The run.
         results: The results folder.
-        on_progress: Told of the training's progress.
+        on_progress: Called with the training's progress.
 
     Returns:
         The record, and where it stands.
 
     Raises:
-        BenchError: If the model is fitted, a layer's map shows no place, captum is missing, or the training failed.
-        Interrupted: If the training was told to stop.
+        BenchError: If the model is fitted, a layer's map localises nothing, captum is missing, or the training failed.
+        Interrupted: If the training received a signal to stop.
     """
     run, protocol, card = request.run, request.protocol, request.card
     if get_spec(run.model).kind != "network":
@@ -102,12 +102,13 @@ def explain_run(
     torch.set_num_threads(1)
     in_chans = 3 if protocol.data.channels == "rgb" else card.num_channels
     model, _ = build_model(run, protocol, card, Streams(run.model, run.dataset, run.seed))
-    targets = find_targets(run.model, model, in_chans, protocol.data.img_size)  # told before the training, not after it
+    # Before the training: a layer that is refused has not cost one.
+    targets = find_targets(run.model, model, in_chans, protocol.data.img_size)
     weights = chosen_weights(request, results, on_progress)
     model.load_state_dict(weights.state)
-    found = _explain(request, _placed(model, request), targets)
-    record = _record(request, results, weights, targets, found)
-    return record, write_cam(results, record, found.maps, found.pixels)
+    explained = _explain(request, _placed(model, request), targets)
+    record = _record(request, results, weights, targets, explained)
+    return record, write_cam(results, record, explained.maps, explained.pixels)
 
 
 def _explain(request: RunRequest, model: nn.Module, targets: Sequence[Target]) -> Explained:
@@ -159,11 +160,11 @@ def choose_images(labels: NDArray[np.int64], logits: NDArray[np.float32]) -> tup
     images, cells = [], []
     for label in range(num_classes):
         for correct in (True, False):
-            found = np.flatnonzero((labels == label) & ((preds == labels) == correct))
-            cells.append(CamCell(label=label, correct=correct, num_test=len(found)))
+            chosen = np.flatnonzero((labels == label) & ((preds == labels) == correct))
+            cells.append(CamCell(label=label, correct=correct, num_test=len(chosen)))
             images += [
                 CamImage(index=i, label=label, prediction=int(preds[i]), probability=float(probs[i, preds[i]]))
-                for i in map(int, found[:shown])
+                for i in map(int, chosen[:shown])
             ]
     return images, cells
 
@@ -188,8 +189,8 @@ def grad_cam(model: nn.Module, layer: Target, x_BCHW: Tensor, classes: Sequence[
         for start in range(0, len(x_BCHW), BATCH):
             part = slice(start, start + BATCH)
             target = torch.tensor(list(classes[part]), device=x_BCHW.device)
-            found = explainer.attribute(x_BCHW[part], target=target, relu_attributions=False)
-            parts.append(found.detach().double().cpu().numpy()[:, 0])
+            attribution = explainer.attribute(x_BCHW[part], target=target, relu_attributions=False)
+            parts.append(attribution.detach().double().cpu().numpy()[:, 0])
     maps: NDArray[np.float64] = np.concatenate(parts)
     if not np.isfinite(maps).all():
         raise BenchError(f"The maps of {layer.path} are not finite; the weights or their gradients overflow")
@@ -240,7 +241,7 @@ def _same_scores(record: Record, results: Path, logits: NDArray[np.float32]) -> 
 
 
 def _record(
-    request: RunRequest, results: Path, weights: Weights, targets: Sequence[Target], found: Explained
+    request: RunRequest, results: Path, weights: Weights, targets: Sequence[Target], explained: Explained
 ) -> CamRecord:
     run, protocol, card = request.run, request.protocol, request.card
     recorded = recorded_run(request, results)
@@ -254,8 +255,8 @@ def _record(
         synthetic=run.synthetic,
         method="Grad-CAM of the predicted class's logit, before the ReLU (captum LayerGradCam)",
         layers=[CamLayer(path=t.path, words=t.words, height=t.form.side, width=t.form.side) for t in targets],
-        images=found.images,
-        cells=found.cells,
+        images=explained.images,
+        cells=explained.cells,
         num_random=NUM_RANDOM,
         class_names=card.class_names,
         license=card.license,
@@ -264,13 +265,13 @@ def _record(
         protocol_digest=protocol.digest(),
         model_fingerprint=fingerprint(get_spec(run.model)),
         labels_digest=card.labels_digest,
-        data_md5=found.data_md5,
+        data_md5=explained.data_md5,
         weights_sha256=weights.digest(),
         predictions_sha256=weights.predictions_sha256,
         run_record_digest=recorded.record_digest if recorded else None,
-        agrees_with_record=_same_scores(recorded, results, found.logits) if recorded else None,
-        maps_sha256=hashlib.sha256(found.maps).hexdigest(),
-        images_sha256=hashlib.sha256(found.pixels).hexdigest() if found.pixels is not None else None,
+        agrees_with_record=_same_scores(recorded, results, explained.logits) if recorded else None,
+        maps_sha256=hashlib.sha256(explained.maps).hexdigest(),
+        images_sha256=hashlib.sha256(explained.pixels).hexdigest() if explained.pixels is not None else None,
         **provenance.origin({"captum": _captum()}),
         device=provenance.device_name(request.device),
     ).sealed()

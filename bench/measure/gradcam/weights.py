@@ -97,11 +97,11 @@ def chosen_weights(
     Args:
         request: The run.
         results: The results folder.
-        on_progress: Told of the training's progress.
+        on_progress: Called with the training's progress.
 
     Raises:
         BenchError: If the training failed, or the same run goes on elsewhere.
-        Interrupted: If the training was told to stop; it goes on from its checkpoint.
+        Interrupted: If the training received a signal to stop; it goes on from its checkpoint.
         RecordError: If a file cannot be written.
     """
     key, path = run_key(request), weights_path(results, request)
@@ -112,17 +112,17 @@ def chosen_weights(
         with held(lock_path(results, request.run)):
             return _train(replace(request, checkpoint_dir=str(path.parent)), results, key, on_progress)
     except BusyError:
-        raise BenchError(f"{request.run.run_id} is being run by another process; wait for it, then ask again") from None
+        raise BenchError(f"{request.run.run_id} is being run by another process; wait for it, then try again") from None
 
 
 def _train(request: RunRequest, results: Path, key: str, on_progress: Callable[[RunProgress], None]) -> Weights:
     """Do the run as `medbench run` does, keep the weights and, where none counts yet, the record."""
-    told: list[int] = []
-    with signals_noted(lambda signum, _: told.append(signum)):
+    signals: list[int] = []
+    with signals_noted(lambda signum, _: signals.append(signum)):
         try:
-            bundle = run_one(request, Hooks(on_progress, lambda: bool(told)))
+            bundle = run_one(request, Hooks(on_progress, lambda: bool(signals)))
         except InterruptedTraining:
-            raise Interrupted(told[0]) from None
+            raise Interrupted(signals[0]) from None
     record = bundle.record
     if record.status != "done" or record.predictions_sha256 is None:
         reason = record.failure.message if record.failure else record.status

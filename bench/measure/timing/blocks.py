@@ -2,7 +2,7 @@
 
 `torch.utils.benchmark.Timer` was the start: it sets the threads, waits for the device and knows medians. But each
 of its `timeit` calls runs two more batches as a warm-up, which triples the cost of a cell whose batch takes
-seconds, and it reads no device events. So the blocks are made here; a test holds both to the same answer.
+seconds, and it reads no device events. So the suite measures its own blocks; a test holds both to the same answer.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""What NVML tells of a GPU: energy, clock, temperature, throttle reasons, driver. Everything is None without NVML."""
+"""What NVML reports of a GPU: energy, clock, temperature, throttle reasons, driver. Everything is None without NVML."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from bench.records.timing_record import MachineState
 
 
 def load_average() -> float | None:
-    """Processes that wanted a CPU over the last minute, None where the system does not tell."""
+    """Processes that wanted a CPU over the last minute, None where the system does not say."""
     try:
         return round(os.getloadavg()[0], 2)
     except OSError:
@@ -32,12 +32,12 @@ class Meter:
             return MachineState(load_average=load_average())
         return MachineState(
             load_average=load_average(),
-            sm_clock_mhz=self._asked("nvmlDeviceGetClockInfo", self.handle, self.nvml.NVML_CLOCK_SM),
-            temperature_c=self._asked("nvmlDeviceGetTemperature", self.handle, self.nvml.NVML_TEMPERATURE_GPU),
-            throttle_reasons=self._asked("nvmlDeviceGetCurrentClocksThrottleReasons", self.handle),
+            sm_clock_mhz=self._query("nvmlDeviceGetClockInfo", self.handle, self.nvml.NVML_CLOCK_SM),
+            temperature_c=self._query("nvmlDeviceGetTemperature", self.handle, self.nvml.NVML_TEMPERATURE_GPU),
+            throttle_reasons=self._query("nvmlDeviceGetCurrentClocksThrottleReasons", self.handle),
         )
 
-    def _asked(self, function: str, *arguments: Any) -> Any:
+    def _query(self, function: str, *arguments: Any) -> Any:
         """NVML's answer, None where the card or its host does not give it."""
         try:
             return getattr(self.nvml, function)(*arguments)
@@ -46,17 +46,17 @@ class Meter:
 
     def joules(self) -> float | None:
         """Energy since the driver was loaded, in joules; None where the card does not count it."""
-        found = self._asked("nvmlDeviceGetTotalEnergyConsumption", self.handle) if self.nvml is not None else None
-        return None if found is None else float(found) / 1000
+        value = self._query("nvmlDeviceGetTotalEnergyConsumption", self.handle) if self.nvml is not None else None
+        return None if value is None else float(value) / 1000
 
     def driver(self) -> str | None:
         """The driver's version."""
-        version = self._asked("nvmlSystemGetDriverVersion") if self.nvml is not None else None
+        version = self._query("nvmlSystemGetDriverVersion") if self.nvml is not None else None
         return version.decode() if isinstance(version, bytes) else version
 
 
 def _open(device: str) -> tuple[Any, Any]:
-    """NVML and the handle of the card that torch calls `device`; (None, None) where NVML cannot tell."""
+    """NVML and the handle of the card that torch calls `device`; (None, None) where NVML does not know it."""
     if not device.startswith("cuda"):
         return None, None
     import torch

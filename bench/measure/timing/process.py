@@ -85,8 +85,8 @@ def answers(plan: TimingPlan, model: str, index: int, settings: Sequence[Setting
         "scan": plan.scan,
     }
     limit = max(HANG_SECONDS, HANG_FACTOR * (plan.budget.cell_seconds or plan.budget.warm_up_seconds))
-    with tempfile.TemporaryFile("w+", encoding="utf-8", errors="replace") as said:
-        worker = _start(plan.num_threads, said)
+    with tempfile.TemporaryFile("w+", encoding="utf-8", errors="replace") as log:
+        worker = _start(plan.num_threads, log)
         assert worker.stdin is not None
         assert worker.stdout is not None
         hung = threading.Event()
@@ -104,14 +104,14 @@ def answers(plan: TimingPlan, model: str, index: int, settings: Sequence[Setting
             worker.wait()
             worker.stdout.close()
         if not {"refused", "broken"} & set(events) and events.count("round") < len(settings):
-            lost = _lost(index, code, hung.is_set(), limit, said)
+            lost = _lost(index, code, hung.is_set(), limit, log)
             if lost.status == "failed" and "machine" not in events:  # it never came to measure: not a cell's fault
                 yield {"event": "refused", "reason": f"{model}: {lost.reason}"}
             else:
                 yield {"event": "round", "round": lost.model_dump(mode="json")}
 
 
-def _start(num_threads: int, said: IO[str]) -> subprocess.Popen[str]:
+def _start(num_threads: int, log: IO[str]) -> subprocess.Popen[str]:
     # A pinned CPU is slower: speed is measured at what the processor has.
     environment = cpu_isa.native_environment() | {
         "OMP_NUM_THREADS": str(num_threads),
@@ -121,7 +121,7 @@ def _start(num_threads: int, said: IO[str]) -> subprocess.Popen[str]:
     }
     command = [sys.executable, "-m", "bench.measure.timing.worker"]
     return subprocess.Popen(
-        command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=said, env=environment, text=True
+        command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=log, env=environment, text=True
     )
 
 
@@ -141,10 +141,10 @@ def _read(worker: subprocess.Popen[str], hung: threading.Event, limit: float) ->
         timer.cancel()
 
 
-def _lost(index: int, code: int, hung: bool, limit: float, said: IO[str]) -> Round:
+def _lost(index: int, code: int, hung: bool, limit: float, log: IO[str]) -> Round:
     """The round of a cell whose process is gone: killed from outside means, on a CPU, that memory ran out."""
-    said.seek(0)
-    lines = [line.strip() for line in said.read().splitlines() if line.strip()]
+    log.seek(0)
+    lines = [line.strip() for line in log.read().splitlines() if line.strip()]
     if hung:
         return Round(index=index, status="timeout", reason=f"no answer within {limit:.0f} s")
     if code == -signal.SIGKILL:

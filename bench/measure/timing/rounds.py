@@ -57,7 +57,7 @@ def make_plan(
     plugins: Sequence[Path],
     scan: Scan = "auto",
 ) -> TimingPlan:
-    """A plan over the networks among `models`; on a CPU a cell may take 20 s a round where nothing else is said.
+    """A plan over the networks among `models`; on a CPU a cell may take 20 s a round by default.
 
     Raises:
         ModelError: If a name is unknown.
@@ -91,7 +91,7 @@ def announcement(plan: TimingPlan, *, overwrite: bool = False) -> str:
     return f"{text}, {minutes:.0f} min at most, but for process starts and batches that take longer than a cell."
 
 
-def obstacle(spec: ModelSpec, settings: Sequence[Setting]) -> str:
+def refusal(spec: ModelSpec, settings: Sequence[Setting]) -> str:
     """Why a model cannot be timed in these settings, "" if it can."""
     sizes = {setting.img_size for setting in settings}
     bad = [size for size in sizes if not spec.takes(size)]
@@ -161,7 +161,7 @@ def run_timings(plan: TimingPlan, *, overwrite: bool = False) -> Iterator[Timing
     refused = set[str]()
     former = {model: set(plan.settings if overwrite else ()) for model in plan.models}
     for model in plan.models:
-        reason = obstacle(get_spec(model), plan.settings)
+        reason = refusal(get_spec(model), plan.settings)
         if reason:
             refused.add(model)
             yield TimingEvent(model, None, None, reason)
@@ -194,7 +194,7 @@ def _one_model(plan: TimingPlan, model: str, index: int, former: set[Setting]) -
     record = without(standing, list(former))
     path = plan.path(model)
     while settings := missing(record, plan, index):
-        place = 0
+        position = 0
         for answer in answers(plan, model, index, settings):
             if answer["event"] == "refused":
                 yield TimingEvent(model, None, None, answer["reason"])
@@ -205,11 +205,11 @@ def _one_model(plan: TimingPlan, model: str, index: int, former: set[Setting]) -
                     return
                 record = record.model_copy(update={"scan_backend": answer["scan_backend"], "driver": answer["driver"]})
             elif answer["event"] == "start":
-                place = answer["place"]
+                position = answer["position"]
             elif answer["event"] == "round":
-                place = answer.get("place", place)
+                position = answer.get("position", position)
                 round_ = Round.model_validate(answer["round"])
-                record = with_round(record, settings[place], round_)
-                former.discard(settings[place])
+                record = with_round(record, settings[position], round_)
+                former.discard(settings[position])
                 write_sealed(path, _beside_former(record, standing, former))
-                yield TimingEvent(model, settings[place], round_)
+                yield TimingEvent(model, settings[position], round_)

@@ -93,7 +93,7 @@ def training_step(
 
 @contextlib.contextmanager
 def numerics(setting: Setting, device: torch.device) -> Iterator[None]:
-    """tf32 where it is asked for and nowhere else; inference in bf16 and fp16 by autocast.
+    """tf32 where the setting says so and nowhere else; inference in bf16 and fp16 by autocast.
 
     Eager, the weights are cast once; a compiled graph casts them in every call.
     """

@@ -1,7 +1,7 @@
 """The process that times one model in one round: a request on stdin, one JSON line per event on stdout.
 
-Events: `{"event": "machine", ...}` once, then for each setting `{"event": "start", "place": i}` and
-`{"event": "round", "place": i, "round": {...}}`. A process that dies leaves its last `start` without an answer; one
+Events: `{"event": "machine", ...}` once, then for each setting `{"event": "start", "position": i}` and
+`{"event": "round", "position": i, "round": {...}}`. A process that dies leaves its last `start` without an answer; one
 whose device answers no more says `{"event": "broken"}` and ends, and a new one goes on behind it.
 """
 
@@ -42,7 +42,7 @@ NUM_COMPARED = {"cpu": 8, "cuda": 64}
 SEED = 0
 
 
-class Bench:
+class CellTimer:
     """One model on one device.
 
     Args:
@@ -161,8 +161,8 @@ class Bench:
             if setting.img_size not in self.reference:
                 self.reference[setting.img_size] = self._logits(plain)
             expected = self.reference[setting.img_size]
-            found = expected if setting == plain else self._logits(setting)
-            self.compared[way] = compare(expected, found)
+            logits = expected if setting == plain else self._logits(setting)
+            self.compared[way] = compare(expected, logits)
         return self.compared[way]
 
     def _logits(self, setting: Setting) -> Tensor:
@@ -174,12 +174,12 @@ class Bench:
             return run(x_BCHW).float().cpu()
 
 
-def compare(expected: Tensor, found: Tensor) -> Agreement:
+def compare(expected: Tensor, logits: Tensor) -> Agreement:
     """Logits (n, K) of a mode against those of fp32 eager."""
-    difference = float((found - expected).abs().max())
+    difference = float((logits - expected).abs().max())
     return Agreement(
         num_images=len(expected),
-        top1=float((found.argmax(1) == expected.argmax(1)).float().mean()),
+        top1=float((logits.argmax(1) == expected.argmax(1)).float().mean()),
         max_difference=difference if difference == difference and difference != float("inf") else None,
         spread=float(expected.max() - expected.min()),
     )
@@ -204,21 +204,21 @@ def work(request: dict[str, Any], answers: TextIO) -> None:
         load_plugin(plugin)
     settings = [Setting.model_validate(setting) for setting in request["settings"]]
     budget = Budget(**request["budget"])
-    bench = Bench(request["model"], request["device"], budget, request["round"], request["num_threads"])
+    timer = CellTimer(request["model"], request["device"], budget, request["round"], request["num_threads"])
     try:
-        backend = bench.scan_backend(settings[0].img_size)
+        backend = timer.scan_backend(settings[0].img_size)
     except ModelError as error:
         answer(event="refused", reason=str(error))
         return
     if backend is None and request["scan"] != "auto":
-        answer(event="refused", reason=f"{request['model']} has no selective scan, so no other one can be asked for")
+        answer(event="refused", reason=f"{request['model']} has no selective scan, so --scan has nothing to choose")
         return
-    answer(event="machine", scan_backend=backend, driver=bench.meter.driver())
-    for place, setting in enumerate(settings):
-        answer(event="start", place=place)
-        found = bench.measure(setting)
-        answer(event="round", place=place, round=found.model_dump(mode="json"))
-        if found.status == "failed" and not bench.is_alive():
+    answer(event="machine", scan_backend=backend, driver=timer.meter.driver())
+    for position, setting in enumerate(settings):
+        answer(event="start", position=position)
+        round_ = timer.measure(setting)
+        answer(event="round", position=position, round=round_.model_dump(mode="json"))
+        if round_.status == "failed" and not timer.is_alive():
             answer(event="broken")
             return
 
