@@ -282,7 +282,7 @@ def test_the_fingerprint_covers_the_families_that_a_file_imports(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A change in an imported file of `models/`, at any depth, makes the importer's records stale."""
-    monkeypatch.setattr(catalog, "HERE", tmp_path)
+    monkeypatch.setattr(sources, "HERE", tmp_path)
     write(tmp_path, "deep", "x = 1\n")
     write(tmp_path, "middle", "from models import deep\n")
     text = "from models.middle import nothing\n" + PLUGIN
