@@ -6,6 +6,9 @@
 
 from __future__ import annotations
 
+import importlib.util
+import sys
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -48,6 +51,29 @@ __all__ = [
     "run",
     "verify",
 ]
+
+
+def _import_own_models() -> None:
+    """Make `models` mean the suite's package, whatever else of that name a user's path has first.
+
+    Raises:
+        ImportError: If another package of that name is imported already.
+    """
+    own = Path(__file__).resolve().parents[1] / "models" / "__init__.py"
+    known = sys.modules.get("models")
+    found = known.__spec__ if known is not None else importlib.util.find_spec("models")
+    if found is not None and found.origin is not None and Path(found.origin).resolve() == own:
+        return
+    if known is not None:
+        raise ImportError(f"another package named 'models' is imported already ({known}); import bench before it")
+    spec = importlib.util.spec_from_file_location("models", own, submodule_search_locations=[str(own.parent)])
+    assert spec is not None
+    assert spec.loader is not None
+    sys.modules["models"] = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(sys.modules["models"])
+
+
+_import_own_models()
 
 
 def __getattr__(name: str) -> Any:

@@ -12,17 +12,17 @@ import ast
 import difflib
 import fnmatch
 import hashlib
+import importlib
 import importlib.metadata
-import importlib.util
-import sys
 import tomllib
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field, fields, replace
 from functools import cache
 from pathlib import Path
 from typing import Any, TypeVar
 
-from models.sources import HERE, read_code
+from models.loading import ForeignNameError, import_file
+from models.sources import HERE, locate, read_any, sources
 
 FITTED = HERE.parent / "bench" / "classical.py"  # by path: nothing in models/ imports bench
 ENTRY_POINT_GROUP = "medbench.models"
@@ -56,6 +56,7 @@ class ModelSpec:
         timm_name: timm's architecture name for models that timm builds.
         kind: `network`; `floor` and `sklearn` models are fitted, not trained.
         options: Keyword arguments that the builder always gets.
+        module: The installed module that holds the builder, of an entry point.
     """
 
     name: str
@@ -75,6 +76,7 @@ class ModelSpec:
     timm_name: str = ""
     kind: str = "network"
     options: Mapping[str, Any] = field(default_factory=dict)
+    module: str = ""
 
     def takes(self, img_size: int) -> bool:
         """Whether the model claims to take images of this height and width."""
@@ -87,7 +89,8 @@ class ModelSpec:
 
 
 # What a decorator may say of a model, with the type of each as `ModelSpec` has it.
-METADATA = {f.name: str(f.type) for f in fields(ModelSpec) if f.name not in ("name", "file", "function", "timm_name")}
+NOT_SAID = ("name", "file", "function", "timm_name", "module")
+METADATA = {f.name: str(f.type) for f in fields(ModelSpec) if f.name not in NOT_SAID}
 TYPES: dict[str, tuple[type, ...]] = {
     "str": (str,),
     "int": (int,),
@@ -136,7 +139,7 @@ def read_file(path: Path, prefix: str = "") -> Iterator[ModelSpec]:
         ModelError: If the file is missing, is no Python, or a decorator's argument is no literal.
     """
     try:
-        tree = ast.parse(path.read_text(encoding="utf-8"))
+        tree = ast.parse(path.read_bytes())
     except OSError as error:
         raise ModelError(f"Cannot read the model file {path}: {error.strerror}") from None
     except (SyntaxError, ValueError) as error:
@@ -191,11 +194,11 @@ def _catalogue() -> dict[str, ModelSpec]:
     if not _builtin:
         _builtin.update(_read_builtin())
         for entry in importlib.metadata.entry_points(group=ENTRY_POINT_GROUP):
-            found = importlib.util.find_spec(entry.module)
-            if found is None or found.origin is None:
+            file = locate(entry.module)
+            if file is None:
                 raise ModelError(f"Entry point {entry.name!r} names {entry.value!r}, which is no importable module")
-            for spec in read_file(Path(found.origin)):
-                _builtin.setdefault(spec.name, spec)
+            for spec in read_file(file):
+                _builtin.setdefault(spec.name, replace(spec, module=entry.module))
     return {**_builtin, **_plugins}
 
 
@@ -274,20 +277,14 @@ def import_builder(spec: ModelSpec) -> Callable[..., Any]:
     Raises:
         ModelError: If the file cannot be imported.
     """
-    place = hashlib.sha256(str(spec.file).encode()).hexdigest()[:12]  # two plugins may share a file name
     own = spec.file.parent == HERE
-    module_name = f"models.{spec.file.stem}" if own else f"_medbench_plugin_{place}_{spec.file.stem}"
     try:
-        if own:
-            module = importlib.import_module(module_name)
+        if own or spec.module:
+            module = importlib.import_module(f"models.{spec.file.stem}" if own else spec.module)
         else:
-            found = importlib.util.spec_from_file_location(module_name, spec.file)
-            assert found is not None
-            assert found.loader is not None
-            module = sys.modules.get(module_name) or importlib.util.module_from_spec(found)
-            if module_name not in sys.modules:
-                found.loader.exec_module(module)
-                sys.modules[module_name] = module
+            module = import_file(spec.file)
+    except ForeignNameError as error:
+        raise ModelError(str(error)) from None
     except ImportError as error:
         raise ModelError(f"Model {spec.name!r} needs {error.name or error}; install the extra [run]") from error
     builder: Callable[..., Any] = getattr(module, spec.function)
@@ -297,14 +294,16 @@ def import_builder(spec: ModelSpec) -> Callable[..., Any]:
 def fingerprint(spec: ModelSpec, timm_version: str | None = None) -> str:
     """Hexadecimal SHA-256 digest of the code that decides a model's numbers; no torch needed.
 
-    Over the syntax tree (comments and docstrings stripped) of the family's file and of the `models/` files
-    that it imports, the builder's name and options, and timm's version where timm is used.
+    Over the syntax tree (comments and docstrings stripped) of the family's file, of the `models/` files that it
+    imports and, of a plugin, of its own files that it imports; the builder's name and options, and timm's version
+    where timm is used.
 
     Args:
         spec: The model.
         timm_version: timm's version; the installed one by default, "" where timm is not installed.
     """
-    pending, seen = [spec.file], set[Path]()
+    own = spec.file.parent == HERE or spec.file == FITTED
+    pending, seen = [spec.file] if own else list(sources(spec.file).files), set[Path]()
     digest = hashlib.sha256()
     uses_timm = False
     while pending:
@@ -312,10 +311,10 @@ def fingerprint(spec: ModelSpec, timm_version: str | None = None) -> str:
         if path in seen:
             continue
         seen.add(path)
-        code, siblings, imports_timm = read_code(path.read_text(encoding="utf-8"))
-        uses_timm = uses_timm or imports_timm
-        digest.update(code)
-        pending.extend(siblings)
+        code = read_any(path)
+        uses_timm = uses_timm or code.uses_timm
+        digest.update(code.canonical)
+        pending.extend(code.families)
     chosen = (spec.function, spec.timm_name, sorted(spec.options.items()))
     digest.update(repr(chosen).encode())
     if uses_timm:

@@ -32,6 +32,7 @@ from bench.runs.request import Event, RunBundle, RunRequest
 from bench.runs.runner import failed_record
 from bench.runs.worker import forget_checkpoints, isolate
 from models import get_spec
+from models.sources import sources
 
 NODE_LOSSES = 5  # how often Ray starts a run again whose node was lost
 POLL_SECONDS = 0.2
@@ -44,26 +45,34 @@ class Parcel:
 
     Attributes:
         request: The run.
-        plugins: File name and text of each plugin.
+        plugins: The files of each plugin, its own first: path below a common folder, and bytes.
         data_file: Name of the npz file, "" for a set that is made by formula.
         data: A Ray reference to its bytes in a list, so that only a node that lacks the file fetches it.
         timeout: Seconds after which the run is killed and fails.
     """
 
     request: RunRequest
-    plugins: tuple[tuple[str, str], ...]
+    plugins: tuple[tuple[tuple[str, bytes], ...], ...]
     data_file: str
     data: tuple[Any, ...]
     timeout: float | None
 
 
-def _scratch(content: bytes, name: str) -> Path:
-    """A folder of this node, named by content, that holds the file."""
-    digest = hashlib.sha256(content).hexdigest()[:24]
-    path = Path(tempfile.gettempdir()) / f"medbench-{user_name()}" / digest / name
-    if not path.exists() or path.read_bytes() != content:
-        write_atomic(path, content)
-    return path
+def _scratch(*files: tuple[str, bytes]) -> Path:
+    """A folder of this node, named by content, that holds the files; the path of the first."""
+    digest = hashlib.sha256(b"".join(content for _, content in files)).hexdigest()[:24]
+    folder = Path(tempfile.gettempdir()) / f"medbench-{user_name()}" / digest
+    for name, content in files:
+        path = folder / name
+        if not path.exists() or path.read_bytes() != content:
+            write_atomic(path, content)
+    return folder / files[0][0]
+
+
+def _packed_plugin(path: Path) -> tuple[tuple[str, bytes], ...]:
+    """A plugin's file and the files of its own that it imports."""
+    made_of = sources(path)
+    return tuple((file.relative_to(made_of.root).as_posix(), file.read_bytes()) for file in made_of.files)
 
 
 def _at_hand(parcel: Parcel) -> RunRequest:
@@ -71,7 +80,7 @@ def _at_hand(parcel: Parcel) -> RunRequest:
     from bench.data.loading import find_file
 
     request = parcel.request
-    plugins = tuple(str(_scratch(text.encode(), name)) for name, text in parcel.plugins)
+    plugins = tuple(str(_scratch(*files)) for files in parcel.plugins)
     request = replace(request, plugins=plugins)
     if not parcel.data_file:
         return request
@@ -81,7 +90,7 @@ def _at_hand(parcel: Parcel) -> RunRequest:
         import ray
 
         content: bytes = ray.get(parcel.data[0])
-        return replace(request, data_root=str(_scratch(content, parcel.data_file).parent))
+        return replace(request, data_root=str(_scratch((parcel.data_file, content)).parent))
     return request
 
 
@@ -199,7 +208,7 @@ class RayEngine:
             if str(path) not in self.data:
                 self.data[str(path)] = ray.put(path.read_bytes())
             data_file, data = path.name, (self.data[str(path)],)
-        plugins = tuple((Path(path).name, Path(path).read_text(encoding="utf-8")) for path in request.plugins)
+        plugins = tuple(_packed_plugin(Path(path)) for path in request.plugins)
         return Parcel(request, plugins, data_file, data, self.timeout)
 
     def _collect(self, ray: Any, reference: Any) -> None:

@@ -6,6 +6,7 @@ a cluster, so that a plugin which exits or never ends is a failed run and not a 
 
 from __future__ import annotations
 
+import atexit
 import contextlib
 import signal
 import time
@@ -142,6 +143,7 @@ def _server() -> ForkServer:
     """This process's own fork server, a new one where that was lost."""
     if not _servers or _servers[-1].is_lost:
         _servers.append(ForkServer(PRELOAD))
+        atexit.register(_servers[-1].close)
     return _servers[-1]
 
 

@@ -73,11 +73,13 @@ def test_a_node_without_data_or_plugins_gets_them(tmp_path: Path, monkeypatch: p
     run = Run("smoke", "resnet18_28", "breastmnist", 0)
     nowhere: dict[str, Any] = {"data_root": str(tmp_path / "empty"), "plugins": ("/far/away/net.py",)}
     request = RunRequest(run, load_protocol("smoke"), card, **nowhere)
-    plugins = (("net.py", "# a plugin"),)
+    plugins = ((("net.py", b"# a plugin"), ("parts/stem.py", b"# its own file")),)
     parcel = Parcel(request, plugins, file.name, (file.read_bytes(),), None)
     arrived = engine_ray._at_hand(parcel)
     assert find_file("breastmnist", 28, arrived.data_root, download=False).read_bytes() == file.read_bytes()
-    assert [Path(path).read_text(encoding="utf-8") for path in arrived.plugins] == ["# a plugin"]
+    (plugin,) = (Path(path) for path in arrived.plugins)
+    assert plugin.read_text(encoding="utf-8") == "# a plugin"
+    assert (plugin.parent / "parts" / "stem.py").read_text(encoding="utf-8") == "# its own file"
     assert loading.load("breastmnist", 28, root=arrived.data_root).md5 == card.md5
 
 

@@ -1,0 +1,78 @@
+"""A model's module, imported as Python imports modules: the only place where model code is executed.
+
+Each has its name in `sys.modules` before it runs, as dataclasses and pickle expect; a file that belongs to a package is
+imported as its module; files beside it can be imported by name, and a name that means another file here is refused.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import importlib
+import importlib.util
+import re
+import sys
+from pathlib import Path
+from types import ModuleType
+
+from models.sources import Sources, sources
+
+
+class ForeignNameError(ImportError):
+    """A file's own file cannot be imported under its name; one line."""
+
+
+def import_file(path: Path) -> ModuleType:
+    """The module of a plugin's file, imported once.
+
+    Raises:
+        ForeignNameError: If a name that the file imports means something else in this process.
+        Exception: What the file raises.
+    """
+    made_of = sources(path)
+    digest = hashlib.sha256(str(path).encode(errors="surrogatepass")).hexdigest()[:12]  # two may share a file name
+    alias = f"_medbench_plugin_{digest}"
+    if made_of.beside and str(made_of.root) not in sys.path:
+        sys.path.append(str(made_of.root))  # last: nothing that stands there takes the place of an installed package
+        importlib.invalidate_caches()
+    for name, file in made_of.beside:
+        _check_name(name, file, path)
+    if made_of.root != path.parent:
+        return _import_member(made_of, alias)
+    return _import_alone(path, f"{alias}_{re.sub(r'[^0-9A-Za-z_]', '_', path.stem)}")
+
+
+def _check_name(name: str, file: Path, path: Path) -> None:
+    try:
+        found = importlib.util.find_spec(name)
+    except ValueError:  # a module without a spec
+        found = None
+    places = [] if found is None else [found.origin, *(found.submodule_search_locations or [])]
+    if not any(place is not None and Path(place).resolve() == file.resolve() for place in places):
+        elsewhere = next((place for place in places if place), "nowhere")
+        raise ForeignNameError(f"{path} imports {name!r} from {file}, but here that name is {elsewhere}; rename it")
+
+
+def _import_member(made_of: Sources, alias: str) -> ModuleType:
+    """A module of a package: by the package's own name where its files use that, else under a name of ours."""
+    top = made_of.module.partition(".")[0]
+    if top in dict(made_of.beside):
+        return importlib.import_module(made_of.module)
+    if alias not in sys.modules:
+        holder = sys.modules[alias] = ModuleType(alias)
+        holder.__path__ = [str(made_of.root)]
+    return importlib.import_module(f"{alias}.{made_of.module}")
+
+
+def _import_alone(path: Path, name: str) -> ModuleType:
+    if name in sys.modules:
+        return sys.modules[name]
+    found = importlib.util.spec_from_file_location(name, path)
+    assert found is not None
+    assert found.loader is not None
+    module = sys.modules[name] = importlib.util.module_from_spec(found)
+    try:
+        found.loader.exec_module(module)
+    except BaseException:
+        del sys.modules[name]
+        raise
+    return module
