@@ -131,16 +131,26 @@ def report(results: str | Path = "results", reports: str | Path = "reports", *, 
 
 
 def check_report(
-    results: str | Path = "results", reports: str | Path = "reports", *, models: Sequence[str] = DRAWN
+    results: str | Path = "results",
+    reports: str | Path = "reports",
+    *,
+    models: Sequence[str] = DRAWN,
+    strict: bool = False,
 ) -> list[str]:
     """What differs between a report and what the records give, one line a file; nothing is written.
+
+    Args:
+        results: The results folder.
+        reports: Where the report stands.
+        models: Whose curves and confusion matrices are drawn.
+        strict: Name every file that no report wrote, too.
 
     Raises:
         RecordError: If the results folder is not there.
     """
     from bench.report import compare as differences
 
-    return differences(Path(results), Path(reports), models)
+    return differences(Path(results), Path(reports), models, strict=strict)
 
 
 def verify(results: str | Path = "results", *, scores: bool = False) -> Findings:

@@ -65,7 +65,7 @@ def test_only_main_s_code_runs() -> None:
     assert "contribution" not in later[later.index("rm -rf results/.cache contribution") + 40 :]
     assert "verify --against" in later
     assert "verify --scores" in later
-    assert "report --check" in later
+    assert "report --check --strict" in later
 
 
 def git(folder: Path, *arguments: str) -> None:

@@ -1,27 +1,44 @@
 """May a contributed results folder replace the one that stands? Files as data, nothing of them is executed. No torch.
 
-New evidence is welcome; what stands stays. A run that has no scores yet (failed, skipped) may be filled in. Whether the
-new evidence is sound is `bench.check.verify`'s question.
+New evidence is welcome; what stands stays. A run that has no scores yet (failed, skipped) may be filled in. Each new
+file is read through its schema, and what nothing else looks at is refused: files that are no evidence, tables that no
+record names, seeds that nobody planned. Whether the new evidence is sound is `bench.check.verify`'s question.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 
-from bench.check.trust import Rerun, read_row
+from bench.check.inventory import Evidence, Inventory, tables_of, take_inventory
+from bench.check.trust import Rerun
 from bench.errors import RecordError
-from bench.records.run_record import MEASURED_FOLDERS, read_record
-from bench.records.sealed import read_sealed
+from bench.protocols.planned import is_planned, planned_seeds
+from bench.records.run_record import MEASURED_FOLDERS, Record, read_record
 
 ALLOWED_ROOTS = ("results", "reports")
-EVIDENCE_SUFFIXES = (".json", ".parquet", ".md")
-GENERATED = ("tables",)  # below results/, made from the evidence; reports --check compares it
+EVIDENCE_SUFFIXES = (".json", ".parquet")
+# Below results/tables/, made from the evidence; reports --check compares them. A test holds them equal to the report's.
+TABLES = tuple(
+    f"{name}.csv"
+    for name in (
+        *("scores", "runs", "costs", "timings", "cells", "pairs", "mcnemar", "classes", "contrasts", "resolution"),
+        "published_checks",
+    )
+)
 UNTRACKED = (".cache", ".locks", "checkpoints")
 NEW_FOLDERS = ("records", "data", *MEASURED_FOLDERS)
 MAX_FILE_BYTES = 8 * 2**20  # twice what predictions of any MedMNIST set take, and more: a test holds it
 MAX_TOTAL_BYTES = 512 * 2**20
+NOTICES = {
+    "data": "a new data card; its label digests are the sender's word until a maintainer measures the data",
+    "costs": "counted by the sender; medbench measure costs --overwrite counts again",
+    "timings": "timed by the sender; nobody can repeat it but on such a device",
+    "cams": "maps of weights that are not here; medbench gradcam makes them anew",
+    "self_reported": "numbers without predictions; look at the source before merging",
+    "reruns": "a re-run is the sender's word; whoever recorded the run should be somebody else",
+}
 
 
 @dataclass
@@ -78,17 +95,23 @@ def check_contribution(results: Path, base: Path) -> Contribution:
     for name in sorted(ours.keys() - theirs.keys()):
         found.problems.append(f"{name}: vanished; what stands stays, a maintainer removes records")
     for name in sorted(theirs.keys() & ours.keys()):
-        if theirs[name].is_symlink() or theirs[name].read_bytes() != ours[name].read_bytes():
+        if theirs[name].is_symlink():
+            found.problems.append(f"{name}: symbolic links are refused")
+        elif _differs(theirs[name], ours[name]):
             found.problems.extend(_changed(name, ours[name], base))
-    for name in sorted(theirs.keys() - ours.keys()):
-        found.new.append(name)
-        found.notices.extend(_notice(name))
-    for name, path in sorted(theirs.items()):
-        found.problems.extend(f"{name}: {problem}" for problem in _unfit(name, path, is_new=name not in ours))
+    found.new = sorted(theirs.keys() - ours.keys())
+    inventory = take_inventory(results, MAX_FILE_BYTES)
+    known = {table for name, one in inventory.evidence.items() for table in tables_of(one, name)}
+    for name in found.new:
+        found.problems.extend(f"{name}: {problem}" for problem in _refused(name, theirs[name], inventory, known))
+        if name in inventory.evidence and name.parts[0] in NOTICES:
+            found.notices.append(f"{name}: {NOTICES[name.parts[0]]}")
     total = sum(theirs[name].lstat().st_size for name in found.new)
     if total > MAX_TOTAL_BYTES:
         found.problems.append(f"the new files have {total:,} bytes; at most {MAX_TOTAL_BYTES:,} are taken at once")
-    found.problems.extend(_own_reruns(theirs, ours, results))
+    new = {name: inventory.evidence[name] for name in found.new if name in inventory.evidence}
+    found.problems.extend(_unplanned(new))
+    found.problems.extend(_own_reruns(new, ours))
     return found
 
 
@@ -99,10 +122,23 @@ def _files(folder: Path) -> dict[PurePosixPath, Path]:
         name = PurePosixPath(path.relative_to(folder).as_posix())
         if name.parts[0] in UNTRACKED or (path.is_dir() and not path.is_symlink()):
             continue
-        if name.parts[0] in GENERATED and len(name.parts) == 2 and path.suffix == ".csv" and not path.is_symlink():
+        if name.parts[0] == "tables" and _is_table(name, path):
             continue
         found[name] = path
     return found
+
+
+def _differs(theirs: Path, ours: Path) -> bool:
+    """Whether a file is another than the one that stands; one of another size is not read."""
+    if not theirs.is_file() or theirs.lstat().st_size != ours.lstat().st_size:
+        return True
+    return theirs.read_bytes() != ours.read_bytes()
+
+
+def _is_table(name: PurePosixPath, path: Path) -> bool:
+    """Whether a file is one of the tables that a report makes, which may change."""
+    regular = path.is_file() and not path.is_symlink()
+    return len(name.parts) == 2 and name.name in TABLES and regular and path.lstat().st_size <= MAX_FILE_BYTES
 
 
 def _changed(name: PurePosixPath, ours: Path, base: Path) -> Iterator[str]:
@@ -117,51 +153,34 @@ def _changed(name: PurePosixPath, ours: Path, base: Path) -> Iterator[str]:
     yield f"{name}: changed; what stands stays, new evidence takes a new name (another seed, device or data set)"
 
 
-def _unfit(name: PurePosixPath, path: Path, *, is_new: bool) -> Iterator[str]:
-    """Problems of one file, whatever it says."""
-    if path.is_symlink():
+def _refused(name: PurePosixPath, path: Path, inventory: Inventory, tables: Iterable[PurePosixPath]) -> Iterator[str]:
+    """Why a new file is refused: it is no evidence, or not what its schema says."""
+    if name in inventory.problems:
+        yield inventory.problems[name]
+    elif path.is_symlink():
         yield "symbolic links are refused"
-        return
-    if not path.is_file():
-        yield "is no regular file"
-        return
-    if not is_new:
-        return
-    if path.suffix not in EVIDENCE_SUFFIXES or any(part.startswith(".") for part in name.parts):
-        yield f"only {', '.join(EVIDENCE_SUFFIXES)} files are evidence; remove it"
-    if len(name.parts) < 2 or name.parts[0] not in NEW_FOLDERS:
-        yield f"new evidence stands below {', '.join(NEW_FOLDERS)}"
-    size = path.lstat().st_size
-    if size > MAX_FILE_BYTES:
-        yield f"has {size:,} bytes; a file of evidence has at most {MAX_FILE_BYTES:,}"
-    elif path.suffix == ".json":
-        yield from _unreadable(name, path)
+    elif name.parts[0] not in NEW_FOLDERS:
+        yield f"new evidence stands below {', '.join(NEW_FOLDERS)}; remove it"
+    elif name in inventory.left:
+        yield "left by a killed writer; remove it"
+    elif name not in inventory.evidence and name not in tables:
+        yield f"only {', '.join(EVIDENCE_SUFFIXES)} files that a schema knows are evidence; remove it"
 
 
-def _unreadable(name: PurePosixPath, path: Path) -> Iterator[str]:
-    """Evidence that `verify` does not read: rows without predictions, and re-runs."""
-    try:
-        if name.parts[0] == "self_reported":
-            read_row(path)
-        elif name.parts[0] == "reruns" and read_sealed(path, Rerun).run_id != path.stem:
-            yield "is about another run than its name says"
-    except RecordError as error:
-        yield str(error).removeprefix(f"{path}: ")
+def _unplanned(new: Mapping[PurePosixPath, Evidence]) -> Iterator[str]:
+    """Runs of seeds that no study plans: whoever may choose a seed may choose the best."""
+    for name, record in new.items():
+        if isinstance(record, Record):
+            cell = (record.protocol, record.model, record.dataset)
+            if not is_planned(*cell, record.seed):
+                seeds = ", ".join(map(str, planned_seeds(*cell)))
+                yield f"{name}: seed {record.seed} is not planned; the studies plan {seeds} under {record.protocol}"
 
 
-def _notice(name: PurePosixPath) -> Iterator[str]:
-    if name.parts[0] == "data":
-        yield f"{name}: a new data card; its label digests are the sender's word until a maintainer measures the data"
-    elif name.parts[0] == "self_reported":
-        yield f"{name}: numbers without predictions; look at the source before merging"
-    elif name.parts[0] == "reruns":
-        yield f"{name}: a re-run is the sender's word; whoever recorded the run should be somebody else"
-
-
-def _own_reruns(theirs: dict[PurePosixPath, Path], ours: dict[PurePosixPath, Path], results: Path) -> Iterator[str]:
+def _own_reruns(new: Mapping[PurePosixPath, Evidence], ours: Mapping[PurePosixPath, Path]) -> Iterator[str]:
     """A re-run of a record that comes with it proves nothing."""
-    new = [name for name in theirs.keys() - ours.keys() if name.parts[0] == "reruns"]
-    if not new:
+    reruns = {name: rerun for name, rerun in new.items() if isinstance(rerun, Rerun)}
+    if not reruns:
         return
     standing = set()
     for name, path in ours.items():
@@ -170,10 +189,6 @@ def _own_reruns(theirs: dict[PurePosixPath, Path], ours: dict[PurePosixPath, Pat
                 standing.add(read_record(path).record_digest)
             except RecordError:
                 continue
-    for name in sorted(new):
-        try:
-            digest = read_sealed(results / name, Rerun).reference_digest
-        except RecordError:
-            continue  # told already
-        if digest not in standing:
+    for name, rerun in sorted(reruns.items()):
+        if rerun.reference_digest not in standing:
             yield f"{name}: the record that was run again does not stand here; a record and its re-run come apart"

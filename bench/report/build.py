@@ -7,7 +7,7 @@ named and stamped SYNTHETIC.
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -91,11 +91,17 @@ def _check_place(results: Path, reports: Path) -> None:
         raise RecordError(f"--reports {reports} holds other things than reports; name a folder of its own")
 
 
-def compare(results: Path, reports: Path, models: Sequence[str] = MODELS) -> list[str]:
+def compare(results: Path, reports: Path, models: Sequence[str] = MODELS, *, strict: bool = False) -> list[str]:
     """What differs between the folders and what the records give, one line a file; empty when nothing does.
 
     Pictures, and those inside pages, are compared under the lock file's versions only: another drawing library may
     place a line elsewhere. The numbers behind each are compared always.
+
+    Args:
+        results: The results folder.
+        reports: Where pages, tables and figures stand.
+        models: Whose curves, confusion matrices and areas are drawn.
+        strict: Name every other file and link of the two folders too: somebody's own text, or what was slipped in.
 
     Raises:
         RecordError: If the results folder is not there.
@@ -104,11 +110,21 @@ def compare(results: Path, reports: Path, models: Sequence[str] = MODELS) -> lis
     exact = draws_as_locked()
     wrong = []
     for path, content in files.items():
-        if not path.exists():
+        if strict and path.is_symlink():
+            wrong.append(f"{path}: is a link; a report's files stand in its folder")
+        elif not path.exists():
             wrong.append(f"{path}: missing; medbench report writes it")
         elif not _same(path, content, exact=exact):
             wrong.append(f"{path}: is not what the records give; medbench report rewrites it")
+    if strict:
+        strays = [path for folder in (results / "tables", reports) for path in _others(folder, files)]
     return wrong + [f"{path}: no record gives this file" for path in strays]
+
+
+def _others(folder: Path, files: Collection[Path]) -> list[Path]:
+    """Everything below a folder, hidden or not, that is neither a folder nor one of the files; no link is followed."""
+    found = sorted(folder.rglob("*"))
+    return [path for path in found if path not in files and (path.is_symlink() or not path.is_dir())]
 
 
 def _same(path: Path, content: bytes, *, exact: bool) -> bool:

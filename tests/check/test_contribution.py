@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 from pathlib import Path
 
@@ -10,13 +11,23 @@ import pandas as pd
 import pytest
 
 from bench.check.compare.folders import compare_folders
-from bench.check.contribution import MAX_FILE_BYTES, MAX_TOTAL_BYTES, NEW_FOLDERS, check_contribution, outside
+from bench.check.contribution import (
+    MAX_FILE_BYTES,
+    MAX_TOTAL_BYTES,
+    NEW_FOLDERS,
+    TABLES,
+    check_contribution,
+    outside,
+)
 from bench.check.trust import Rerun, SelfReported
 from bench.errors import RecordError
 from bench.records.names import Run, predictions_path
+from bench.records.sealed import pretty, write_sealed
+from bench.records.timing_record import timing_path
+from bench.report.build import TIDY
 from bench.stats.comparisons import EQUIVALENCE_MARGIN
 from tests.check.test_trust import ROW
-from tests.making import make_rerun, make_run
+from tests.making import make_card, make_rerun, make_run, make_timing
 
 RUN = Run("smoke", "resnet18_28", "breastmnist", 0)
 NEW = Run("smoke", "resnet18_28", "breastmnist", 1)
@@ -105,9 +116,83 @@ def test_links_and_other_files_fail(folders: tuple[Path, Path], tmp_path: Path) 
     problems = check_contribution(results, base).problems
     for name in ("data/linked.json", "records/linked"):
         assert f"{name}: symbolic links are refused" in problems
-    for name in ("records/run.py", "data/.hidden.json", "tables/page.html"):
-        assert any(problem.startswith(f"{name}: only .json, .parquet, .md") for problem in problems), name
-    assert any(problem.startswith("elsewhere.json: new evidence stands below") for problem in problems)
+    assert "records/run.py: is no evidence; remove it" in problems
+    assert "data/.hidden.json: hidden files are no evidence; remove it" in problems
+    for name in ("elsewhere.json", "tables/page.html"):
+        assert any(problem.startswith(f"{name}: new evidence stands below") for problem in problems), name
+    assert len(problems) == 6
+
+
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [
+        ("costs/resnet18/224-8.parquet", b"garbage"),
+        ("costs/resnet18/224-8.json", b'{"torn": '),
+        ("timings/cpu/resnet18.json", b"{}"),
+        ("cams/smoke/resnet18/breastmnist/seed0.json", b"[]"),
+        ("records/smoke/resnet18_28/breastmnist/seed0.notes.parquet", b"garbage"),
+        ("records/smoke/resnet18_28/breastmnist/.tmp-1-seed1.json", b"half"),
+        ("records/notes.md", b"# notes"),
+        ("tables/mine.csv", b"a,b"),
+        ("tables/below/scores.csv", b"a,b"),
+        ("reruns/other.json", b"{}"),
+    ],
+)
+def test_what_no_schema_knows_fails(folders: tuple[Path, Path], name: str, content: bytes) -> None:
+    """Whatever nothing else looks at is refused by its name, alone."""
+    results, base = folders
+    (results / name).parent.mkdir(parents=True, exist_ok=True)
+    (results / name).write_bytes(content)
+    assert only(check_contribution(results, base).problems).startswith(f"{name}: ")
+
+
+def test_a_pipe_is_refused_unread(folders: tuple[Path, Path]) -> None:
+    """It would never end, in a standing file's place as in a new one's."""
+    results, base = folders
+    os.mkfifo(results / "data" / "bloodmnist.json")
+    (results / "data" / "breastmnist.json").unlink()
+    os.mkfifo(results / "data" / "breastmnist.json")
+    problems = check_contribution(results, base).problems
+    assert [problem.split(":")[0] for problem in problems] == ["data/breastmnist.json", "data/bloodmnist.json"]
+
+
+def test_tables_may_change_and_no_others_come(folders: tuple[Path, Path]) -> None:
+    """The names are those that a report writes, and a table too large to be one is refused."""
+    assert {*TABLES, *(f"SYNTHETIC_{name}" for name in TABLES)} == TIDY
+    results, base = folders
+    with (results / "tables" / "cells.csv").open("wb") as stream:
+        stream.truncate(MAX_FILE_BYTES + 1)
+    assert only(check_contribution(results, base).problems).startswith("tables/cells.csv: ")
+
+
+def test_seeds_that_nobody_planned_fail(folders: tuple[Path, Path]) -> None:
+    """Whoever may choose a seed may choose the best; a planned one passes."""
+    results, base = folders
+    for seed in (0, 97):
+        make_run(results, Run("lite-96", "resnet18", "breastmnist", seed))
+    problem = only(check_contribution(results, base).problems)
+    assert problem.startswith("records/lite-96/resnet18/breastmnist/seed97.json: seed 97 is not planned")
+    assert "0, 1, 2" in problem
+
+
+def test_measured_costs_and_timings_are_marked(folders: tuple[Path, Path]) -> None:
+    """Nobody counted or timed them again, which a maintainer reads before merging."""
+    results, base = folders
+    shutil.copytree(Path(__file__).parents[2] / "results" / "costs" / "resnet18", results / "costs" / "resnet18")
+    device = "cpu: one, 1 thread"
+    write_sealed(timing_path(results, device, "resnet18"), make_timing("resnet18", device, []))
+    found = check_contribution(results, base)
+    assert found.problems == []
+    assert {notice.split("/")[0] for notice in found.notices} == {"costs", "timings"}
+    assert len(found.notices) == len(found.new)
+
+
+def test_a_card_for_another_place_fails(folders: tuple[Path, Path]) -> None:
+    """A card whose data set is a path, sealed anew, is refused."""
+    results, base = folders
+    card = make_card("bloodmnist").model_copy(update={"dataset": "../../x"}).sealed()
+    (results / "data" / "bloodmnist.json").write_bytes(pretty(card.model_dump(mode="json")))
+    assert only(check_contribution(results, base).problems).startswith("data/bloodmnist.json: dataset: ")
 
 
 def test_a_standing_file_that_becomes_a_link_fails(folders: tuple[Path, Path]) -> None:

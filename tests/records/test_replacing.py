@@ -20,12 +20,13 @@ from bench.records.locks import BusyError, held
 from bench.records.names import Run, history_path, lock_path, predictions_path
 from bench.records.predictions import read_attached
 from bench.records.run_record import Record, read_record, write_run
-from bench.records.sealed import staged, sweep_left, write_atomic, write_new
+from bench.records.sealed import sealed_bytes, staged, sweep_left, write_atomic, write_new
 from bench.records.swap import kept_path
 from bench.records.sweep import sweep_store
 from tests.making import make_run
 
 RUN = Run("smoke", "resnet18", "breastmnist", 0)
+FILES = ["seed0.history.parquet", "seed0.json", "seed0.predictions.parquet"]
 ROOT = Path(__file__).parents[2]
 
 
@@ -38,13 +39,16 @@ def in_child(work: Callable[[], object]) -> int:
     return process.exitcode
 
 
-def two_outcomes(tmp_path: Path) -> tuple[Path, Record, tuple[Record, bytes, None]]:
-    """A store with a finished run, its record, and another outcome of the same run: record, predictions, no history."""
+Outcome = tuple[Record, bytes, bytes]
+
+
+def two_outcomes(tmp_path: Path) -> tuple[Path, Record, Outcome]:
+    """A store with a finished run, its record, and another outcome of the same run: record, predictions, history."""
     old = make_run(tmp_path / "store", RUN)
     new = make_run(tmp_path / "other", Run(RUN.protocol, RUN.model, RUN.dataset, 7))
-    predictions = predictions_path(new.run.path(tmp_path / "other")).read_bytes()
-    changes = {"seed": 0, "run_id": RUN.run_id, "history_sha256": None}
-    return tmp_path / "store", old, (new.model_copy(update=changes).sealed(), predictions, None)
+    path = new.run.path(tmp_path / "other")
+    record = new.model_copy(update={"seed": 0, "run_id": RUN.run_id}).sealed()
+    return tmp_path / "store", old, (record, predictions_path(path).read_bytes(), history_path(path).read_bytes())
 
 
 def read_whole(store: Path) -> Record:
@@ -60,7 +64,7 @@ def names(store: Path) -> list[str]:
     return sorted(path.name for path in RUN.path(store).parent.iterdir())
 
 
-def killed_at(step: int, store: Path, outcome: tuple[Record, bytes, None]) -> None:
+def killed_at(step: int, store: Path, outcome: Outcome) -> None:
     """Write an outcome; SIGKILL comes before the step-th flush, rename or removal."""
     calls = 0
 
@@ -90,8 +94,7 @@ def test_a_kill_at_any_step_leaves_one_whole_record(tmp_path: Path) -> None:
         assert [p for p in verify(store, scores=True).problems if "/.tmp-" not in p and "/.kept-" not in p] == []
         sweep_store(store)
         assert read_whole(store) == record
-        tables = ["seed0.history.parquet"] if record == old else []
-        assert names(store) == [*tables, "seed0.json", "seed0.predictions.parquet"]
+        assert names(store) == FILES
         assert verify(store, scores=True).problems == []
         seen.append(record == old)
         if ended == 0:
@@ -109,14 +112,14 @@ def test_a_replacement_after_a_kill_starts_from_what_stood(tmp_path: Path) -> No
         in_child(lambda step=step, store=store, new=new: killed_at(step, store, new))  # type: ignore[misc]
         write_run(store, *new)
         assert read_whole(store) == new[0]
-        assert names(store) == ["seed0.json", "seed0.predictions.parquet"]
+        assert names(store) == FILES
 
 
 @pytest.mark.parametrize("limit", [0, 500, 1000, 2000, 3000, 4000])
 def test_a_full_disk_leaves_the_old_record(tmp_path: Path, limit: int) -> None:
     """Where any of the new files does not fit, the old one stands, and no other file is left."""
     store, old, new = two_outcomes(tmp_path)
-    sizes = [path.stat().st_size for path in RUN.path(store).parent.iterdir()]
+    sizes = [len(content) for content in (sealed_bytes(new[0]), *new[1:])]
 
     def on_a_small_disk() -> None:
         resource.setrlimit(resource.RLIMIT_FSIZE, (limit, limit))
@@ -152,6 +155,15 @@ def test_the_command_on_a_full_disk_loses_nothing(tmp_path: Path) -> None:
     assert (full.returncode, full.stderr.count("\n")) == (2, 1), full.stderr
     assert "Cannot write" in full.stderr
     assert {path: path.read_bytes() for path in (tmp_path / "r" / "records").rglob("*") if path.is_file()} == before
+
+
+def test_a_table_that_the_new_record_lacks_goes(tmp_path: Path) -> None:
+    """A fitted model's record in place of a trained one's leaves no history behind."""
+    store, _, new = two_outcomes(tmp_path)
+    fitted = new[0].model_copy(update={"history_sha256": None}).sealed()
+    write_run(store, fitted, new[1], None)
+    assert read_whole(store) == fitted
+    assert names(store) == FILES[1:]
 
 
 def test_a_reader_finds_a_kept_table_by_its_digest_alone(tmp_path: Path) -> None:

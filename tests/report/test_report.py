@@ -101,6 +101,28 @@ def test_the_lock_file_is_read_for_this_python() -> None:
     assert pins["matplotlib"]
 
 
+def test_a_strict_check_names_what_no_report_wrote(results: Path, tmp_path: Path) -> None:
+    """A page with a script, a link, a hidden file and a table slipped in are named; without --strict they are not."""
+    reports = tmp_path / "reports"
+    build(results, reports)
+    assert compare(results, reports, strict=True) == []
+    slipped = [reports / "figures" / "page.html", reports / ".hidden", results / "tables" / "mine.csv"]
+    for path in slipped:
+        path.parent.mkdir(exist_ok=True)
+        path.write_text("<script>alert(1)</script>", encoding="utf-8")
+    (reports / "linked").symlink_to(tmp_path)
+    with (reports / "large.svg").open("wb") as stream:
+        stream.truncate(60 * 2**20)
+    assert compare(results, reports) == []
+    named = {Path(line.split(":")[0]) for line in compare(results, reports, strict=True)}
+    assert named == {*slipped, reports / "linked", reports / "large.svg"}
+    content = (reports / "table3.md").read_bytes()
+    (reports / "table3.md").unlink()
+    (tmp_path / "table3.md").write_bytes(content)
+    (reports / "table3.md").symlink_to(tmp_path / "table3.md")
+    assert any("table3.md: is a link" in line for line in compare(results, reports, strict=True))
+
+
 def test_check_names_what_differs(results: Path, tmp_path: Path) -> None:
     """A touched table, a missing one and one that no record gives."""
     reports = tmp_path / "reports"
