@@ -36,11 +36,13 @@ def measure_data(
     from bench.data.names import flag_of
     from bench.errors import DataMissingError
     from bench.records.card import write_card
+    from bench.records.sweep import sweep_store
 
     missing = 0
     names = chosen_names(datasets, "--datasets")
     for name in names:
         flag_of(name)
+    sweep_store(results)
     for name in names:
         try:
             card = measure(name, root=data_root)

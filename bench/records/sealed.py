@@ -176,6 +176,11 @@ def sweep_left(folder: Path, *, below: bool = True) -> list[Path]:
     return [path for path in (folder.rglob(pattern) if below else folder.glob(pattern)) if _removed_if_left(path)]
 
 
+def is_left(folder: Path) -> bool:
+    """Whether anything stands below a folder that was being written, by a killed writer or a living one."""
+    return next(folder.rglob(f"{TEMPORARY}*"), None) is not None
+
+
 def _removed_if_left(path: Path) -> bool:
     """Remove a temporary file whose writer is gone: its lock is free, or it is old where there are no locks."""
     try:

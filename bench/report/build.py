@@ -6,14 +6,18 @@ named and stamped SYNTHETIC.
 
 from __future__ import annotations
 
+import contextlib
 import re
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from bench.errors import RecordError
+from bench.records.locks import BusyError, held
+from bench.records.names import lock_file
 from bench.records.run_record import existing_folder
-from bench.records.sealed import write_atomic
+from bench.records.sealed import is_left, sweep_left, write_atomic
+from bench.records.sweep import sweep_store
 from bench.report.evidence import MODELS, STATISTICS
 from bench.report.links import Links
 from bench.report.manifest import MANIFEST, listed, manifest
@@ -27,6 +31,7 @@ MARK = re.compile(rb"(?:<\?xml[^>]*\?>)?\s*(?:<!-- |# |% )(?:SYNTHETIC \| )?medb
 TIDY = {  # below results/tables/, which no other command writes to; the stamp is not imported for its table library
     f"{stamp}{name}.csv" for stamp in ("", "SYNTHETIC_") for name in ("scores", "runs", "costs", "timings", *STATISTICS)
 }
+WAIT_SECONDS = 600.0  # for another report of the same results folder
 INLINE_PICTURE = re.compile(rb"<svg\b.*?</svg>", re.DOTALL)
 
 
@@ -49,16 +54,41 @@ class Built:
 def build(results: Path, reports: Path, models: Sequence[str] = MODELS) -> Built:
     """Write every generated file and remove what no longer belongs; at once where nothing changed.
 
+    One report of a results folder is made at a time: another waits, and finds its work done.
+
     Args:
         results: The results folder.
         reports: Where pages, tables and figures go.
         models: Whose curves, confusion matrices and areas are drawn.
 
     Raises:
-        RecordError: If a folder is missing or refuses.
+        RecordError: If a folder is missing or refuses, or another report of it is made for longer than ten minutes.
     """
     existing_folder(results)
     _check_place(results, reports)
+    current = unchanged(results, reports, inputs_digest(results, reports, models))
+    if current is not None and not is_left(results) and not is_left(reports):
+        return Built(current, [], was_current=True)
+    with _alone(results):
+        sweep_store(results)
+        sweep_left(reports)
+        return _build(results, reports, models)
+
+
+@contextlib.contextmanager
+def _alone(results: Path) -> Iterator[None]:
+    """While no other report of the results folder is made; where a folder has no locks, both write the same bytes."""
+    with contextlib.ExitStack() as stack:
+        try:
+            stack.enter_context(held(lock_file(results, "report"), wait_seconds=WAIT_SECONDS))
+        except BusyError:
+            raise RecordError(f"another report of {results} is being made; wait for it, then ask again") from None
+        except RecordError:
+            pass
+        yield
+
+
+def _build(results: Path, reports: Path, models: Sequence[str]) -> Built:
     inputs = inputs_digest(results, reports, models)
     current = unchanged(results, reports, inputs)
     if current is not None:
@@ -68,10 +98,12 @@ def build(results: Path, reports: Path, models: Sequence[str] = MODELS) -> Built
     foreign = [path for path in changed if path.exists() and not _may_replace(path, results, reports)]
     if foreign:
         raise RecordError(f"{foreign[0]} was not written by medbench report; move it, or choose another --reports")
+    for folder in {path.parent for path in files} - {results, reports}:
+        sweep_left(folder, below=False)  # those beside README.md too
     for path in changed:
         write_atomic(path, files[path])
     for stray in strays:
-        stray.unlink()
+        stray.unlink(missing_ok=True)
     remember(results, reports, inputs, files)
     return Built(list(files), [*notes, *(f"removed, no record gives it: {path}" for path in strays)], was_current=False)
 

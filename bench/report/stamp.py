@@ -17,12 +17,14 @@ from pathlib import Path
 from packaging.requirements import Requirement
 
 from bench.errors import RecordError
-from bench.records.sealed import canonical, write_atomic
+from bench.records.sealed import TEMPORARY, canonical, write_atomic
+from bench.records.swap import KEPT
 
 ROOT = Path(__file__).resolve().parents[2]
 CODE = ("bench", "models")
 CODE_SUFFIXES = {".py", ".toml", ".csv", ".jinja", ".css", ".js"}
 DRAWN_UNDER = "3.11"  # the Python that .ci/lock resolves for; a later one has other versions under the same lock
+UNFINISHED = (TEMPORARY, KEPT)  # how the names of files begin that are being written or replaced
 NOT_EVIDENCE = {"tables", ".cache", ".locks", "checkpoints"}
 # What can move a byte of a picture or a page; their versions in the lock file are the reference.
 DRAWING = ("matplotlib", "seaborn", "numpy", "pandas", "fonttools", "pillow", "contourpy", "itables", "jinja2", "scipy")
@@ -63,7 +65,8 @@ def _files(folder: Path, skipped: set[str]) -> Iterable[Path]:
     for path in sorted(folder.iterdir()) if folder.is_dir() else ():
         if path.name in skipped:
             continue
-        yield from (inner for inner in sorted(path.rglob("*")) if inner.is_file()) if path.is_dir() else (path,)
+        found = (inner for inner in sorted(path.rglob("*")) if inner.is_file()) if path.is_dir() else (path,)
+        yield from (inner for inner in found if not inner.name.startswith(UNFINISHED))
 
 
 def inputs_digest(results: Path, reports: Path, arguments: Sequence[str]) -> str:
@@ -73,13 +76,19 @@ def inputs_digest(results: Path, reports: Path, arguments: Sequence[str]) -> str
         results: The evidence; what is made of it does not count, nor does a reports folder inside.
         reports: Where the report goes.
         arguments: What else decides its content.
+
+    Raises:
+        RecordError: If a file is removed meanwhile.
     """
     digest = hashlib.sha256(canonical({"versions": versions(), "arguments": list(arguments)}))
     inside = f"{os.path.relpath(reports, results)}{os.sep}"
     for path in _files(results, NOT_EVIDENCE):
         if str(path.relative_to(results)).startswith(inside):
             continue
-        digest.update(f"{path.relative_to(results)}\0{_file_digest(path)}\n".encode())
+        try:
+            digest.update(f"{path.relative_to(results)}\0{_file_digest(path)}\n".encode())
+        except FileNotFoundError:
+            raise RecordError(f"{path} was removed while the report was made; ask again") from None
     for folder in CODE:
         for path in _files(ROOT / folder, {"__pycache__"}):
             if path.suffix in CODE_SUFFIXES:

@@ -20,7 +20,7 @@ from bench.records.card import DataCard, read_card, write_card
 from bench.records.locks import BusyError, held
 from bench.records.names import Run, lock_path
 from bench.records.run_record import Failure, Record, real_only, write_run
-from bench.records.sealed import explain_os_error
+from bench.records.sealed import TEMPORARY, explain_os_error
 from bench.records.sweep import sweep_store
 from bench.runs.engine_local import LocalEngine
 from bench.runs.request import Event, Launch, RunRequest
@@ -122,7 +122,7 @@ def check_store(results: Path, runs: Sequence[Run]) -> None:
     """
     if real_only(results) and any(run.synthetic for run in runs):
         raise RecordError(f"{results} holds real records only; give synthetic runs another folder with --results")
-    probe = results / ".locks" / f".probe-{os.getpid()}"
+    probe = results / ".locks" / f"{TEMPORARY}probe-{os.getpid()}"
     try:
         with held(probe):
             probe.write_bytes(b"writable")

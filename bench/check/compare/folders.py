@@ -33,6 +33,7 @@ from bench.records.card import DataCard, read_card
 from bench.records.run_record import Record, existing_folder, read_record, record_files
 from bench.records.sealed import write_sealed
 from bench.records.staleness import staleness
+from bench.records.sweep import sweep_store
 from bench.stats.comparisons import EQUIVALENCE_MARGIN
 
 COPY = "the same record: a copy, not a re-run"
@@ -160,6 +161,7 @@ def _cells(rows: Sequence[RunRow]) -> list[CellRow]:
 
 def _record(comparison: Comparison) -> None:
     """Write the evidence; one that stands for the same record stays, since evidence is never overwritten."""
+    sweep_store(comparison.a)
     standing, notes = read_reruns(comparison.a)
     comparison.notes.extend(notes)
     for row in comparison.rows:

@@ -17,6 +17,7 @@ from typing import Literal
 from bench.errors import BenchError
 from bench.records.cost_record import COUNTERS, CostCell, CostRecord, recorded
 from bench.records.sealed import write_sealed
+from bench.records.sweep import sweep_store
 from models.catalog import ModelError, get_spec
 
 
@@ -42,6 +43,7 @@ class CostOutcome:
 
 def measure_costs(cells: Sequence[CostCell], results: Path, *, overwrite: bool = False) -> Iterator[CostOutcome]:
     """Answer each cell from its record, or count it and write the record; a refused size gives the reason."""
+    sweep_store(results)
     for cell in cells:
         record = None if overwrite else recorded(cell, results)
         if record is not None:

@@ -44,6 +44,7 @@ from bench.records.card import labels_digest
 from bench.records.names import predictions_path
 from bench.records.predictions import read_attached, read_predictions
 from bench.records.run_record import Record
+from bench.records.sweep import sweep_store
 from bench.runs.request import RunProgress, RunRequest
 from bench.runs.runner import build_model
 from bench.stats import metrics
@@ -99,6 +100,7 @@ def explain_run(
     if get_spec(run.model).kind != "network":
         raise BenchError(f"{run.model} is fitted, it has no layer to explain; name a network")
     _captum()
+    sweep_store(results)
     torch.set_num_threads(1)
     in_chans = 3 if protocol.data.channels == "rgb" else card.num_channels
     model, _ = build_model(run, protocol, card, Streams(run.model, run.dataset, run.seed))

@@ -18,6 +18,7 @@ from bench.machine import provenance
 from bench.measure.timing.blocks import Budget
 from bench.measure.timing.process import TimingPlan, answers
 from bench.records.sealed import read_sealed, write_sealed
+from bench.records.sweep import sweep_store
 from bench.records.timing_record import Round, Scan, Setting, TimingCell, TimingRecord
 from models.catalog import ModelSpec, fingerprint, get_spec
 
@@ -158,6 +159,7 @@ def run_timings(plan: TimingPlan, *, overwrite: bool = False) -> Iterator[Timing
         plan: What to time.
         overwrite: Measure again what is recorded of the plan's settings; each stands until its first new round is.
     """
+    sweep_store(plan.results)
     refused = set[str]()
     former = {model: set(plan.settings if overwrite else ()) for model in plan.models}
     for model in plan.models:
