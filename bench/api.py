@@ -16,7 +16,9 @@ heavy is imported by the function that needs it; nothing here imports torch.
 from __future__ import annotations
 
 import io
+import os
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -70,6 +72,11 @@ __all__ = [
 DRAWN = ("medspectralnet",)  # whose curves and matrices a report draws
 
 
+def _path(name: str | Path) -> Path:
+    """A path with `~` as the home folder, which a shell leaves alone behind `=` and a notebook always."""
+    return Path(os.path.expanduser(name))
+
+
 def plan(selection: Selection, results: str | Path = "results") -> list[PlannedRun]:
     """How each run of a selection stands in a results folder, and what those not done should cost.
 
@@ -83,7 +90,7 @@ def plan(selection: Selection, results: str | Path = "results") -> list[PlannedR
     Raises:
         BenchError, ModelError: If nothing is selected, or a name is unknown.
     """
-    return make_plan(selection.runs(), Path(results))
+    return make_plan(selection.runs(), _path(results))
 
 
 def run(
@@ -108,6 +115,8 @@ def run(
     """
     from bench.runs import launch as launching
 
+    checkpoints = launch.checkpoint_dir if launch.checkpoint_dir is None else _path(launch.checkpoint_dir)
+    launch = replace(launch, results=_path(launch.results), checkpoint_dir=checkpoints)
     return launching.run(selection, launch, overwrite=overwrite, watcher=watcher)
 
 
@@ -127,7 +136,7 @@ def report(results: str | Path = "results", reports: str | Path = "reports", *, 
     """
     from bench.report import build
 
-    return build(Path(results), Path(reports), models)
+    return build(_path(results), _path(reports), models)
 
 
 def check_report(
@@ -150,7 +159,7 @@ def check_report(
     """
     from bench.report import compare as differences
 
-    return differences(Path(results), Path(reports), models, strict=strict)
+    return differences(_path(results), _path(reports), models, strict=strict)
 
 
 def verify(results: str | Path = "results", *, scores: bool = False) -> Findings:
@@ -168,7 +177,7 @@ def verify(results: str | Path = "results", *, scores: bool = False) -> Findings
     """
     from bench.check.verify import verify as check
 
-    return check(Path(results), scores=scores)
+    return check(_path(results), scores=scores)
 
 
 def check_contribution(results: str | Path, base: str | Path) -> Contribution:
@@ -186,7 +195,7 @@ def check_contribution(results: str | Path, base: str | Path) -> Contribution:
     """
     from bench.check import contribution
 
-    return contribution.check_contribution(Path(results), Path(base))
+    return contribution.check_contribution(_path(results), _path(base))
 
 
 def merge(sources: Sequence[str | Path], results: str | Path = "results") -> Merged:
@@ -204,7 +213,7 @@ def merge(sources: Sequence[str | Path], results: str | Path = "results") -> Mer
     """
     from bench.check import merge as merging
 
-    return merging.merge([Path(source) for source in sources], Path(results))
+    return merging.merge([_path(source) for source in sources], _path(results))
 
 
 def check_model(name: str, *, img_size: int = 64) -> list[dict[str, str]]:
@@ -249,7 +258,7 @@ def compare(a: str | Path, b: str | Path, *, record: bool = False) -> Comparison
     """
     from bench.check.compare.folders import compare_folders
 
-    return compare_folders(Path(a), Path(b), record=record)
+    return compare_folders(_path(a), _path(b), record=record)
 
 
 def explain(
@@ -279,7 +288,7 @@ def explain(
     from bench.report.explain.scores import explain as lines_of
 
     return lines_of(
-        Path(results), table=table, model=model, dataset=dataset, metric=metric, protocol=protocol, part=part
+        _path(results), table=table, model=model, dataset=dataset, metric=metric, protocol=protocol, part=part
     )
 
 
@@ -296,7 +305,7 @@ def load_results(results: str | Path = "results") -> pd.DataFrame:
         RecordError: If the folder is not there or is no results folder, or a record is damaged; nothing is left out
             silently.
     """
-    records, problems = read_records(results_folder(Path(results), advice=""))
+    records, problems = read_records(results_folder(_path(results), advice=""))
     if problems:
         raise problems[0]
     return to_frame(records)
@@ -316,7 +325,7 @@ def load_predictions(run: str | Run | Record, results: str | Path = "results") -
         RecordError: If the folder or the run is not there, the run is not finished, or its predictions are other bytes
             than those that the record was sealed with.
     """
-    folder = results_folder(Path(results), advice="")
+    folder = results_folder(_path(results), advice="")
     run_id = run if isinstance(run, str) else run.run_id
     known = {read_record(path, folder).run_id: path for path in _candidates(folder, run_id)}
     if run_id not in known:

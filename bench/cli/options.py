@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import os
 import sys
 from collections.abc import Iterable
 from pathlib import Path
@@ -13,7 +14,13 @@ import typer
 from bench.machine import cpu_isa
 from bench.machine.cpu_isa import CpuIsa
 
-Results = Annotated[Path, typer.Option(help="The results folder.")]
+
+def at_home(path: Path) -> Path:
+    """A path with `~` as the home folder: a shell leaves `--results=~/mine` alone."""
+    return Path(os.path.expanduser(path))
+
+
+Results = Annotated[Path, typer.Option(help="The results folder.", callback=at_home)]
 Models = Annotated[str, typer.Option(help="Model names, separated by commas; shell patterns are taken.")]
 Datasets = Annotated[str, typer.Option(help="MedMNIST flags (or synthetic-<flag>), separated by commas.")]
 Protocols = Annotated[str, typer.Option("--protocol", help="Protocol names or TOML files, separated by commas.")]

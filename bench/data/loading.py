@@ -140,7 +140,7 @@ def file_name(flag: str, size: int) -> str:
 
 def data_root(root: Root = None) -> Path:
     """The folder of the files: the argument, else `$MEDMNIST_ROOT`, else `~/.medmnist`."""
-    return Path(root or os.environ.get(ROOT_VARIABLE) or os.path.expanduser("~/.medmnist"))
+    return Path(os.path.expanduser(root or os.environ.get(ROOT_VARIABLE) or "~/.medmnist"))
 
 
 def find_file(name: str, size: int, root: Root = None, download: bool = True) -> Path:

@@ -6,37 +6,48 @@ import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from urllib.parse import quote
 
 from bench.records.cost_record import CostCell
 from bench.records.names import model_slug
 
 __all__ = ["BESIDE", "Links"]
 
+DOCUMENTS = ("ANALYSIS_PLAN.md", "README.md")  # of a results folder, written by hand; a folder of one's own has none
+
 
 @dataclass(frozen=True)
 class Links:
-    """Relative links from one folder.
+    """Relative links from one folder, as a page writes them: a space, `#`, a quote and the like are escaped.
 
     Attributes:
         results: From there to the results folder.
         reports: From there to the reports folder.
+        documents: Which of the results folder's documents are there.
     """
 
     results: str = "../results"
     reports: str = "."
+    documents: tuple[str, ...] = DOCUMENTS
 
     @classmethod
     def of(cls, folder: Path, results: Path, reports: Path) -> Links:
         """Those of a page that stands in `folder`."""
-        return cls(*(Path(os.path.relpath(target, folder)).as_posix() for target in (results, reports)))
+        there = tuple(name for name in DOCUMENTS if (results / name).is_file())
+        to_results, to_reports = (quote(os.fsencode(os.path.relpath(target, folder))) for target in (results, reports))
+        return cls(to_results, to_reports, there)
 
     def below(self) -> Links:
         """Those of a page one folder further down."""
-        return Links(_joined("..", self.results), _joined("..", self.reports))
+        return Links(_joined("..", self.results), _joined("..", self.reports), self.documents)
 
     def to_results(self, path: str) -> str:
         """To what stands in the results folder: `tables/`."""
         return _joined(self.results, path)
+
+    def to_document(self, name: str) -> str:
+        """To a document of the results folder, "" where it has none."""
+        return self.to_results(name) if name in self.documents else ""
 
     def to_report(self, path: str) -> str:
         """To what stands in the reports folder: `table3.md`."""

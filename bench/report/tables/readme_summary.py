@@ -158,13 +158,14 @@ def _scores(analysis: Analysis, scores: Sequence[Score], protocol: str, links: L
     for row in analysis.resolution:
         if row.metric == "auc":
             smallest.setdefault((row.dataset, row.part), row.smallest_difference)
+    fixed = links.to_document("ANALYSIS_PLAN.md")
     gaps = [f"{name} {smallest[dataset, part]:.3f}" for dataset, part, name in columns if (dataset, part) in smallest]
     notes = (
         "Bold leads alone, by tests against every other model of the column; ≈ shares the lead: no test separates it "
         "from the highest value. n: seeds, in both Breast columns the same. Smallest AUC difference that the images "
         f"could show around 0.9: {', '.join(gaps)}. Published numbers come from other protocols. All cells with "
         f"accuracy: [Table 3]({links.to_report('table3.md')}); statistics fixed beforehand: "
-        f"[analysis plan]({links.to_results('ANALYSIS_PLAN.md')})."
+        f"{f'[analysis plan]({fixed})' if fixed else 'analysis plan'}."
     )
     drawn = any((pair.family, pair.protocol) == ("primary", protocol) for pair in analysis.pairs)
     forest = (
