@@ -212,7 +212,9 @@ def contradiction(rerun: Rerun, record: Record) -> str:
     if same_file and rerun.verdict != "bit-equal":
         return f"the verdict is {rerun.verdict!r}, yet the re-run's predictions are the record's, byte for byte"
     writers = [[packages.get(name) for name in WRITERS] for packages in (rerun.rerun_packages, record.packages)]
-    if rerun.verdict == "bit-equal" and not same_file and None not in writers[0] and writers[0] == writers[1]:
+    if rerun.verdict == "bit-equal" and not same_file and None in writers[0]:
+        return "the verdict is 'bit-equal' with other predictions, and no pandas and pyarrow that wrote them"
+    if rerun.verdict == "bit-equal" and not same_file and writers[0] == writers[1]:
         return "the verdict is 'bit-equal', yet the same pandas and pyarrow wrote other predictions than the record's"
     return ""
 

@@ -19,6 +19,7 @@ from packaging.requirements import Requirement
 from bench.errors import RecordError
 from bench.records.sealed import TEMPORARY, canonical, write_atomic
 from bench.records.swap import KEPT
+from bench.report.manifest import MANIFEST, listed
 
 ROOT = Path(__file__).resolve().parents[2]
 CODE = ("bench", "models")
@@ -101,14 +102,17 @@ def _stamp_path(results: Path) -> Path:
 
 
 def unchanged(results: Path, reports: Path, inputs: str) -> list[Path] | None:
-    """The files of the last report, if what goes in is the same and all of them are as they were written."""
+    """The files of the last report, if what goes in is the same and all of them are as they were written.
+
+    A stamp that leaves out what the manifest or the tables' folder holds is no report's.
+    """
     try:
         stamp = json.loads(_stamp_path(results).read_bytes())[str(reports.resolve())]
         if stamp["inputs"] != inputs:
             return None
         files = {Path(name): digest for name, digest in stamp["outputs"].items()}
-        present = {path for folder in (results / "tables", reports) for path in folder.rglob("*") if path.is_file()}
-        if not present >= files.keys() or any(_file_digest(path) != digest for path, digest in files.items()):
+        there = {reports / MANIFEST, *listed(reports), *(results / "tables").glob("*.csv")}
+        if not files.keys() >= there or any(_file_digest(path) != digest for path, digest in files.items()):
             return None
     except (OSError, ValueError, KeyError, TypeError, AttributeError):
         return None

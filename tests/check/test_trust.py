@@ -84,7 +84,12 @@ def make_evidence(results: Path, digest: str, verdict: str, **changes: Any) -> N
     rerun: dict[str, Any] = dict.fromkeys(Rerun.model_fields)
     rerun |= {"schema_version": 1, "record_digest": "", "suite_version": "0.1.0", "run_id": RUN.run_id}
     rerun |= {"reference_digest": digest, "rerun_digest": "2" * 64, "verdict": verdict, "reason": ""}
-    rerun |= {"rerun_predictions_sha256": "3" * 64, "rerun_packages": {}, **NUMBERS[verdict], **changes}
+    rerun |= {
+        "rerun_predictions_sha256": "3" * 64,
+        "rerun_packages": {"pandas": "0", "pyarrow": "0"},
+        **NUMBERS[verdict],
+        **changes,
+    }
     content = {key: value for key, value in rerun.items() if key != "record_digest"}
     seal = hashlib.sha256(canonical(content)).hexdigest()
     write_atomic(rerun_path(results, RUN.run_id), pretty({**content, "record_digest": seal}))
@@ -188,6 +193,7 @@ def test_evidence_is_held_against_its_record(tmp_path: Path) -> None:
     sha256 = record.predictions_sha256
     for verdict, change, told in [
         ("bit-equal", {"rerun_packages": writers}, "wrote other predictions"),
+        ("bit-equal", {"rerun_packages": {}}, "no pandas and pyarrow that wrote them"),
         ("differs", {"rerun_predictions_sha256": sha256}, "byte for byte"),
         ("bit-equal", {"rerun_packages": writers, "rerun_predictions_sha256": sha256}, ""),
         ("bit-equal", {"rerun_packages": {**writers, "pyarrow": "27.0.0"}}, ""),

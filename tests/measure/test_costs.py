@@ -366,3 +366,14 @@ def test_the_cost_table_has_one_row_a_counter(plugin: Path, tmp_path: Path) -> N
     assert list(table["counter"]) == list(cost_record.COUNTERS)
     assert table["gmacs"].iloc[2] == 8 * 8 * 3 * 4 / 1e9
     assert cost_rows([]).empty
+
+
+def test_a_model_that_no_counter_takes_does_not_hide_the_others(plugin: Path, tmp_path: Path) -> None:
+    """Weights that have no size yet are one line; the next model is counted."""
+    plugin.write_text(TINY.replace("nn.Flatten())", "nn.Flatten(), nn.LazyLinear(num_classes))"), encoding="utf-8")
+    cells = [CostCell("tiny_costs", 8, 4), CostCell("resnet18_28", 28, 4)]
+    lazy, counted = costs.measure_costs(cells, tmp_path)
+    assert lazy.source == "refused"
+    assert lazy.reason.startswith("tiny_costs: cannot be counted (")
+    assert "\n" not in lazy.reason
+    assert counted.source == "measured"

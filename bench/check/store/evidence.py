@@ -163,8 +163,12 @@ def strays(results: Path) -> Iterator[str]:
                 yield f"{path}: is a link; evidence stands in the folder itself"
             elif path.name.startswith(KEPT):
                 yield f"{path}: {INTERRUPTED}"
-            elif path.is_file() and not _has_place(path.relative_to(results)):
+            elif path.is_dir():
+                continue
+            elif not path.is_file() or not _has_place(path.relative_to(results)):
                 yield f"{path}: left by a killed writer or put there by hand; remove it"
+            elif path.suffix == ".parquet" and not _cam_record(path).is_file():
+                yield f"{path}: no record of maps beside it; remove it"
 
 
 DEPTH = {"data": 2, "self_reported": 2, "reruns": 2, "costs": 3, "timings": 3, "cams": 5}
@@ -175,6 +179,9 @@ def _has_place(name: Path) -> bool:
     if name.name.startswith(".") or len(name.parts) != DEPTH[name.parts[0]]:
         return False
     if name.parts[0] == "cams" and name.suffix == ".parquet":
-        record = name.with_name(name.name.split(".")[0] + ".json")
-        return name in (maps_path(record), images_path(record))
+        return name in (maps_path(_cam_record(name)), images_path(_cam_record(name)))
     return name.suffix == ".json"
+
+
+def _cam_record(parquet: Path) -> Path:
+    return parquet.with_name(parquet.name.split(".")[0] + ".json")
