@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
+import atexit
 import hashlib
-import multiprocessing
-from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
+from functools import cache
 from typing import Any
 
 import numpy as np
@@ -15,6 +15,7 @@ from torch import Tensor, nn
 
 from bench.errors import BenchError
 from bench.machine.foreign import cast, create, seed_generators
+from bench.machine.fork_server import ForkServer
 from models import ModelError, get_spec, list_models, load_plugin
 
 CLASSES = 7
@@ -117,10 +118,17 @@ class Digests:
 
 def fresh_digests(subject: Subject) -> Digests:
     """Of a build in a process that never built a model; forked from a server that imported torch."""
-    context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["bench.machine.preload"])
-    with ProcessPoolExecutor(1, mp_context=context) as pool:
-        return pool.submit(_build_afresh, subject.name, str(subject.spec.file), subject.x_BCHW.numpy()).result()
+    arguments = (subject.name, str(subject.spec.file), subject.x_BCHW.numpy())
+    digests: Digests = _server().call(_build_afresh, *arguments)
+    return digests
+
+
+@cache
+def _server() -> ForkServer:
+    """One for all models that this process checks."""
+    server = ForkServer(["bench.machine.preload"])
+    atexit.register(server.close)
+    return server
 
 
 def _build_afresh(name: str, file: str, x_BCHW: NDArray[np.float32]) -> Digests:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import sys
 from typing import TYPE_CHECKING, Any
@@ -36,11 +37,13 @@ app.command("check")(check)
 app.command("doctor")(doctor)
 
 
-FIXABLE = (errno.ENAMETOOLONG, errno.ELOOP, errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR)
+FIXABLE = {errno.ENAMETOOLONG, errno.ELOOP, errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR}
+FIXABLE |= {errno.ENOSPC, errno.EDQUOT, errno.EMFILE, errno.ENFILE, errno.ENOMEM}
 
 
 def main() -> None:
     """Entry point: one line and exit code 2 for what a user can fix, 130 or 143 for an interruption."""
+    from bench.cli.console import json_alone
     from bench.errors import Interrupted
     from bench.machine import cpu_isa, provenance, surroundings
     from bench.machine.signals import interruptible
@@ -49,7 +52,7 @@ def main() -> None:
     cpu_isa.pin()
     surroundings.complete()
     try:
-        with interruptible():
+        with interruptible(), json_alone() if "--json" in sys.argv else contextlib.nullcontext():
             code = app(prog_name="medbench", standalone_mode=False)
     except (Exception, Interrupted) as error:
         code = _explain(error)
@@ -58,6 +61,7 @@ def main() -> None:
 
 def _explain(error: Exception | Interrupted) -> int:
     from bench.errors import BenchError, Interrupted
+    from bench.machine.memory import is_out_of_memory
     from models.catalog import ModelError
 
     if isinstance(error, Interrupted):
@@ -78,7 +82,11 @@ def _explain(error: Exception | Interrupted) -> int:
     if hasattr(error, "format_message"):  # what typer refuses; it has its own copy of click's class
         return _explain_usage(error)
     if isinstance(error, OSError) and error.errno in FIXABLE:
-        print(f"medbench: {error.strerror}: {str(error.filename)[:100]}", file=sys.stderr)
+        where = f": {str(error.filename)[:100]}" if error.filename else ""
+        print(f"medbench: {error.strerror}{where}", file=sys.stderr)
+        return 2
+    if is_out_of_memory(error):
+        print("medbench: out of memory; free some, or raise the limit that `ulimit -v` shows", file=sys.stderr)
         return 2
     raise error
 

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
+import os
 import sys
-from collections.abc import Mapping, Sequence
-from typing import Any, Literal
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any, Literal, TextIO
 
 from rich.console import Console
 from rich.markup import escape
@@ -21,9 +23,43 @@ out = Console(highlight=False, width=None if sys.stdout.isatty() else LOG_WIDTH)
 err = Console(stderr=True, soft_wrap=True, highlight=False)
 
 
+_for_json: TextIO | None = None  # where `print_json` writes while `json_alone` keeps stdout
+
+
 def print_json(content: Any) -> None:
     """Machine-readable output on stdout, nothing else."""
-    print(json.dumps(content, indent=1, ensure_ascii=False))
+    print(json.dumps(content, indent=1, ensure_ascii=False), file=_for_json, flush=True)
+
+
+@contextlib.contextmanager
+def json_alone() -> Iterator[None]:
+    """Inside, `print_json` has stdout to itself; what models and libraries print there, in C too, goes to stderr."""
+    global _for_json
+    with contextlib.ExitStack() as stack:
+        if sys.stdout is not None and sys.stderr is not None:
+            sys.stdout.flush()
+            _for_json = _apart(stack) if _is_descriptor_1(sys.stdout) else sys.stdout
+            stack.enter_context(contextlib.redirect_stdout(sys.stderr))
+        try:
+            yield
+        finally:
+            _for_json = None
+
+
+def _is_descriptor_1(stream: TextIO) -> bool:
+    try:
+        return stream.fileno() == 1
+    except (OSError, ValueError):  # a test's or a notebook's
+        return False
+
+
+def _apart(stack: contextlib.ExitStack) -> TextIO:
+    """Another stream to where stdout goes, which goes to stderr until the stack ends."""
+    kept = os.dup(1)
+    stack.callback(os.close, kept)
+    os.dup2(2, 1)
+    stack.callback(os.dup2, kept, 1)
+    return os.fdopen(kept, "w", encoding=sys.stdout.encoding, errors=sys.stdout.errors, closefd=False)
 
 
 def print_table(title: str, rows: Sequence[Mapping[str, Any]]) -> None:

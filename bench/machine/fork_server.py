@@ -27,6 +27,7 @@ from bench.errors import BenchError
 # What the server says: a letter, the number of the request, a process id or an exit code.
 SAYING = struct.Struct("<cqq")
 READY, STARTED, ENDED, REFUSED = b"r", b"s", b"e", b"x"
+OUT_OF_MEMORY = 71  # exit code of a process that got no memory for its libraries: EX_OSERR
 END_SECONDS = 60.0  # that processes have to save and end, once asked
 NO_PROCESS = "No process can be started: free memory, or raise the limits that `ulimit -a` shows"
 CODE = "import json, sys; sys.path[:] = json.loads(sys.argv[1]); from bench.machine.fork_serving import main; main()"

@@ -18,7 +18,8 @@ import time
 import traceback
 from multiprocessing.connection import Connection
 
-from bench.machine.fork_server import END_SECONDS, ENDED, READY, REFUSED, SAYING, STARTED
+from bench.machine.fork_server import END_SECONDS, ENDED, OUT_OF_MEMORY, READY, REFUSED, SAYING, STARTED
+from bench.machine.memory import is_out_of_memory
 from bench.machine.signals import end_with_parent
 
 IGNORED = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
@@ -128,7 +129,9 @@ def _work(descriptor: int) -> int:
         return 0
     except SystemExit as error:
         return error.code if isinstance(error.code, int) else int(error.code is not None)
-    except BaseException:
+    except BaseException as error:
+        if is_out_of_memory(error):
+            return OUT_OF_MEMORY
         traceback.print_exc()
         return 1
     finally:

@@ -16,6 +16,7 @@ from bench import __version__
 from bench.errors import BenchError, DataError, RecordError
 from bench.machine import cpu_isa, provenance
 from bench.machine.cpu_isa import CpuIsa
+from bench.machine.memory import is_out_of_memory
 from bench.protocols.schema import Protocol
 from bench.records.card import DataCard, labels_digest
 from bench.records.names import Run
@@ -129,7 +130,7 @@ def run_one(request: RunRequest, hooks: Hooks | None = None) -> RunBundle:
 
 def _classify(error: Exception) -> Failure:
     text = f"{type(error).__name__}: {str(error).strip().splitlines()[0] if str(error).strip() else 'no message'}"
-    if "out of memory" in str(error).lower() or "can't allocate memory" in str(error).lower():
+    if is_out_of_memory(error):
         return Failure(kind="oom", message=text)
     if isinstance(error, OSError) and error.errno in (errno.EIO, errno.ECONNRESET, errno.ETIMEDOUT):
         return Failure(kind="infra", message=text)

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from bench.errors import RecordError
-from bench.machine.fork_server import END_SECONDS, ForkServer, ServerLostError, ended_how
+from bench.machine.fork_server import END_SECONDS, OUT_OF_MEMORY, ForkServer, ServerLostError, ended_how
 from bench.records.names import lock_path
 from bench.records.run_record import Failure
 from bench.runs.claim import run_lock, still_to_do
@@ -109,6 +109,8 @@ def ending(exitcode: int | None) -> Failure:
     if exitcode == -signal.SIGKILL:
         hint = "(the system kills what uses too much memory)"
         return Failure(kind="oom", message=f"the run's process {ended_how(exitcode)} {hint}")
+    if exitcode == OUT_OF_MEMORY:
+        return Failure(kind="oom", message="the run's process got no memory for its libraries")
     return Failure(kind="error", message=f"the run's process {ended_how(exitcode)}")
 
 

@@ -2,6 +2,12 @@
 
 from __future__ import annotations
 
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
 import pytest
 from rich.console import Console
 
@@ -12,6 +18,20 @@ from bench.protocols.loading import load_protocol
 from bench.records.names import Run
 from bench.runs.request import Event, RunProgress, RunRequest
 from tests.making import make_card
+
+LOUD_NET = """
+import os
+from torch import nn
+from models import register_model
+print("imported")
+
+
+@register_model(source="a test")
+def loud_net(*, num_classes, in_chans=3, img_size=28, pretrained=False):
+    print("built")
+    os.write(1, b"from C")
+    return nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(in_chans, num_classes))
+"""
 
 
 def test_the_time_left_of_a_resumed_run_counts_from_where_it_went_on(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -58,3 +78,31 @@ def test_no_word_is_cropped(monkeypatch: pytest.MonkeyPatch, capsys: pytest.Capt
     said = capsys.readouterr().out
     assert "┃" in said
     assert [word for word in words if word not in said] == []
+
+
+@pytest.mark.parametrize("command", [("check", "--img-size", "28"), ("measure", "costs", "--models", "loud_net")])
+def test_what_a_model_prints_does_not_spoil_json(tmp_path: Path, command: tuple[str, ...]) -> None:
+    """From Python or from C, when it is imported, built or run: it goes to stderr."""
+    (tmp_path / "loud_net.py").write_text(LOUD_NET, encoding="utf-8")
+    size = () if command[0] == "check" else ("--size", "28")
+    done = subprocess.run(
+        [sys.executable, "-m", "bench.cli", *command, *size, "--plugin", "loud_net.py", "--json"],
+        cwd=tmp_path,
+        env={**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert json.loads(done.stdout)
+    for printed in ("imported", "built", "from C"):
+        assert printed in done.stderr
+
+
+def test_json_goes_where_stdout_went_and_stdout_comes_back(capfd: pytest.CaptureFixture[str]) -> None:
+    with console.json_alone():
+        print("a library's word")
+        console.print_json({"a": 1})
+    print("after")
+    said, error = capfd.readouterr()
+    assert said == '{\n "a": 1\n}\nafter\n'
+    assert error == "a library's word\n"

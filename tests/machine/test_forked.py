@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import os
 import signal
+import subprocess
 import sys
+import threading
 
 import pytest
 
@@ -12,6 +14,14 @@ from bench.errors import RecordError
 from bench.machine import forked
 from bench.machine.forked import forked_map
 
+SLEEPERS = """
+import time
+from bench.machine.forked import forked_map
+def work(item):
+    print(item, flush=True)
+    time.sleep(600)
+forked_map(work, range(8), share=1, processes=2)
+"""
 HERE = os.getpid()
 forks = pytest.mark.skipif(sys.platform != "linux", reason="nothing is forked where that is unsafe")
 
@@ -50,6 +60,31 @@ def test_a_killed_process_costs_time_and_no_result() -> None:
         return item
 
     assert forked_map(work, range(12), share=2, processes=2) == list(range(12))
+
+
+@forks
+@pytest.mark.parametrize("lacking", ["threads", "processes"])
+def test_a_machine_without_room_does_the_work_all_the_same(lacking: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """No thread is needed, and what cannot be forked is done here."""
+
+    def refuse(*_: object) -> None:
+        raise BlockingIOError(11, "Resource temporarily unavailable")
+
+    monkeypatch.setattr(*((threading.Thread, "start", refuse) if lacking == "threads" else (os, "fork", refuse)))
+    assert forked_map(lambda item: item + 1, range(12), share=2, processes=2) == list(range(1, 13))
+
+
+@forks
+@pytest.mark.parametrize("signum", [signal.SIGKILL, signal.SIGTERM, signal.SIGINT])
+def test_no_process_outlives_the_one_that_forked_it(signum: signal.Signals) -> None:
+    """Whoever reads what they write, as in `medbench report | cat`, reads to the end."""
+    program = subprocess.Popen([sys.executable, "-c", SLEEPERS], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL)
+    assert program.stdout is not None
+    started = [program.stdout.readline(), program.stdout.readline()]
+    program.send_signal(signum)
+    program.communicate(timeout=20)
+    assert b"" not in started
+    assert program.returncode != 0
 
 
 def test_a_system_that_does_not_fork_safely_has_one_core(monkeypatch: pytest.MonkeyPatch) -> None:
