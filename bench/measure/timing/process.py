@@ -82,6 +82,7 @@ def answers(plan: TimingPlan, model: str, index: int, settings: Sequence[Setting
         "settings": [setting.model_dump(mode="json") for setting in settings],
         "budget": asdict(plan.budget),
         "plugins": list(plan.plugins),
+        "parent": os.getpid(),
         "scan": plan.scan,
     }
     limit = max(HANG_SECONDS, HANG_FACTOR * (plan.budget.cell_seconds or plan.budget.warm_up_seconds))

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import sys
 import time
 from collections.abc import Callable
@@ -18,6 +19,7 @@ import torch
 from torch import Tensor, nn
 
 from bench.machine.foreign import Pinned, create
+from bench.machine.signals import end_with_parent
 from bench.measure.timing.blocks import Budget, measure_blocks
 from bench.measure.timing.gpu_meter import Meter
 from bench.measure.timing.steps import (
@@ -227,7 +229,9 @@ def main() -> None:
     """Keep stdout for answers: what models and libraries print goes to stderr."""
     answers = os.fdopen(os.dup(1), "w", encoding="utf-8")
     os.dup2(2, 1)
-    work(json.load(sys.stdin), answers)
+    request = json.load(sys.stdin)
+    end_with_parent(request["parent"], signal.SIGKILL)
+    work(request, answers)
 
 
 if __name__ == "__main__":
