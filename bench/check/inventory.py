@@ -23,8 +23,8 @@ from bench.records.names import SYNTHETIC_PREFIX, history_path, predictions_path
 from bench.records.predictions import read_attached
 from bench.records.run_record import MEASURED_FOLDERS, Record, read_record
 from bench.records.sealed import TEMPORARY, read_sealed
-from bench.records.swap import KEPT
 from bench.records.timing_record import TimingRecord, timing_path
+from bench.records.writing.swap import KEPT
 
 Evidence = Record | DataCard | CostRecord | TimingRecord | CamRecord | Rerun | SelfReported
 EVIDENCE = ("data", "records", *MEASURED_FOLDERS)

@@ -15,13 +15,13 @@ from bench.check.trust import SelfReported
 from bench.errors import RecordError
 from bench.records.cam_record import CamRecord
 from bench.records.card import DataCard
-from bench.records.locks import BusyError, held
 from bench.records.names import lock_file
 from bench.records.predictions import read_attached
 from bench.records.run_record import Record, real_only
 from bench.records.sealed import pretty, sealed_bytes, write_new
-from bench.records.swap import replace_together
-from bench.records.sweep import sweep_store
+from bench.records.writing.locks import BusyError, held
+from bench.records.writing.swap import replace_together
+from bench.records.writing.sweep import sweep_store
 
 WAIT_SECONDS = 10.0  # for a run that is being written
 

@@ -21,8 +21,8 @@ from bench.records.predictions import PredictionTable
 from bench.records.run_record import Record, read_records, real_only, record_files, results_folder
 from bench.records.sealed import TEMPORARY
 from bench.records.staleness import staleness
-from bench.records.swap import INTERRUPTED, KEPT
 from bench.records.timing_record import read_timings
+from bench.records.writing.swap import INTERRUPTED, KEPT
 
 
 @dataclass

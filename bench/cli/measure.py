@@ -36,7 +36,7 @@ def measure_data(
     from bench.data.names import flag_of
     from bench.errors import DataMissingError
     from bench.records.card import write_card
-    from bench.records.sweep import sweep_store
+    from bench.records.writing.sweep import sweep_store
 
     missing = 0
     names = chosen_names(datasets, "--datasets")

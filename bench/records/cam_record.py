@@ -20,12 +20,12 @@ from pydantic import Field
 
 from bench.errors import ProtocolError, RecordError
 from bench.protocols.loading import load_protocol
-from bench.records.locks import BusyError, held
 from bench.records.names import SYNTHETIC_PREFIX, ModelName, Run, SlugName, lock_file, model_slug
 from bench.records.predictions import frame_bytes, read_attached
 from bench.records.run_record import real_only
 from bench.records.sealed import Line, Sealed, Strict, read_all, sealed_bytes
-from bench.records.swap import replace_together
+from bench.records.writing.locks import BusyError, held
+from bench.records.writing.swap import replace_together
 from models.catalog import ModelError, is_current
 
 TRAINED = "trained"

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from bench.errors import RecordError
 from bench.records.sealed import read_file
-from bench.records.swap import kept_path
+from bench.records.writing.swap import kept_path
 
 if TYPE_CHECKING:  # imported where tables are read or written: a third of `medbench plan`'s second
     import pandas as pd

@@ -24,7 +24,7 @@ from bench.records.sealed import (
     sealed_bytes,
     sweep_left,
 )
-from bench.records.swap import put_right, replace_together
+from bench.records.writing.swap import put_right, replace_together
 
 if TYPE_CHECKING:  # imported where tables are read: a third of `medbench plan`'s second
     import pandas as pd

@@ -13,11 +13,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from bench.errors import RecordError
-from bench.records.locks import BusyError, held
 from bench.records.names import lock_file
 from bench.records.run_record import existing_folder
 from bench.records.sealed import is_left, sweep_left, write_atomic
-from bench.records.sweep import sweep_store
+from bench.records.writing.locks import BusyError, held
+from bench.records.writing.sweep import sweep_store
 from bench.report.evidence import MODELS, STATISTICS
 from bench.report.links import Links
 from bench.report.manifest import MANIFEST, listed, manifest

@@ -18,7 +18,7 @@ from packaging.requirements import Requirement
 
 from bench.errors import RecordError
 from bench.records.sealed import TEMPORARY, canonical, write_atomic
-from bench.records.swap import KEPT
+from bench.records.writing.swap import KEPT
 from bench.report.manifest import MANIFEST, listed
 
 ROOT = Path(__file__).resolve().parents[2]

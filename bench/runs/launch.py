@@ -17,11 +17,11 @@ from bench.plan.selection import Selection, optional_runs
 from bench.plan.state import Overwrite, PlannedRun, choose, make_plan
 from bench.protocols.loading import load_protocol
 from bench.records.card import DataCard, read_card, write_card
-from bench.records.locks import BusyError, held
 from bench.records.names import Run, lock_path
 from bench.records.run_record import Failure, Record, real_only, write_run
 from bench.records.sealed import TEMPORARY, explain_os_error
-from bench.records.sweep import sweep_store
+from bench.records.writing.locks import BusyError, held
+from bench.records.writing.sweep import sweep_store
 from bench.runs.engine_local import LocalEngine
 from bench.runs.request import Event, Launch, RunRequest
 from bench.runs.runner import skipped_record

@@ -11,7 +11,7 @@ from typing import Any
 
 import torch
 
-from bench.records.framed import read_framed, write_framed
+from bench.records.writing.framed import read_framed, write_framed
 
 DEFAULT_INTERVAL_SECONDS = 60.0
 INTERVAL_VARIABLE = "MEDBENCH_CHECKPOINT_SECONDS"

@@ -18,11 +18,11 @@ from bench.check.verify import verify
 from bench.errors import RecordError
 from bench.records.cam_record import cam_path, maps_path
 from bench.records.card import card_path
-from bench.records.locks import held
 from bench.records.names import Run, lock_path, predictions_path
 from bench.records.run_record import read_record
 from bench.records.sealed import pretty, read_sealed, write_sealed
 from bench.records.timing_record import TimingRecord, timing_path
+from bench.records.writing.locks import held
 from tests.check.test_trust import ROW
 from tests.making import make_card, make_run, make_timing
 

@@ -16,13 +16,13 @@ import pytest
 
 from bench.check.verify import verify
 from bench.errors import RecordError
-from bench.records.locks import BusyError, held
 from bench.records.names import Run, history_path, lock_path, predictions_path
 from bench.records.predictions import read_attached
 from bench.records.run_record import Record, read_record, write_run
 from bench.records.sealed import sealed_bytes, staged, sweep_left, write_atomic, write_new
-from bench.records.swap import kept_path
-from bench.records.sweep import sweep_store
+from bench.records.writing.locks import BusyError, held
+from bench.records.writing.swap import kept_path
+from bench.records.writing.sweep import sweep_store
 from tests.making import make_run
 
 RUN = Run("smoke", "resnet18", "breastmnist", 0)

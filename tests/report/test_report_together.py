@@ -15,9 +15,9 @@ import pytest
 from bench.check.verify import verify
 from bench.errors import RecordError
 from bench.records.card import write_card
-from bench.records.locks import held
 from bench.records.names import Run, lock_file
 from bench.records.sealed import staged
+from bench.records.writing.locks import held
 from bench.report.build import build, compare
 from bench.report.stamp import inputs_digest
 from tests.making import make_card, make_run

@@ -33,7 +33,7 @@ from bench.records.card import DataCard, read_card
 from bench.records.run_record import Record, existing_folder, read_record, record_files
 from bench.records.sealed import write_sealed
 from bench.records.staleness import staleness
-from bench.records.sweep import sweep_store
+from bench.records.writing.sweep import sweep_store
 from bench.stats.comparisons import EQUIVALENCE_MARGIN
 
 COPY = "the same record: a copy, not a re-run"

@@ -14,8 +14,8 @@ from bench.records.card import DataCard
 from bench.records.cost_record import COUNTERS, CostCell, CostRecord, read_costs
 from bench.records.predictions import PredictionTable
 from bench.records.run_record import MEASURED_FOLDERS, Record
-from bench.records.swap import INTERRUPTED, KEPT
 from bench.records.timing_record import TimingRecord, read_timings, timing_path
+from bench.records.writing.swap import INTERRUPTED, KEPT
 from bench.stats.metrics import predict, softmax
 from models.catalog import ModelError, get_spec
 

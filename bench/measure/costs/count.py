@@ -17,7 +17,7 @@ from typing import Literal
 from bench.errors import BenchError
 from bench.records.cost_record import COUNTERS, CostCell, CostRecord, recorded
 from bench.records.sealed import write_sealed
-from bench.records.sweep import sweep_store
+from bench.records.writing.sweep import sweep_store
 from models.catalog import ModelError, get_spec
 
 

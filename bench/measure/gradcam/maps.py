@@ -44,7 +44,7 @@ from bench.records.card import labels_digest
 from bench.records.names import predictions_path
 from bench.records.predictions import read_attached, read_predictions
 from bench.records.run_record import Record
-from bench.records.sweep import sweep_store
+from bench.records.writing.sweep import sweep_store
 from bench.runs.request import RunProgress, RunRequest
 from bench.runs.runner import build_model
 from bench.stats import metrics

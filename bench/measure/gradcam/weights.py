@@ -19,11 +19,11 @@ from torch import Tensor
 
 from bench.errors import BenchError, Interrupted, RecordError
 from bench.machine.signals import signals_noted
-from bench.records.framed import read_framed, write_framed
-from bench.records.locks import BusyError, held
 from bench.records.names import lock_path
 from bench.records.run_record import Record, read_record, write_run
 from bench.records.staleness import staleness
+from bench.records.writing.framed import read_framed, write_framed
+from bench.records.writing.locks import BusyError, held
 from bench.runs.request import Hooks, RunBundle, RunProgress, RunRequest, run_key
 from bench.runs.runner import run_one
 from bench.runs.worker import forget_checkpoints

@@ -18,8 +18,8 @@ from bench.machine import provenance
 from bench.measure.timing.blocks import Budget
 from bench.measure.timing.process import TimingPlan, answers
 from bench.records.sealed import read_sealed, write_sealed
-from bench.records.sweep import sweep_store
 from bench.records.timing_record import Round, Scan, Setting, TimingCell, TimingRecord
+from bench.records.writing.sweep import sweep_store
 from models.catalog import ModelSpec, fingerprint, get_spec
 
 CPU_CELL_SECONDS = 20.0

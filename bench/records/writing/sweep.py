@@ -5,10 +5,10 @@ from __future__ import annotations
 import contextlib
 from pathlib import Path
 
-from bench.records.locks import BusyError, held
 from bench.records.names import lock_file
 from bench.records.sealed import sweep_left
-from bench.records.swap import KEPT, put_right
+from bench.records.writing.locks import BusyError, held
+from bench.records.writing.swap import KEPT, put_right
 
 # Folders whose records have tables beside them -> how the names of their locks begin.
 SWAPPED = {"records": "", "cams": "cams__"}

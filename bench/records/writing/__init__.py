@@ -1,0 +1,1 @@
+"""How files get onto the disk and stay whole: locks, several replaced together, sweeps, frames."""
