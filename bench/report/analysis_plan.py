@@ -61,6 +61,14 @@ def is_fitted(model: str) -> bool:
         return False
 
 
+def is_ours(model: str) -> bool:
+    """Whether a model is MedSpectralNet, or a variant that stands in its file."""
+    try:
+        return get_spec(model).file == get_spec(OURS).file
+    except ModelError:
+        return False
+
+
 def comparison_order(model: str) -> tuple[bool, bool, bool, str]:
     """MedSpectralNet, its variants, other networks, what is fitted: of a pair, the earlier is `model`."""
-    return is_fitted(model), model != OURS, not model.startswith(OURS), model
+    return is_fitted(model), model != OURS, not is_ours(model), model

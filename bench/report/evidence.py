@@ -22,6 +22,22 @@ STATISTICS = ("cells", "pairs", "mcnemar", "classes", "contrasts", "resolution",
 MODELS = ("medspectralnet",)  # whose curves, confusion matrices and areas are drawn where nobody asks for others
 
 
+REPEAT_FAILED, REPEAT_STALE = " --overwrite failed", " --overwrite stale"
+
+
+@dataclass(frozen=True)
+class Reason:
+    """Why a cell is empty.
+
+    Attributes:
+        text: As tables show it.
+        option: What `medbench run` needs beside the names to fill the cell; None where no command does.
+    """
+
+    text: str
+    option: str | None = None
+
+
 @dataclass
 class Evidence:
     """The content of a results folder, sorted for reports.
@@ -56,11 +72,15 @@ class Evidence:
         """Timings that stand, and why others were left out; read when first asked for."""
         return read_timings(self.results)
 
-    def without_scores(self, protocol: str) -> list[tuple[Record, str]]:
+    def without_scores(self, protocol: str) -> list[tuple[Record, Reason]]:
         """The runs of a protocol that failed, were skipped or are stale, each with the reason, in the runs' order."""
-        found = [(r, f"{r.status}: {r.failure.message}") for r in self.unfinished if r.failure]
-        found += [(record, f"stale: {reason}") for record, reason in self.stale]
-        return sorted((item for item in found if item[0].protocol == protocol), key=lambda item: item[0].run)
+        lost = [
+            (r, Reason(f"{r.status}: {r.failure.message}", REPEAT_FAILED if r.status == "failed" else None))
+            for r in self.unfinished
+            if r.failure
+        ]
+        lost += [(record, Reason(f"stale: {reason}", REPEAT_STALE)) for record, reason in self.stale]
+        return sorted((item for item in lost if item[0].protocol == protocol), key=lambda item: item[0].run)
 
     def finished(self, *, synthetic: bool) -> list[Record]:
         """Finished runs on data made here, or on real data."""

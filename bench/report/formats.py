@@ -110,10 +110,13 @@ def signed(value: float, digits: int = 3) -> str:
 
 def markdown(blocks: Sequence[Block], first_line: str) -> bytes:
     """A Markdown file; line one says what it was made from."""
-    lines = [f"<!-- {first_line} -->"]
-    for block in blocks:
-        lines += [*_markdown_block(block), ""]
-    return "\n".join(lines).rstrip("\n").encode() + b"\n"
+    return f"<!-- {first_line} -->\n{markdown_text(blocks)}\n".encode()
+
+
+def markdown_text(blocks: Sequence[Block]) -> str:
+    """Blocks as Markdown, for a page that has its own first line."""
+    lines = [line for block in blocks for line in [*_markdown_block(block), ""]]
+    return "\n".join(lines).rstrip("\n")
 
 
 def _markdown_block(block: Block) -> list[str]:

@@ -1,23 +1,17 @@
-"""Tidy tables: records -> rows -> CSV; and why a cell is empty, and what fills it. Trains nothing, imports no torch."""
+"""Tidy tables: records -> rows -> CSV; and in which order tables show them. Trains nothing, imports no torch."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from functools import cache
 
 import pandas as pd
 
 from bench.data.names import PAPER_DATASETS
-from bench.errors import BenchError
 from bench.machine.cpu_isa import DEFAULT
-from bench.plan.selection import refusal
-from bench.protocols.loading import list_studies, load_protocol, load_study
 from bench.protocols.planned import is_planned, planned_seeds
 from bench.records.names import SYNTHETIC_PREFIX
 from bench.records.run_record import Record
-from bench.report.analysis_plan import is_fitted
-from bench.report.evidence import Evidence
-from bench.report.formats import quoted
+from bench.report.analysis_plan import is_fitted, is_ours
 from models.catalog import ModelError, get_spec
 
 SCORE_COLUMNS = ["protocol", "model", "dataset", "seed", "part", "metric", "value", "run_id"]
@@ -43,9 +37,6 @@ RUN_COLUMNS = [
 PARTS = ("val", "test", "test_twin_free")
 KIND_ORDER = {"floor": 0, "sklearn": 1, "network": 2}
 STAMP = "SYNTHETIC"
-NOT_RUN = "not run"
-# How a reason begins that a command can mend, and what that command needs beside the names.
-MENDED = {NOT_RUN: "", "failed: ": " --overwrite failed", "stale: ": " --overwrite stale"}
 
 
 def score_rows(records: Sequence[Record]) -> pd.DataFrame:
@@ -96,83 +87,12 @@ def model_order(name: str) -> tuple[int, int, str]:
         kind = get_spec(name).kind
     except ModelError:
         kind = "network"
-    return KIND_ORDER[kind], 0 if name.startswith("medspectralnet") else 1, name
+    return KIND_ORDER[kind], 0 if is_ours(name) else 1, name
 
 
 def paper_datasets(*, synthetic: bool) -> list[str]:
     """The paper's six sets, or their stand-ins made here."""
     return [SYNTHETIC_PREFIX + flag if synthetic else flag for flag in PAPER_DATASETS]
-
-
-@cache
-def planned(protocol: str, *, synthetic: bool) -> tuple[tuple[str, str, tuple[int, ...]], ...]:
-    """What the studies want under a protocol: (model, data set, seeds); their optional parts are not missed."""
-    cells: dict[tuple[str, str], set[int]] = {}
-    for part in (part for name in list_studies() for part in load_study(name).parts if not part.optional):
-        for dataset in (name for name in part.datasets if name.startswith(SYNTHETIC_PREFIX) == synthetic):
-            for model in part.models if protocol in part.protocols else ():
-                cells.setdefault((model, dataset), set()).update(part.seeds)
-    return tuple((model, dataset, tuple(sorted(seeds))) for (model, dataset), seeds in cells.items())
-
-
-def why_missing(evidence: Evidence, protocol: str, model: str, dataset: str) -> str:
-    """Why a cell is empty: how its run ended, what keeps it from running, or that nobody ran it."""
-    for record, reason in evidence.without_scores(protocol):
-        if (record.model, record.dataset) == (model, dataset):
-            return reason
-    try:
-        return refusal(get_spec(model), load_protocol(protocol)) or NOT_RUN
-    except (BenchError, ModelError):
-        return NOT_RUN
-
-
-def lost_lines(evidence: Evidence, protocol: str, models: Iterable[str], dataset: str = "") -> list[str]:
-    """What a cell with a mean lacks of its plan, or has beside it.
-
-    `breastmnist: resnet18, seed 2: failed: the loss is NaN`; `breastmnist: seeds 1, 2 not run (convnext_t, medvit_t)`;
-    `breastmnist: resnet18, seed 97: no study plans it, in no mean: AUC 0.912, ACC 0.865`.
-
-    Args:
-        evidence: The records.
-        protocol: The protocol.
-        models: Those of the table.
-        dataset: One set alone, "" for all.
-    """
-    shown = set(models)
-    have = {(r.model, r.dataset) for r in evidence.records if r.protocol == protocol and r.model in shown}
-    lines = [
-        f"{record.dataset}: {record.model}, seed {record.seed}: {quoted(reason)}"
-        for record, reason in evidence.without_scores(protocol)
-        if (record.model, record.dataset) in have and dataset in ("", record.dataset)
-    ]
-    open_seeds: dict[tuple[str, tuple[int, ...]], list[str]] = {}
-    for model, name in sorted(have, key=lambda cell: (cell[1], model_order(cell[0]))):
-        seeds = _open_seeds(evidence, protocol, model, name)
-        if seeds and dataset in ("", name):
-            open_seeds.setdefault((name, seeds), []).append(model)
-    lines += [
-        f"{name}: seed{'s' if len(seeds) > 1 else ''} {', '.join(map(str, seeds))} not run ({', '.join(found)})"
-        for (name, seeds), found in open_seeds.items()
-    ]
-    return lines + [
-        f"{record.dataset}: {record.model}, seed {record.seed}: no study plans it, in no mean: {_test_scores(record)}"
-        for record in evidence.unplanned
-        if record.protocol == protocol and record.model in shown and dataset in ("", record.dataset)
-    ]
-
-
-def _open_seeds(evidence: Evidence, protocol: str, model: str, dataset: str) -> tuple[int, ...]:
-    """Planned seeds of a cell that left no record; what is fitted comes out the same for every seed."""
-    if is_fitted(model):
-        return ()
-    runs = [*evidence.records, *evidence.unfinished, *(record for record, _ in evidence.stale)]
-    done = {r.seed for r in runs if (r.protocol, r.model, r.dataset) == (protocol, model, dataset)}
-    return tuple(seed for seed in planned_seeds(protocol, model, dataset) if seed not in done)
-
-
-def _test_scores(record: Record) -> str:
-    found = record.test or {}
-    return ", ".join(f"{key.upper()} {value:.3f}" for key in ("auc", "acc") if (value := found.get(key)) is not None)
 
 
 def seeds_text(protocol: str, model: str, dataset: str, num_seeds: int) -> str:
@@ -210,28 +130,4 @@ def unpinned_lines(records: Iterable[Record]) -> list[str]:
             f"CPU arithmetic {isa} ({why}another processor gives other last bits; `medbench run --overwrite isa` "
             f"makes them again), with seeds: {runs}."
         )
-    return lines
-
-
-def fill_command(protocol: str, models: Iterable[str], datasets: Iterable[str], seeds: Iterable[int] = (0,)) -> str:
-    """The command that fills cells; runs that are done are not run again."""
-    seeds = sorted(set(seeds))
-    consecutive = len(seeds) > 1 and seeds == list(range(seeds[0], seeds[-1] + 1))
-    chosen = f"{seeds[0]}-{seeds[-1]}" if consecutive else ",".join(map(str, seeds))
-    names, sets = ",".join(dict.fromkeys(models)), ",".join(dict.fromkeys(datasets))
-    return f"medbench run --protocol {protocol} --models {names} --datasets {sets} --seeds {chosen}"
-
-
-def missing_lines(evidence: Evidence, protocol: str, missing: Sequence[tuple[str, str]]) -> list[str]:
-    """Empty cells (model, data set) grouped by reason: `bloodmnist, dermamnist: not run (resnet18, swin_t)`."""
-    reasons: dict[str, dict[str, list[str]]] = {}
-    for model, dataset in missing:
-        reason = why_missing(evidence, protocol, model, dataset)
-        reasons.setdefault(reason, {}).setdefault(dataset, []).append(model)
-    lines = []
-    for reason, by_dataset in reasons.items():
-        same: dict[tuple[str, ...], list[str]] = {}
-        for dataset, models in by_dataset.items():
-            same.setdefault(tuple(models), []).append(dataset)
-        lines += [f"{', '.join(sets)}: {quoted(reason)} ({', '.join(models)})" for models, sets in same.items()]
     return lines

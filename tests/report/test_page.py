@@ -52,7 +52,7 @@ FIGURES = {
 }
 CAPTIONS = {
     "forest__smoke": Caption("Forest", "differences"),
-    "fig05_confusion__medspectralnet__breastmnist__smoke": Caption("Confusion matrix", f"of {EVIL}"),
+    "fig05_confusion__medspectralnet__breastmnist__smoke": Caption("Confusion matrix", f"of {EVIL}", "breastmnist"),
 }
 
 

@@ -26,7 +26,7 @@ from bench.report.leaderboard import page
 from bench.report.links import Links
 from bench.report.published.numbers import reference_score
 from bench.report.tables import ablation, model_cards, table2, table3
-from bench.report.tidy import fill_command, planned
+from bench.report.tables.missing import fill_command, planned
 from tests.making import make_run, make_skilled
 from tests.report.rows import only, select
 

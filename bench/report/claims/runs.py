@@ -24,7 +24,7 @@ from bench.report.analysis_plan import MARGIN, OURS
 from bench.report.claims.sources import STATED, Sources
 from bench.report.claims.values import Quantity, absent, leaf, show
 from bench.report.claims.verdict import FAILS, HOLDS, UNDECIDED, Outcome, every
-from bench.report.tidy import fill_command
+from bench.report.tables.missing import fill_command
 
 SEEDS = (0, 1, 2)
 

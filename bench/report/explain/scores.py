@@ -18,8 +18,8 @@ from bench.report.evidence import Evidence, gather
 from bench.report.explain.costs import COST_METRICS, explain_cost
 from bench.report.formats import signed
 from bench.report.published.rows import row_id
+from bench.report.tables.missing import fill_command, planned, why_missing
 from bench.report.tables.score_cells import METRICS, TEST_PARTS, interval_text, value_text
-from bench.report.tidy import MENDED, fill_command, planned, why_missing
 from models.catalog import ModelError, get_spec
 
 TABLES = ("table2", "table3", "table4")
@@ -170,13 +170,12 @@ def _record_lines(evidence: Evidence, record: Record, part: str, metric: str) ->
 
 def _empty_lines(evidence: Evidence, protocol: str, model: str, dataset: str) -> list[str]:
     reason = why_missing(evidence, protocol, model, dataset)
-    lines = ["  printed     – (missing)", f"  because     {' '.join(reason.split())}"]
+    lines = ["  printed     – (missing)", f"  because     {' '.join(reason.text.split())}"]
     lines += _left_out(evidence, Run(protocol, model, dataset, 0))
-    option = next((option for start, option in MENDED.items() if reason.startswith(start)), None)
-    if option is not None:
+    if reason.option is not None:
         plan = planned(protocol, synthetic=dataset.startswith(SYNTHETIC_PREFIX))
         seeds = [seed for name, flag, found in plan for seed in found if (name, flag) == (model, dataset)]
-        lines.append(f"  to fill it  {fill_command(protocol, [model], [dataset], seeds or [0])}{option}")
+        lines.append(f"  to fill it  {fill_command(protocol, [model], [dataset], seeds or [0])}{reason.option}")
     return lines
 
 

@@ -60,7 +60,7 @@ def curves_plot(
 
     return Plot(
         name,
-        Caption(title, text),
+        Caption(title, text, first.dataset),
         drawn,
         lambda: curve_numbers(drawn, results),
         lambda numbers: draw_curves(numbers, f"{first.model} on {first.dataset}, {first.protocol}"),

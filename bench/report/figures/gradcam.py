@@ -81,7 +81,7 @@ def _plot(evidence: Evidence, record: CamRecord, layer: CamLayer) -> Plot:
     title = f"Grad-CAM of {layer.path} ({layer.words}), {record.model} on {record.dataset}, {record.protocol}"
     return Plot(
         f"fig{number}_gradcam-{layer.path.replace('.', '-')}__{subject}",
-        Caption(title, _text(record, layer, maps)),
+        Caption(title, _text(record, layer, maps), record.dataset),
         [record],
         lambda: numbers(record, layer, maps, read_images(evidence.results, record)),
         lambda table: draw(table, title),

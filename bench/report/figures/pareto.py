@@ -201,7 +201,7 @@ def pareto_plot(name: str, axis: Axis, accuracies: Sequence[Score], records: Seq
         f"{dotted}{axis.words}{missing} {data} "
         f"Protocol {first.protocol}, {len(records)} records. Not in the paper as a figure."
     )
-    caption = Caption(f"Accuracy against {axis.label} on {first.dataset}", text)
+    caption = Caption(f"Accuracy against {axis.label} on {first.dataset}", text, first.dataset)
     title = f"{first.dataset}, {first.protocol}" + (f"\n{axis.device}" if axis.device else "")
     models = sorted(measured | axis.costs.keys(), key=model_order)
     networks = [model for model in models if model_order(model)[0] == KIND_ORDER["network"]]

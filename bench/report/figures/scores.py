@@ -101,7 +101,7 @@ def confusion_plot(name: str, number: int, paper: str, cell: Cell) -> Plot:
     title = f"Confusion matrix of {first.model} on {first.dataset}"
     return Plot(
         name,
-        Caption(title, text),
+        Caption(title, text, first.dataset),
         cell.records,
         lambda: confusion_numbers(cell),
         lambda numbers: draw_confusion(numbers, cell.title, class_labels(cell.card, 34)),
@@ -182,7 +182,7 @@ def areas_plot(kind: Kind, name: str, number: int, paper: str, cell: Cell) -> Pl
     )
     return Plot(
         name,
-        Caption(f"{what} of {first.model} on {first.dataset}", text),
+        Caption(f"{what} of {first.model} on {first.dataset}", text, first.dataset),
         cell.records,
         lambda: area_numbers(kind, cell),
         lambda numbers: draw_areas(kind, numbers, cell.title, class_labels(cell.card, 44)),

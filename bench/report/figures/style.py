@@ -70,10 +70,17 @@ STYLE: Any = {
 
 @dataclass(frozen=True)
 class Caption:
-    """What stands below a figure: a title in one line, and what, of how many, from where."""
+    """What stands below a figure: a title in one line, and what, of how many, from where.
+
+    Attributes:
+        title: One line.
+        text: The rest.
+        dataset: The one that it is about, "" for several or none.
+    """
 
     title: str
     text: str
+    dataset: str = ""
 
 
 @dataclass(frozen=True)

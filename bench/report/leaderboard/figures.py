@@ -34,11 +34,6 @@ class PageFigure:
     svg: Markup
     width: int
 
-    @property
-    def subject(self) -> list[str]:
-        """The parts of its name: `fig05_confusion`, a model, a data set, a protocol."""
-        return self.name.split("__")
-
 
 def page_figures(figures: Mapping[str, bytes], captions: Mapping[str, Caption]) -> list[PageFigure]:
     """The SVGs of a report in the order of their captions; one without a caption is called by its name.

@@ -24,9 +24,10 @@ from bench.report.figures.style import Caption
 from bench.report.leaderboard.figures import PageFigure, page_figures
 from bench.report.leaderboard.rows import Entry, comparison_rows, entries, resolution_lines
 from bench.report.rendering import template
+from bench.report.tables.missing import lost_seeds, missing_groups
 from bench.report.tables.score_cells import METRICS, TEST_PARTS
 from bench.report.tables.table3 import missing_cells
-from bench.report.tidy import STAMP, dirty_lines, lost_lines, missing_lines, paper_datasets, unpinned_lines
+from bench.report.tidy import STAMP, dirty_lines, paper_datasets, unpinned_lines
 
 TITLES = {
     "bloodmnist": "BloodMNIST",
@@ -158,7 +159,7 @@ def _datasets(
         ]
         card = evidence.cards.get(name)
         title = TITLES.get(name, name)
-        own = [picture for picture in pictures if name in picture.subject]
+        own = [picture for picture in pictures if picture.caption.dataset == name]
         parts.append(
             DatasetPart(name, title, card, data_problems(card), [t for t in tables if t.entries or t.missing], own)
         )
@@ -175,7 +176,8 @@ def _protocol(
 ) -> ProtocolPart:
     found = [entry for entry in ranked if (entry.protocol, entry.dataset) == (protocol, dataset)]
     shown = [entry.model for entry in found] + [record.model for record in evidence.unplanned]
-    lost = lost_lines(evidence, protocol, shown, dataset)
+    groups = missing_groups(evidence, protocol, missing)
+    lost = lost_seeds(evidence, protocol, shown, dataset)
     used = [r for r in evidence.records if (r.protocol, r.dataset) == (protocol, dataset)]
     return ProtocolPart(
         name=protocol,
@@ -185,7 +187,7 @@ def _protocol(
             *unpinned_lines(used),
             *dirty_lines(used),
         ],
-        missing=[line.partition(": ")[2] for line in [*missing_lines(evidence, protocol, missing), *lost]],
+        missing=[*(group.text for group in groups), *(seeds.text for seeds in lost)],
         comparisons=list(comparison_rows(analysis.pairs, dataset, protocol)),
         scans=SCANS if dataset in NUM_TEST_SCANS else "",
     )

@@ -16,9 +16,10 @@ from bench.report.analysis.contrasts import EFFECTS, OF_BOTH_MODELS, TRUNK, WHOL
 from bench.report.analysis.pairs import Pair
 from bench.report.analysis.scores import Score
 from bench.report.analysis_plan import PARTS
-from bench.report.evidence import Evidence
+from bench.report.evidence import Evidence, Reason
 from bench.report.formats import NOTHING, Block, Bullets, Heading, Row, Table, Text, quoted, signed
 from bench.report.links import Links
+from bench.report.tables.missing import NOT_RUN, lost_seeds, planned, why_missing
 from bench.report.tables.score_cells import (
     METRICS,
     READING,
@@ -31,7 +32,7 @@ from bench.report.tables.score_cells import (
     table_files,
 )
 from bench.report.tables.table2 import AUGMENTATIONS, OPTIMISERS
-from bench.report.tidy import NOT_RUN, STAMP, lost_lines, planned, why_missing
+from bench.report.tidy import STAMP
 
 PROTOCOL, DATASET = "lite-96", "breastmnist"
 NAMES = {WHOLE: "nothing", **PARTS, TRUNK: "all three: the trunk alone"}
@@ -175,17 +176,17 @@ def _missing(
 ) -> list[Block]:
     """Why cells (protocol, model) are empty, the command that fills what nobody ran, and seeds without scores."""
     cells = [cell for cell in wanted_cells if cell not in have]
-    reasons: dict[tuple[str, str], list[str]] = {}
+    reasons: dict[tuple[Reason, str], list[str]] = {}
     for protocol, model in cells:
         reasons.setdefault((why_missing(evidence, protocol, model, dataset), protocol), []).append(model)
-    items = [f"{protocol}: {', '.join(models)}: {quoted(why)}" for (why, protocol), models in reasons.items()]
+    items = [f"{protocol}: {', '.join(models)}: {quoted(why.text)}" for (why, protocol), models in reasons.items()]
     wanted = {(p, m) for p, m in cells if (m, dataset) in {cell[:2] for cell in planned(p, synthetic=False)}}
     is_open = any(why == NOT_RUN for why, _ in reasons)
     command = ["`medbench run --study ablation` runs them."] if is_open and wanted else []
     lost = [
-        f"{protocol}: {line}"
+        f"{protocol}: {run.line}"
         for protocol in dict.fromkeys(protocol for protocol, _ in wanted_cells)
-        for line in lost_lines(evidence, protocol, [m for p, m in wanted_cells if p == protocol], dataset)
+        for run in lost_seeds(evidence, protocol, [m for p, m in wanted_cells if p == protocol], dataset)
     ]
     blocks: list[Block] = ["Missing cells:", Bullets(items), *command] if items else []
     return [*blocks, "Planned seeds without scores, and seeds that no study plans:", Bullets(lost)] if lost else blocks

@@ -16,9 +16,9 @@ from bench.report.evidence import Evidence, first_line
 from bench.report.formats import NOTHING, Block, Bullets, Heading, Row, Table, Text, markdown, quoted
 from bench.report.links import Links
 from bench.report.published.numbers import quoted_cost
+from bench.report.tables.missing import lost_seeds, missing_groups, planned
 from bench.report.tables.score_cells import METRICS, READING, TEST_PARTS, UNITS, value_text
 from bench.report.tables.table4 import NUM_CLASSES, notes_of, own_models
-from bench.report.tidy import lost_lines, missing_lines, planned
 from models.catalog import HERE, ModelSpec, get_spec
 
 NOT_FOR_DIAGNOSIS = (
@@ -156,8 +156,9 @@ def _protocols(have: Iterable[tuple[str, str]]) -> list[str]:
 def _missing(evidence: Evidence, spec: ModelSpec, protocol: str, have: Collection[tuple[str, str]]) -> list[str]:
     wanted = [dataset for model, dataset, _ in planned(protocol, synthetic=False) if model == spec.name]
     cells = [(spec.name, dataset) for dataset in wanted if (protocol, dataset) not in have]
-    lines = missing_lines(evidence, protocol, cells) + lost_lines(evidence, protocol, [spec.name])
-    return [f"`{protocol}`: {line.removesuffix(f' ({spec.name})')}" for line in lines]
+    lines = [f"{', '.join(g.datasets)}: {quoted(g.reason)}" for g in missing_groups(evidence, protocol, cells)]
+    lines += [run.line for run in lost_seeds(evidence, protocol, [spec.name])]
+    return [f"`{protocol}`: {line}" for line in lines]
 
 
 def _determinism(spec: ModelSpec, records: Sequence[Record]) -> list[Block]:

@@ -18,7 +18,7 @@ from bench.report.analysis_plan import PARTS
 from bench.report.claims.terms import SIZE
 from bench.report.claims.verdict import VERDICTS
 from bench.report.evidence import Evidence, first_line
-from bench.report.formats import NOTHING, Block, Row, Table, Text, markdown
+from bench.report.formats import NOTHING, Row, Table, Text, markdown_text
 from bench.report.links import Links
 from bench.report.published.numbers import quoted_cost
 from bench.report.tables.score_cells import interval_text, measured_text
@@ -51,16 +51,11 @@ def summary_text(evidence: Evidence, analysis: Analysis, verdicts: Sequence[tupl
     """
     records = evidence.finished(synthetic=False)
     scores = [s for s in analysis.table_scores if s.metric == "auc" and s.model not in PARTS]
-    parts = [_text([_status(records, verdicts, links)])]
+    parts = [markdown_text([_status(records, verdicts, links)])]
     for protocol in PROTOCOLS:
         parts += _scores(analysis, [score for score in scores if score.protocol == protocol], protocol, links)
-    parts.append(_text([_costs(evidence)]))
+    parts.append(markdown_text([_costs(evidence)]))
     return "\n\n".join(parts).strip()
-
-
-def _text(blocks: Sequence[Block]) -> str:
-    """Blocks as Markdown without a first line; what holds a link of its own is written beside them."""
-    return markdown(blocks, "").decode().partition("\n")[2].strip()
 
 
 def into_readme(readme: str, summary: str) -> str:
@@ -172,7 +167,7 @@ def _scores(analysis: Analysis, scores: Sequence[Score], protocol: str, links: L
         [f"![Differences in AUC with intervals]({links.to_report(f'figures/forest__{protocol}.svg')})"] if drawn else []
     )
     table = Table(f"Table 3 in small, protocol `{protocol}`: AUC with 95 % intervals.", header, rows)
-    return [_text([table]), notes, *forest]
+    return [markdown_text([table]), notes, *forest]
 
 
 def _measured(score: Score | None, links: Links) -> list[Text | str]:

@@ -20,7 +20,8 @@ from bench.report.evidence import Evidence, first_line
 from bench.report.formats import NOTHING, Block, Bullets, Heading, Row, Table, Text, latex, markdown, signed
 from bench.report.links import Links
 from bench.report.published.rows import row_id
-from bench.report.tidy import STAMP, csv_bytes, dirty_lines, seeds_text, unpinned_lines, why_missing
+from bench.report.tables.missing import why_missing
+from bench.report.tidy import STAMP, csv_bytes, dirty_lines, seeds_text, unpinned_lines
 
 METRICS = {"auc": "AUC", "acc": "ACC"}
 TEST_PARTS = {"test": "official test", "test_twin_free": "twin-free test"}
@@ -52,7 +53,7 @@ class MissingCell:
 
 def missing_cell(evidence: Evidence, protocol: str, model: str, dataset: str) -> MissingCell:
     """A cell that no finished run fills."""
-    return MissingCell(protocol, model, dataset, why_missing(evidence, protocol, model, dataset))
+    return MissingCell(protocol, model, dataset, why_missing(evidence, protocol, model, dataset).text)
 
 
 def _columns(row: Score | MissingCell) -> dict[str, object]:

@@ -10,8 +10,9 @@ from bench.report.ablations import FACTORS
 from bench.report.analysis.analyse import Analysis
 from bench.report.analysis.contrasts import gain_of_cutmix
 from bench.report.analysis.scores import Score
-from bench.report.evidence import Evidence
+from bench.report.evidence import Evidence, Reason
 from bench.report.formats import NOTHING, Block, Bullets, Heading, Row, Table, quoted, signed
+from bench.report.tables.missing import NOT_RUN, lost_seeds, why_missing
 from bench.report.tables.score_cells import (
     METRICS,
     READING,
@@ -24,7 +25,7 @@ from bench.report.tables.score_cells import (
     signed_interval,
     table_files,
 )
-from bench.report.tidy import NOT_RUN, STAMP, lost_lines, why_missing
+from bench.report.tidy import STAMP
 
 OPTIMISERS = {"sgd": "SGD", "rmsprop": "RMSprop", "adam": "Adam"}
 AUGMENTATIONS = {"plain": "plain", "cutmix": "CutMix"}
@@ -80,15 +81,17 @@ def _section(
         blocks.append(detail_table(entries, part, caption, evidence.links, label="setting"))
     blocks.append(_gain_table(analysis, pair, f"{model}, {dataset}{stamp}"))
     missing = [protocol for protocol in SETTINGS if protocol not in {score.protocol for score in scores}]
-    reasons: dict[str, list[str]] = {}
+    reasons: dict[Reason, list[str]] = {}
     for protocol in missing:
         reasons.setdefault(why_missing(evidence, protocol, *pair), []).append(SETTINGS[protocol])
     if reasons:
-        items = [f"{'; '.join(settings)}: {quoted(reason)}" for reason, settings in reasons.items()]
+        items = [f"{'; '.join(settings)}: {quoted(reason.text)}" for reason, settings in reasons.items()]
         blocks += ["Missing cells:", Bullets(items)]
     if pair == (MODEL, DATASET) and NOT_RUN in reasons:
         blocks.append("`medbench run --study table2` runs them.")
-    lost = [f"{name}: {line}" for p, name in SETTINGS.items() for line in lost_lines(evidence, p, [model], dataset)]
+    lost = [
+        f"{name}: {lack.line}" for p, name in SETTINGS.items() for lack in lost_seeds(evidence, p, [model], dataset)
+    ]
     return [*blocks, "Planned seeds without scores, and seeds that no study plans:", Bullets(lost)] if lost else blocks
 
 

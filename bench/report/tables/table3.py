@@ -6,14 +6,15 @@ from collections.abc import Iterable, Sequence
 
 from bench.data.names import PAPER_DATASETS
 from bench.errors import BenchError
-from bench.protocols.loading import load_protocol
+from bench.protocols.loading import load_protocol, load_study
 from bench.report.ablations import MAPS, is_compared
 from bench.report.analysis.analyse import Analysis
 from bench.report.analysis.scores import Score
 from bench.report.analysis_plan import PARTS
-from bench.report.evidence import Evidence
+from bench.report.evidence import REPEAT_FAILED, REPEAT_STALE, Evidence
 from bench.report.formats import Block, Bullets, Heading
 from bench.report.published.rows import published_blocks
+from bench.report.tables.missing import NOT_RUN, fill_command, lost_seeds, missing_groups, planned, why_missing
 from bench.report.tables.score_cells import (
     MARKS,
     METRICS,
@@ -27,17 +28,7 @@ from bench.report.tables.score_cells import (
     resolution_text,
     table_files,
 )
-from bench.report.tidy import (
-    MENDED,
-    STAMP,
-    fill_command,
-    lost_lines,
-    missing_lines,
-    model_order,
-    paper_datasets,
-    planned,
-    why_missing,
-)
+from bench.report.tidy import STAMP, model_order, paper_datasets
 from bench.stats.power import CORRELATION, POWER
 
 STUDIED = ("lite-96", "medmnist-28", "medmnist-224", "paper-224-scratch", "paper-224-imagenet")
@@ -118,16 +109,18 @@ def _section(
             blocks.append(matrix_table(shown, rows, datasets, f"{title}, {name}, {protocol}{stamp}", evidence.links))
         for dataset in (name for name in datasets if name in measured):
             blocks += _detail(evidence, analysis, [s for s in scores if s.dataset == dataset], part, stamp)
-    lost = lost_lines(evidence, protocol, models)
+    lost = lost_seeds(evidence, protocol, models)
     if missing:
-        blocks += [Heading(f"Missing cells, `{protocol}`", 3), Bullets(missing_lines(evidence, protocol, missing))]
+        groups = missing_groups(evidence, protocol, missing)
+        blocks += [Heading(f"Missing cells, `{protocol}`", 3), Bullets([group.line for group in groups])]
         blocks += [f"`{command}` runs them." for command in _commands(evidence, protocol, missing, stamp)]
     if lost:
         note = (
             "Cells are made of the planned seeds that finished; so are their differences to other models. A seed that "
             "no study plans is in no mean."
         )
-        blocks += [Heading(f"Planned seeds without scores, `{protocol}`", 3), note, Bullets(lost)]
+        title = f"Planned seeds without scores, `{protocol}`"
+        blocks += [Heading(title, 3), note, Bullets([seeds.line for seeds in lost])]
     return blocks
 
 
@@ -160,7 +153,8 @@ def _recipe(protocol: str) -> str:
 
 
 def _study_of(protocol: str) -> str:
-    return "table3" if protocol.startswith("paper-") else "full"
+    in_table3 = any(protocol in part.protocols for part in load_study("table3").parts)
+    return "table3" if in_table3 else "full"
 
 
 def missing_cells(protocol: str, scores: Iterable[Score], *, synthetic: bool) -> Missing:
@@ -180,10 +174,10 @@ def missing_cells(protocol: str, scores: Iterable[Score], *, synthetic: bool) ->
 def _commands(evidence: Evidence, protocol: str, missing: Missing, stamp: str) -> list[str]:
     """The commands for the cells that nobody ran, that failed, and that are stale."""
     seeds: Sequence[int] = sorted({s for _, _, found in planned(protocol, synthetic=bool(stamp)) for s in found})
-    found = []
-    for start, option in MENDED.items():
-        cells = [cell for cell in missing if why_missing(evidence, protocol, *cell).startswith(start)]
+    commands = []
+    for option in (NOT_RUN.option, REPEAT_FAILED, REPEAT_STALE):
+        cells = [cell for cell in missing if why_missing(evidence, protocol, *cell).option == option]
         if cells:
             names = [model for model, _ in cells], [dataset for _, dataset in cells]
-            found.append(fill_command(protocol, *names, seeds or [0]) + option)
-    return found
+            commands.append(f"{fill_command(protocol, *names, seeds or [0])}{option}")
+    return commands
