@@ -12,7 +12,7 @@ VERSION = 1  # of the analysis code; a new one makes every cached result void
 OURS = "medspectralnet"
 PARTS = REMOVAL.without  # variant -> what it lacks: exploratory, in a table of their own
 MARGIN = EQUIVALENCE_MARGIN  # re-runs are judged by the same one
-REFERENCE = 0.9  # score around which a test set's resolution is told
+REFERENCE = 0.9  # score around which a test set's resolution is given
 INTRACLASS = 0.05  # assumed between slices of a scan, for the design-effect rows alone
 NUM_TEST_SCANS = {"organcmnist": 70, "organsmnist": 70}  # about; MedMNIST publishes no scan ids
 
@@ -33,11 +33,11 @@ FAMILIES = {
     "paper-224-scratch": (*FITTED, *TABLE_3),
     "paper-224-imagenet": (*FITTED, *TABLE_3),
 }
-DEMO_BASELINES = ("floor/prior", "floor/knn1", *TABLE_3)  # the demo's, for runs on data made here
+DEMO_BASELINES = ("floor/prior", "floor/knn1", *TABLE_3)  # the demo's, for runs on synthetic data
 
 
 def baselines(protocol: str, *, synthetic: bool) -> tuple[str, ...]:
-    """The primary baselines of a protocol; runs on data made here have a family everywhere, and prove nothing."""
+    """The primary baselines of a protocol; runs on synthetic data have a family everywhere, and prove nothing."""
     return FAMILIES.get(protocol, DEMO_BASELINES if synthetic else ())
 
 

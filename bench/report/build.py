@@ -1,6 +1,6 @@
 """`medbench report`: every file is a pure function of a results folder; same records, same bytes.
 
-`results/tables/` and `reports/` are written and compared here. Records on data made here give files of their own,
+`results/tables/` and `reports/` are written and compared here. Records on synthetic data give files of their own,
 named and stamped SYNTHETIC.
 """
 
@@ -65,7 +65,7 @@ def build(results: Path, reports: Path, models: Sequence[str] = MODELS) -> Built
         RecordError: If a folder is missing or refuses, or another report of it is made for longer than ten minutes.
     """
     existing_folder(results)
-    _check_place(results, reports)
+    _check_folder(results, reports)
     current = unchanged(results, reports, inputs_digest(results, reports, models))
     if current is not None and not is_left(results) and not is_left(reports):
         return Built(current, [], was_current=True)
@@ -82,7 +82,7 @@ def _alone(results: Path) -> Iterator[None]:
         try:
             stack.enter_context(held(lock_file(results, "report"), wait_seconds=WAIT_SECONDS))
         except BusyError:
-            raise RecordError(f"another report of {results} is being made; wait for it, then ask again") from None
+            raise RecordError(f"another report of {results} is being made; wait for it, then run it again") from None
         except RecordError:
             pass
         yield
@@ -108,18 +108,18 @@ def _build(results: Path, reports: Path, models: Sequence[str]) -> Built:
     return Built(list(files), [*notes, *(f"removed, no record gives it: {path}" for path in strays)], was_current=False)
 
 
-def _check_place(results: Path, reports: Path) -> None:
+def _check_folder(results: Path, reports: Path) -> None:
     """A report gets a folder of its own.
 
     Raises:
         RecordError: If it is a file, the results folder or one around it, or the root of a checkout.
     """
-    place, evidence = reports.resolve(), results.resolve()
+    target, evidence = reports.resolve(), results.resolve()
     if reports.exists() and not reports.is_dir():
         raise RecordError(f"--reports {reports} is a file; name a folder")
-    if place == evidence or place in evidence.parents:
+    if target == evidence or target in evidence.parents:
         raise RecordError(f"--reports {reports} is the results folder, or holds it; name a folder of its own")
-    if any((place / name).exists() for name in (".git", "pyproject.toml", "records")):
+    if any((target / name).exists() for name in (".git", "pyproject.toml", "records")):
         raise RecordError(f"--reports {reports} holds other things than reports; name a folder of its own")
 
 
@@ -127,7 +127,7 @@ def compare(results: Path, reports: Path, models: Sequence[str] = MODELS, *, str
     """What differs between the folders and what the records give, one line a file; empty when nothing does.
 
     Pictures, and those inside pages, are compared under the lock file's versions only: another drawing library may
-    place a line elsewhere. The numbers behind each are compared always.
+    put a line elsewhere. The numbers behind each are compared always.
 
     Args:
         results: The results folder.
@@ -155,17 +155,17 @@ def compare(results: Path, reports: Path, models: Sequence[str] = MODELS, *, str
 
 def _others(folder: Path, files: Collection[Path]) -> list[Path]:
     """Everything below a folder, hidden or not, that is neither a folder nor one of the files; no link is followed."""
-    found = sorted(folder.rglob("*"))
-    return [path for path in found if path not in files and (path.is_symlink() or not path.is_dir())]
+    paths = sorted(folder.rglob("*"))
+    return [path for path in paths if path not in files and (path.is_symlink() or not path.is_dir())]
 
 
 def _same(path: Path, content: bytes, *, exact: bool) -> bool:
-    found = path.read_bytes()
-    if exact or found == content:
-        return found == content
+    present = path.read_bytes()
+    if exact or present == content:
+        return present == content
     if path.suffix in PICTURES:
         return True
-    return path.suffix == ".html" and INLINE_PICTURE.sub(b"", found) == INLINE_PICTURE.sub(b"", content)
+    return path.suffix == ".html" and INLINE_PICTURE.sub(b"", present) == INLINE_PICTURE.sub(b"", content)
 
 
 def _targets(results: Path, reports: Path, models: Sequence[str]) -> tuple[dict[Path, bytes], list[Path], list[str]]:

@@ -39,7 +39,7 @@ class Content:
     Attributes:
         tables: Those of `results/tables/`.
         pages: Those of the reports folder, by path below it.
-        readme: The summary as a checkout's README.md shows it, "" where nobody asked for it.
+        readme: The summary for a checkout's README.md, "" where none shows it.
         notes: For a person, one line each.
     """
 

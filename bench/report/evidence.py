@@ -19,7 +19,7 @@ from bench.records.timing_record import TimingRecord, read_timings
 from bench.report.links import BESIDE, Links
 
 STATISTICS = ("cells", "pairs", "mcnemar", "classes", "contrasts", "resolution", "published_checks")  # an `Analysis`
-MODELS = ("medspectralnet",)  # whose curves, confusion matrices and areas are drawn where nobody asks for others
+MODELS = ("medspectralnet",)  # whose curves, confusion matrices and areas are drawn where no others are named
 
 
 REPEAT_FAILED, REPEAT_STALE = " --overwrite failed", " --overwrite stale"
@@ -64,12 +64,12 @@ class Evidence:
 
     @cached_property
     def costs(self) -> tuple[list[CostRecord], list[str]]:
-        """Counted costs that stand, and why others were left out; read when first asked for."""
+        """Counted costs that stand, and why others were left out; read on first use."""
         return read_costs(self.results)
 
     @cached_property
     def timings(self) -> tuple[list[TimingRecord], list[str]]:
-        """Timings that stand, and why others were left out; read when first asked for."""
+        """Timings that stand, and why others were left out; read on first use."""
         return read_timings(self.results)
 
     def without_scores(self, protocol: str) -> list[tuple[Record, Reason]]:
@@ -83,7 +83,7 @@ class Evidence:
         return sorted((item for item in lost if item[0].protocol == protocol), key=lambda item: item[0].run)
 
     def finished(self, *, synthetic: bool) -> list[Record]:
-        """Finished runs on data made here, or on real data."""
+        """Finished runs on synthetic data, or on real data."""
         return [record for record in self.records if record.synthetic == synthetic]
 
 

@@ -28,7 +28,7 @@ IMG_SIZE, NUM_CLASSES, BATCH_SIZE = 224, 8, 32
 
 @dataclass(frozen=True)
 class Facts:
-    """What the template may ask; text says `–` where no record gives the number.
+    """What the template may use; text says `–` where no record gives the number.
 
     Attributes:
         tables: Tidy tables by name, and `claims`.
@@ -76,18 +76,18 @@ class Facts:
     def shows_no_gain(self, effect: str, *optimisers: str) -> bool:
         """Whether a contrast was measured on the official test and none of its intervals lies above zero."""
         frame = self.tables["contrasts"]
-        found = frame[(frame["effect"] == effect) & frame["optimiser"].isin(optimisers) & (frame["part"] == "test")]
-        return set(found["optimiser"]) == set(optimisers) and not (found["ci_low"] > 0).any()
+        rows = frame[(frame["effect"] == effect) & frame["optimiser"].isin(optimisers) & (frame["part"] == "test")]
+        return set(rows["optimiser"]) == set(optimisers) and not (rows["ci_low"] > 0).any()
 
     def separated(self, protocol: str, metric: str, models: Sequence[str], *, corrected: bool) -> str:
         """Baselines that differ from MedSpectralNet: by Holm, or by the single interval alone; `none`."""
         frame = self.tables["pairs"]
-        found = frame[(frame["protocol"] == protocol) & (frame["dataset"] == DATASET) & (frame["part"] == "test")]
-        found = found[(found["metric"] == metric) & (found["model"] == "medspectralnet")]
-        found = found[found["baseline"].isin(list(models))]
-        by_holm = found["p_holm"] < HOLM_ALPHA
-        single = (found["ci_low"] > 0) | (found["ci_high"] < 0)
-        chosen = found[by_holm if corrected else single & ~by_holm]
+        pairs = frame[(frame["protocol"] == protocol) & (frame["dataset"] == DATASET) & (frame["part"] == "test")]
+        pairs = pairs[(pairs["metric"] == metric) & (pairs["model"] == "medspectralnet")]
+        pairs = pairs[pairs["baseline"].isin(list(models))]
+        by_holm = pairs["p_holm"] < HOLM_ALPHA
+        single = (pairs["ci_low"] > 0) | (pairs["ci_high"] < 0)
+        chosen = pairs[by_holm if corrected else single & ~by_holm]
         names = [f"`{row['baseline']}` ({signed(row['difference'])})" for _, row in chosen.iterrows()]
         return ", ".join(names) or "none"
 
@@ -99,8 +99,8 @@ class Facts:
     def images(self, part: str = "test") -> int:
         """Test images of BreastMNIST in a part; 0 without a record."""
         frame = self.tables["cells"]
-        found = frame[(frame["dataset"] == DATASET) & (frame["part"] == part)]["num_images"]
-        return 0 if found.empty else int(found.iloc[0])
+        counts = frame[(frame["dataset"] == DATASET) & (frame["part"] == part)]["num_images"]
+        return 0 if counts.empty else int(counts.iloc[0])
 
     def cost(self, model: str, counter: str = "aten") -> float:
         """GMACs at 224 px and 8 classes; NaN where they were not counted."""
@@ -115,18 +115,18 @@ class Facts:
     def speed(self, model: str) -> str:
         """Images a second of inference on a CPU at 224 px, fp32, batch 32, in the faster memory format."""
         frame = self.tables["timings"]
-        found = frame[(frame["model"] == model) & (frame["img_size"] == IMG_SIZE) & (frame["mode"] == "inference")]
-        found = found[(found["precision"] == "fp32") & (found["batch_size"] == BATCH_SIZE) & ~found["compiled"]]
-        found = found[(found["status"] == "done") & found["device"].str.startswith("cpu")]
-        if found.empty:
+        rows = frame[(frame["model"] == model) & (frame["img_size"] == IMG_SIZE) & (frame["mode"] == "inference")]
+        rows = rows[(rows["precision"] == "fp32") & (rows["batch_size"] == BATCH_SIZE) & ~rows["compiled"]]
+        rows = rows[(rows["status"] == "done") & rows["device"].str.startswith("cpu")]
+        if rows.empty:
             return NOTHING
-        best = found.sort_values("median_images_per_second").iloc[-1]
+        best = rows.sort_values("median_images_per_second").iloc[-1]
         return f"{best['median_images_per_second']:.1f} ({best['ci_low']:.1f} to {best['ci_high']:.1f})"
 
     def published(self, model: str, protocol: str, metric: str) -> str:
         """What is printed elsewhere for the model on BreastMNIST."""
-        found = reference_score(model, DATASET, metric, protocol)
-        return NOTHING if found is None else f"{found.value:.3f}"
+        score = reference_score(model, DATASET, metric, protocol)
+        return NOTHING if score is None else f"{score.value:.3f}"
 
     def verdicts(self, verdict: str) -> int:
         """Claims of the paper with this verdict."""

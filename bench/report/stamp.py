@@ -33,11 +33,11 @@ DRAWING = ("matplotlib", "seaborn", "numpy", "pandas", "fonttools", "pillow", "c
 
 def versions(packages: Iterable[str] = DRAWING) -> dict[str, str]:
     """Installed versions of the packages that draw and print, and Python's."""
-    found = {"python": ".".join(map(str, sys.version_info[:2]))}
+    installed = {"python": ".".join(map(str, sys.version_info[:2]))}
     for package in packages:
         with contextlib.suppress(importlib.metadata.PackageNotFoundError):
-            found[package] = importlib.metadata.version(package)
-    return found
+            installed[package] = importlib.metadata.version(package)
+    return installed
 
 
 def locked_versions(lock: Path = ROOT / "requirements.lock") -> dict[str, str]:
@@ -52,7 +52,7 @@ def locked_versions(lock: Path = ROOT / "requirements.lock") -> dict[str, str]:
 
 
 def draws_as_locked() -> bool:
-    """Whether pictures made here must have the bytes of those made under the lock file."""
+    """Whether pictures drawn here must have the bytes of those made under the lock file."""
     pins = {**locked_versions(), "python": DRAWN_UNDER}
     return all(pins.get(name) == version for name, version in versions().items())
 

@@ -91,7 +91,7 @@ def model_order(name: str) -> tuple[int, int, str]:
 
 
 def paper_datasets(*, synthetic: bool) -> list[str]:
-    """The paper's six sets, or their stand-ins made here."""
+    """The paper's six sets, or their synthetic stand-ins."""
     return [SYNTHETIC_PREFIX + flag if synthetic else flag for flag in PAPER_DATASETS]
 
 
@@ -124,7 +124,7 @@ def unpinned_lines(records: Iterable[Record]) -> list[str]:
         seeds: dict[str, list[int]] = {}
         for record in sorted(group, key=lambda record: record.run):
             seeds.setdefault(f"{record.protocol} {record.model} {record.dataset}", []).append(record.seed)
-        runs = ", ".join(f"{cell} {'+'.join(map(str, found))}" for cell, found in seeds.items())
+        runs = ", ".join(f"{cell} {'+'.join(map(str, own))}" for cell, own in seeds.items())
         why = "made before runs were pinned; " if isa == "not recorded" else ""
         lines.append(
             f"CPU arithmetic {isa} ({why}another processor gives other last bits; `medbench run --overwrite isa` "

@@ -123,7 +123,7 @@ def drawn(results: Path, *, synthetic: bool = False, **options: Any) -> dict[str
     return draw_all(plots_of(results, synthetic=synthetic, **options), synthetic=synthetic)
 
 
-def told(results: Path, *, synthetic: bool = False, **options: Any) -> dict[str, str]:
+def captions(results: Path, *, synthetic: bool = False, **options: Any) -> dict[str, str]:
     """Captions by name: title and text together."""
     found = captions_of(plots_of(results, synthetic=synthetic, **options), synthetic=synthetic)
     return {name: f"{caption.title} {caption.text}" for name, caption in found.items()}
@@ -149,7 +149,7 @@ def test_each_layer_has_its_figure_and_the_same_maps_give_the_same_bytes(results
     names = [f"fig12_gradcam-gate-depthwise__{subject}", f"fig13_gradcam-flow2__{subject}"]
     expected = {f"figures/{name}.{suffix}" for name in names for suffix in ("svg", "pdf")}
     assert set(first) == expected | {f"figures/data/{name}.csv" for name in names}
-    assert list(told(results)) == names
+    assert list(captions(results)) == names
     assert drawn(results) == first
     assert b"medbench report" in first[f"figures/{names[0]}.svg"][:400]
 
@@ -193,7 +193,7 @@ def test_a_map_without_a_positive_place_says_so(results: Path) -> None:
     words = [text.get_text() for axes in figure.axes for text in axes.texts]
     # the third image's trained map, and every falling map of random 0 but for its zero
     assert words.count(NOTHING) == 1 + 3
-    assert " 1 of the trained maps has no place above 0." in next(iter(told(results).values()))
+    assert " 1 of the trained maps has no place above 0." in next(iter(captions(results).values()))
 
 
 def test_rows_are_labels_and_outcomes(results: Path) -> None:
@@ -216,7 +216,7 @@ def test_rows_are_labels_and_outcomes(results: Path) -> None:
 def test_the_caption_states_check_labels_source_and_licence(results: Path) -> None:
     """The median over images and fresh models, medmnist's labels, the paper's inverted ones, who made the images."""
     put(results)
-    for text in told(results).values():
+    for text in captions(results).values():
         assert "2 models with fresh weights: 0.00, without its sign" in text  # three of -1 and three of 1
         assert "at random, 1.00 (6 pairs" in text
         assert "two images predicted alike: 1.00 (1 pairs" in text
@@ -229,12 +229,12 @@ def test_the_caption_states_check_labels_source_and_licence(results: Path) -> No
 
 
 def test_images_that_may_not_be_shown_are_not(results: Path) -> None:
-    """A non-commercial set: maps alone, in file, figure and words; its labels are not said to be inverted."""
+    """A non-commercial set: maps alone, in file, figure and words; its labels are not called inverted."""
     put(results, Run("gradcam-224", "medspectralnet", "dermamnist", 0), "CC BY-NC 4.0")
     assert not list(results.rglob("*.images.parquet"))
     tables = [table_of(content) for name, content in drawn(results).items() if name.endswith(".csv")]
     assert all("image" not in set(table["part"]) for table in tables)
-    for text in told(results).values():
+    for text in captions(results).values():
         assert "licence CC BY-NC 4.0; for that licence none is stored or shown" in text
         assert "section 4.4" not in text
 
@@ -248,16 +248,16 @@ def test_synthetic_maps_have_figures_of_their_own(results: Path) -> None:
     assert all(Path(name).name.startswith("SYNTHETIC_") for name in made)
     assert all(b"SYNTHETIC" in content for name, content in made.items() if name.endswith((".svg", ".csv")))
     assert not any(b"SYNTHETIC" in content or b"synthetic" in content for content in real.values())
-    assert all(name.startswith("SYNTHETIC_") for name in told(results, synthetic=True))
+    assert all(name.startswith("SYNTHETIC_") for name in captions(results, synthetic=True))
 
 
 def test_whose_maps_are_drawn_is_chosen(results: Path) -> None:
-    """The models asked for, the lowest seed of each."""
+    """The models named, the lowest seed of each."""
     put(results)
     put(results, Run("gradcam-224", "medspectralnet", "breastmnist", 1), weights_sha256="cd" * 32)
     put(results, Run("gradcam-224", "resnet18", "breastmnist", 0), layers=LAYERS[1:])
-    assert all("abababababab" in text for text in told(results).values())
-    assert list(told(results, models=("resnet18",))) == ["fig13_gradcam-flow2__resnet18__breastmnist__gradcam-224"]
+    assert all("abababababab" in text for text in captions(results).values())
+    assert list(captions(results, models=("resnet18",))) == ["fig13_gradcam-flow2__resnet18__breastmnist__gradcam-224"]
 
 
 def test_what_is_left_out_or_absent_is_said(results: Path) -> None:

@@ -90,7 +90,7 @@ def test_a_card_shows_what_was_measured(files: dict[str, bytes], store: Path) ->
 
 
 def test_what_was_made_here_is_in_no_card(files: dict[str, bytes], store: Path) -> None:
-    """A run on data made here is no evidence about a model."""
+    """A run on synthetic data is no evidence about a model."""
     assert "No record of a run on real data yet." in text(files, "medvit_t")
     assert not any(b"synthetic" in content for content in files.values())
     evidence = gather(store)

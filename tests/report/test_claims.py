@@ -282,7 +282,7 @@ def test_the_csv_has_a_row_a_claim(everything: list[Judged], tmp_path: Path) -> 
 
 
 def test_pages_hold_every_quote_and_no_script(everything: list[Judged]) -> None:
-    """A quote with markup stays text; the page asks no network for anything; there is room for a response."""
+    """A quote with markup stays text; the page requests nothing from a network; there is room for a response."""
     bad = dataclasses.replace(CLAIMS["C005"], quote="<script>alert('x')</script> `a` | b")
     outcome = Outcome("fails", "<b>1</b>", "<img alt=x>", ("<i>file</i>",))
     planted = [*everything, Judged(bad, "costs", outcome)]

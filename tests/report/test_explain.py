@@ -39,7 +39,7 @@ def store(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def ask(store: Path, **changes: str) -> list[str]:
+def lines_of(store: Path, **changes: str) -> list[str]:
     return explain(
         store, **{"table": "table3", "model": "resnet18", "dataset": "breastmnist", "metric": "acc", **changes}
     )  # type: ignore[arg-type]
@@ -51,7 +51,7 @@ def value(lines: list[str], key: str) -> str:
 
 def test_a_cell_leads_back_to_its_records(store: Path) -> None:
     """The printed value, both seeds with digest, commit, hardware and packages, the formula, the published row."""
-    lines = ask(store, protocol="lite-96")
+    lines = lines_of(store, protocol="lite-96")
     assert lines[0] == "table3: resnet18, breastmnist, acc, official test, protocol lite-96"
     records = [json.loads(run.path(store).read_bytes()) for run in RUNS]
     accs = [record["test"]["acc"] for record in records]
@@ -74,15 +74,15 @@ def test_the_printed_value_is_the_tables(store: Path) -> None:
     """What explain prints stands in Table 3 as it is."""
     evidence = gather(store)
     page = table3.render(evidence, analyse(evidence, synthetic=False), synthetic=False)["table3.md"].decode()
-    printed = value(ask(store, protocol="lite-96"), "printed").split(" (")[0]
+    printed = value(lines_of(store, protocol="lite-96"), "printed").split(" (")[0]
     assert f"[{printed}](" in page
-    interval = value(ask(store, protocol="lite-96"), "interval").split(";")[0]
+    interval = value(lines_of(store, protocol="lite-96"), "interval").split(";")[0]
     assert f"| {interval} |" in page
 
 
 def test_several_protocols_are_several_blocks(store: Path) -> None:
     """Those with records and those that a study plans, each with its own reason and command."""
-    lines = ask(store)
+    lines = lines_of(store)
     heads = [line for line in lines if line.startswith("table3: ")]
     assert [head.rpartition(" ")[2] for head in heads] == [
         "lite-96",
@@ -92,7 +92,7 @@ def test_several_protocols_are_several_blocks(store: Path) -> None:
     ]
     command = "medbench run --protocol medmnist-224 --models resnet18 --datasets breastmnist --seeds 0-2"
     assert f"  to fill it  {command}" in lines
-    blocked = ask(store, model="medmamba_t", protocol="paper-224-imagenet")
+    blocked = lines_of(store, model="medmamba_t", protocol="paper-224-imagenet")
     assert value(blocked, "because").startswith("paper-224-imagenet pins no public ImageNet-1k weights")
     assert not [line for line in blocked if "to fill it" in line]
 
@@ -102,12 +102,12 @@ def test_what_was_left_out_is_told(store: Path, tmp_path: Path) -> None:
     folder = tmp_path / "results"
     shutil.copytree(store, folder)
     RUNS[0].path(folder).write_text("{", encoding="utf-8")
-    lines = ask(folder, protocol="lite-96")
+    lines = lines_of(folder, protocol="lite-96")
     assert any("left out" in line and "seed0.json" in line for line in lines)
     assert "n = 1" in value(lines, "formula")
     make_run(folder, RUNS[1], model_fingerprint="1" * 64)
     RUNS[0].path(folder).unlink()
-    lines = ask(folder, protocol="lite-96")
+    lines = lines_of(folder, protocol="lite-96")
     assert any("left out" in line and RUNS[1].run_id in line and "changed" in line for line in lines)
     assert value(lines, "because").startswith("stale: the model's code")
     assert value(lines, "to fill it").endswith(" --overwrite stale")
@@ -115,25 +115,25 @@ def test_what_was_left_out_is_told(store: Path, tmp_path: Path) -> None:
 
 def test_the_other_part_table_2_and_data_made_here(store: Path) -> None:
     """The twin-free part has no published number; ablations belong to Table 2; a stand-in is explained as itself."""
-    lines = ask(store, part="test_twin_free", protocol="lite-96")
+    lines = lines_of(store, part="test_twin_free", protocol="lite-96")
     assert "22 images" in value(lines, "formula")
     assert value(lines, "published") == "none is held for this cell"
-    lines = ask(store, table="table2", model="medspectralnet")
+    lines = lines_of(store, table="table2", model="medspectralnet")
     assert len([line for line in lines if line.startswith("table2: ")]) == 6
-    lines = ask(store, model="resnet18_28", dataset="synthetic-breastmnist", protocol="smoke")
+    lines = lines_of(store, model="resnet18_28", dataset="synthetic-breastmnist", protocol="smoke")
     assert "seed 0" in "\n".join(lines)
 
 
 def test_table_4_leads_back_to_its_count(store: Path) -> None:
     """Counter, exact count, coverage, digest, the published number with its doubt; a missing one names the command."""
-    lines = ask(store, table="table4", model="medvit_t", metric="thop", dataset="")
+    lines = lines_of(store, table="table4", model="medvit_t", metric="thop", dataset="")
     record = json.loads((store / "costs" / "medvit_t" / "224-8.json").read_bytes())
     assert value(lines, "printed") == "5.929 GMACs"
     assert "5,928,626,592 MACs" in value(lines, "formula")
     assert value(lines, "digest") == record["record_digest"]
     assert "UNVERIFIED" in value(lines, "source")
-    assert value(ask(store, table="table4", model="medvit_t", metric="params"), "printed") == "31.145 M parameters"
-    missing = ask(store, table="table4", model="swin_t", metric="aten")
+    assert value(lines_of(store, table="table4", model="medvit_t", metric="params"), "printed") == "31.145 M parameters"
+    missing = lines_of(store, table="table4", model="swin_t", metric="aten")
     assert value(missing, "to fill it") == "medbench measure costs --size 224 --num-classes 8 --models swin_t"
 
 
@@ -147,7 +147,10 @@ def test_table_4_leads_back_to_its_count(store: Path) -> None:
         ({"metric": "thop"}, "Unknown metric 'thop'; known: auc, acc"),
         ({"part": "tets"}, "Unknown part 'tets'; did you mean 'test'?"),
         ({"protocol": "lite"}, "Unknown protocol 'lite'; did you mean 'lite-96'?"),
-        ({"protocol": "breast-ablation-sgd-plain"}, "breast-ablation-sgd-plain is no protocol of table3; ask table2"),
+        (
+            {"protocol": "breast-ablation-sgd-plain"},
+            "breast-ablation-sgd-plain is no protocol of table3; explain table2",
+        ),
         ({"model": "medmamba_b"}, "No record has medmamba_b on breastmnist and no study plans it for table3"),
         ({"table": "table4", "model": "resnet81", "metric": "aten"}, "Unknown model 'resnet81'"),
     ],
@@ -155,7 +158,7 @@ def test_table_4_leads_back_to_its_count(store: Path) -> None:
 def test_an_unknown_name_is_one_clear_line(store: Path, changes: dict[str, str], message: str) -> None:
     """With the closest known name, as an error that a user can fix."""
     with pytest.raises(BenchError) as caught:
-        ask(store, **changes)
+        lines_of(store, **changes)
     assert str(caught.value).startswith(message)
     assert "\n" not in str(caught.value)
 
@@ -163,4 +166,4 @@ def test_an_unknown_name_is_one_clear_line(store: Path, changes: dict[str, str],
 def test_a_folder_that_is_not_there(tmp_path: Path) -> None:
     """Is named."""
     with pytest.raises(RecordError, match="There is no results folder"):
-        ask(tmp_path / "nowhere")
+        lines_of(tmp_path / "nowhere")

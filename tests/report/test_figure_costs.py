@@ -118,7 +118,7 @@ def test_accuracy_against_parameters_has_networks_alone() -> None:
 
 
 def test_macs_are_those_of_the_runs_size_or_the_axis_says_otherwise() -> None:
-    """What most models were counted at; of equals the runs' size and classes, else the largest, said in words."""
+    """What most models were counted at; of equals the runs' size and classes, else the largest, in words."""
     other = [cost(model, 224, 2, place + 5.0) for place, model in enumerate(MODELS)]
     axis = macs_axis(runs(), other, 2)
     assert axis is not None

@@ -175,7 +175,7 @@ def test_class_names_stand_in_the_figures(drawn: dict[str, bytes]) -> None:
 
 
 def test_synthetic_never_meets_real(results: Path, drawn: dict[str, bytes]) -> None:
-    """Figures of data made here have their prefix, a stamp in picture and numbers, and no real twin knows them."""
+    """Figures of synthetic data have their prefix, a stamp in picture and numbers, and no real twin knows them."""
     made = rendered(results, synthetic=True)
     assert all(Path(path).name.startswith("SYNTHETIC_") for path in made)
     assert len(made) == 3 * 6
@@ -205,7 +205,7 @@ def test_captions_fit_the_figures(results: Path, drawn: dict[str, bytes]) -> Non
 
 
 def test_absent_figures_of_the_paper_are_named(tmp_path: Path) -> None:
-    """A data set of the paper's figures without a run is told; with one it is drawn under the paper's numbers."""
+    """A data set of the paper's figures without a run is named; with one it is drawn under the paper's numbers."""
     put(tmp_path, MADE[0])
     assert [note[:12] for note in choice.absent(gather(tmp_path))] == ["Figs 4 to 7 ", "Figs 8 to 11"]
     put(tmp_path, Run("smoke", "medspectralnet", "organsmnist", 0), num_classes=11)
@@ -378,7 +378,7 @@ def test_the_forest_plot_has_every_difference_in_order() -> None:
 
 
 def test_the_forest_s_caption_says_what_its_sets_do_to_a_verdict() -> None:
-    """Slices of few scans make an interval a lower bound: said where such a set is drawn, and nowhere else."""
+    """Slices of few scans make an interval a lower bound: stated where such a set is drawn, and nowhere else."""
     pairs = forest_pairs()
     both = forest_plot("forest", pairs, [make_record()], "Data.").caption.text
     assert "6 differences on 2 data sets" in both

@@ -268,7 +268,7 @@ def test_a_re_run_shows(results: Path, tmp_path: Path) -> None:
 
 
 def test_synthetic_never_meets_real(results: Path) -> None:
-    """Runs on data made here have a page of their own, stamped in title, heading and every table."""
+    """Runs on synthetic data have a page of their own, stamped in title, heading and every table."""
     real, made = page(results), page(results, synthetic=True)
     assert "synthetic-breastmnist" not in real
     assert "SYNTHETIC" not in re.sub(r"<style>.*?</style>", "", real, flags=re.DOTALL)
@@ -388,7 +388,7 @@ def _soon(tab: Any, is_so: Callable[[], bool]) -> bool:
 
 
 def test_the_page_works_from_disk_in_a_browser(opened: Any) -> None:
-    """Sorts numbers as numbers, filters, searches, tells by keyboard, fits a telephone; asks nobody for anything."""
+    """Sorts numbers as numbers, filters, searches, shows tips by keyboard, fits a telephone; requests nothing."""
     rows = opened.locator("#leaderboard tbody tr")
     assert rows.count() == 3  # the official test is chosen at first
     head = opened.locator("#leaderboard thead th")

@@ -224,18 +224,18 @@ def test_synthetic_never_meets_real(results: Path) -> None:
     """Synthetic records have stamped tables of their own; the real tables do not know them."""
     content = render(results, DRAWN)
     tables, pages = content.tables, content.pages
-    told = 0
+    stamped = 0
     for name, content in {**tables, **pages}.items():
         if Path(name).name.startswith("SYNTHETIC_"):
             assert b"SYNTHETIC" in content or name.endswith(".csv")
-            told += b"synthetic-breastmnist" in content
+            stamped += b"synthetic-breastmnist" in content
             if name.endswith(".md"):
                 assert content.decode().count("SYNTHETIC") >= 2
             if name == "SYNTHETIC_table3.csv":
                 assert content.startswith(b"# SYNTHETIC")
         else:
             assert b"synthetic-breastmnist" not in content, name
-    assert told > 12
+    assert stamped > 12
     assert "claims.md" in pages
     assert not [name for name in pages if name.startswith("SYNTHETIC_claims")]
     assert {"SYNTHETIC_table3.md", "SYNTHETIC_table3.csv"} <= set(pages)

@@ -178,7 +178,7 @@ def test_a_failed_run_is_a_missing_cell_with_its_reason(results: Path) -> None:
 
 
 def test_a_lost_seed_is_named_beside_its_cell(results: Path) -> None:
-    """Never does a cell of the seeds that finished look like all that was asked for."""
+    """Never does a cell of the seeds that finished look like all that was planned."""
     for seed in (0, 1):
         make_run(results, Run("lite-96", "resnet18", "breastmnist", seed))
     failure = {"kind": "diverged", "message": "the loss is NaN"}

@@ -143,7 +143,7 @@ def test_a_cpu_and_a_gpu_never_share_a_column(results: Path) -> None:
 
 
 def test_two_scans_of_a_model_are_two_rows(results: Path) -> None:
-    """MedMamba with mamba-ssm's kernel and without; a model that has no scan has a dash. Few blocks are told."""
+    """MedMamba with mamba-ssm's kernel and without; a model that has no scan has a dash. Few blocks are named."""
     kernel, plain = timing("medmamba_t", GPU, 90.0, scan="mamba_ssm"), timing("medmamba_t", GPU, 9.0)
     write_sealed(timing_path(results, GPU, "medmamba_t"), kernel)
     write_sealed(timing_path(results, GPU, "medmamba_t", "torch"), plain)
@@ -157,7 +157,7 @@ def test_two_scans_of_a_model_are_two_rows(results: Path) -> None:
 
 
 def test_no_timing_no_columns(results: Path) -> None:
-    """Without a timing record nothing is said of speed."""
+    """Without a timing record nothing is stated about speed."""
     assert "Images a second" not in render(results)["table4.md"].decode()
 
 

@@ -46,8 +46,8 @@ def load(results: Path, key: str) -> Arrays | None:
     if digest.decode("latin-1") != _digest(key, content):
         return None
     try:
-        with np.load(io.BytesIO(content), allow_pickle=False) as found:
-            return {name: found[name] for name in found.files}
+        with np.load(io.BytesIO(content), allow_pickle=False) as archive:
+            return {name: archive[name] for name in archive.files}
     except (ValueError, OSError, zipfile.BadZipFile):
         return None
 

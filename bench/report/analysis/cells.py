@@ -67,8 +67,8 @@ class Cell:
 
     def resampled(self, part: str, metric: str) -> Floats:
         """(B,) resamples of one measure."""
-        found: Floats = self.resamples[part][RESAMPLED.index(metric)]
-        return found
+        resamples: Floats = self.resamples[part][RESAMPLED.index(metric)]
+        return resamples
 
     def values(self, part: str, metric: str) -> list[float | None]:
         """The measure of each seed: from the record, sensitivity and specificity from the predictions."""
@@ -96,13 +96,13 @@ def read_cells(results: Path, jobs: Sequence[Job]) -> list[Cell]:
         jobs: Of each cell its records and its data set's card.
     """
     ordered = [(_by_seed(records), card) for records, card in jobs]
-    found = [_cached(results, *job) for job in ordered]
-    missing = [place for place, arrays in enumerate(found) if arrays is None]
-    measured = forked_map(lambda place: _arrays(Reader(results), *ordered[place]), missing, share=SHARE)
+    cached = [_cached(results, *job) for job in ordered]
+    missing = [index for index, arrays in enumerate(cached) if arrays is None]
+    measured = forked_map(lambda index: _arrays(Reader(results), *ordered[index]), missing, share=SHARE)
     known = dict(zip(missing, measured, strict=True))
     return [
-        _cell(records, known[place] if arrays is None else arrays)
-        for place, ((records, _), arrays) in enumerate(zip(ordered, found, strict=True))
+        _cell(records, known[index] if arrays is None else arrays)
+        for index, ((records, _), arrays) in enumerate(zip(ordered, cached, strict=True))
     ]
 
 
@@ -128,8 +128,8 @@ def _arrays(reader: Reader, records: Sequence[Record], card: DataCard) -> Arrays
 def _cell(records: list[Record], arrays: Arrays) -> Cell:
     labels = arrays["labels"].astype(np.int64)
     correct = np.unpackbits(arrays["correct"], axis=1, count=len(labels)).astype(np.bool_)
-    found = {kind: {part: arrays[f"{kind}/{part}"] for part in TEST_PARTS} for kind in KINDS}
-    return Cell(records, labels, correct, found["classes"], found["rates"], found["resamples"])
+    by_part = {kind: {part: arrays[f"{kind}/{part}"] for part in TEST_PARTS} for kind in KINDS}
+    return Cell(records, labels, correct, by_part["classes"], by_part["rates"], by_part["resamples"])
 
 
 def kept_images(card: DataCard, part: str) -> Labels:
@@ -160,8 +160,8 @@ def _measure(runs: Sequence[Predictions], card: DataCard) -> Arrays:
 
 def _classes(labels: Labels, probs: Floats, task: str) -> Floats:
     """(K, 5) measures of each class, NaN where undefined."""
-    found = per_class(labels, probs, task)
-    return np.array([found[measure] for measure in CLASS_MEASURES], dtype=np.float64).T
+    measures = per_class(labels, probs, task)
+    return np.array([measures[measure] for measure in CLASS_MEASURES], dtype=np.float64).T
 
 
 def _flagged(runs: Sequence[Predictions], card: DataCard) -> tuple[int, Bools]:
@@ -213,8 +213,8 @@ def _resample(
     distances[:, np.arange(num_images), labels] -= 1.0
     losses = np.stack([(distances**2).sum(axis=(0, 2)), -np.log(likelihood).sum(axis=0)]) / num_seeds
     is_positive = labels == positive
-    found = np.where(is_positive, flagged, ~flagged).sum(axis=0) / num_seeds
-    sides = np.stack([found * is_positive, found * ~is_positive])
+    right = np.where(is_positive, flagged, ~flagged).sum(axis=0) / num_seeds
+    sides = np.stack([right * is_positive, right * ~is_positive])
     sizes = np.array([[is_positive.sum()], [(~is_positive).sum()]], dtype=np.float64)
     if not sizes.all():
         sizes[:] = np.nan

@@ -30,7 +30,7 @@ class Predictions:
 
 @dataclass
 class Reader:
-    """Reads the predictions of one results folder, and keeps them until told to forget."""
+    """Reads the predictions of one results folder, and keeps them until `forget`."""
 
     results: Path
     kept: dict[str, Predictions] = field(default_factory=dict)
@@ -69,12 +69,12 @@ def read_predictions(results: Path, record: Record, card: DataCard) -> Predictio
     """As `Reader.read`."""
     content, name = stored_bytes(results, record), predictions_path(record.run.path(results))
     num_rows = card.num_images["val"] + card.num_images["test"]
-    table, found = stored.read_predictions(content, name, num_rows), Predictions({}, {})
+    table, predictions = stored.read_predictions(content, name, num_rows), Predictions({}, {})
     for split in ("val", "test"):
         part = table.split(split)
         if not part.is_whole or labels_digest(part.labels) != card.labels_digest[split]:
             what = f"{record.run_id}: its {split} labels are not those of {card.dataset}'s card in the card's order"
             raise PairingError(f"{what}; only runs on the same images can be compared")
         # A row contiguous: softmax adds in the order of memory, and tables print the last digit.
-        found.labels[split], found.probs[split] = part.labels, softmax(np.ascontiguousarray(part.logits))
-    return found
+        predictions.labels[split], predictions.probs[split] = part.labels, softmax(np.ascontiguousarray(part.logits))
+    return predictions

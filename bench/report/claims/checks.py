@@ -1,4 +1,4 @@
-"""The comparisons that give a verdict: what was found against what was printed."""
+"""The comparisons that give a verdict: what was observed against what was printed."""
 
 from __future__ import annotations
 
@@ -17,70 +17,70 @@ from bench.report.claims.verdict import FAILS, HOLDS, NOT_TESTABLE, UNDECIDED, O
 from bench.stats.power import MAX_RUNS, reachable_runs
 
 
-def rounds(found: Quantity, target: Quantity, digits: int | None = None) -> Outcome:
+def rounds(observed: Quantity, target: Quantity, digits: int | None = None) -> Outcome:
     """Ours rounds to the printed digits, a half either way; `digits` = -1 for a figure printed in whole tens."""
-    places = (target.decimals or 0) if digits is None else digits
-    half = Fraction(1, 2) / Fraction(10) ** places
-    unit = f" {found.unit}" if found.unit else ""
-    to_tens = f", to the nearest {10**-places}" if places < 0 else ""
+    decimals = (target.decimals or 0) if digits is None else digits
+    half = Fraction(1, 2) / Fraction(10) ** decimals
+    unit = f" {observed.unit}" if observed.unit else ""
+    to_tens = f", to the nearest {10**-decimals}" if decimals < 0 else ""
     expected = f"{target.text()}{unit} as printed{to_tens}"
-    return _tested(found, expected, lambda: abs(found.known() - target.known()) <= half, target)
+    return _tested(observed, expected, lambda: abs(observed.known() - target.known()) <= half, target)
 
 
-def near(found: Quantity, target: Quantity, margin: Quantity) -> Outcome:
+def near(observed: Quantity, target: Quantity, margin: Quantity) -> Outcome:
     """No further than a margin from what was printed, either way."""
     expected = f"{target.text()}, within {margin.text()}"
-    return _tested(found, expected, lambda: abs(found.known() - target.known()) <= margin.known(), target, margin)
+    return _tested(observed, expected, lambda: abs(observed.known() - target.known()) <= margin.known(), target, margin)
 
 
-def within(found: Quantity, low: Quantity, high: Quantity) -> Outcome:
+def within(observed: Quantity, low: Quantity, high: Quantity) -> Outcome:
     """Between two bounds, both included."""
     expected = f"{low.text()} to {high.text()}"
-    return _tested(found, expected, lambda: low.known() <= found.known() <= high.known(), low, high)
+    return _tested(observed, expected, lambda: low.known() <= observed.known() <= high.known(), low, high)
 
 
-def whole(found: Quantity) -> Outcome:
+def whole(observed: Quantity) -> Outcome:
     """A whole number."""
-    return _tested(found, "a whole number", lambda: found.known().denominator == 1)
+    return _tested(observed, "a whole number", lambda: observed.known().denominator == 1)
 
 
-def below(found: Quantity, other: Quantity) -> Outcome:
+def below(observed: Quantity, other: Quantity) -> Outcome:
     """Less than another, exactly."""
-    return _tested(found, _against("below", other), lambda: found.known() < other.known(), other)
+    return _tested(observed, _against("below", other), lambda: observed.known() < other.known(), other)
 
 
-def at_most(found: Quantity, other: Quantity) -> Outcome:
+def at_most(observed: Quantity, other: Quantity) -> Outcome:
     """Not more than another, exactly."""
-    return _tested(found, _against("at most", other), lambda: found.known() <= other.known(), other)
+    return _tested(observed, _against("at most", other), lambda: observed.known() <= other.known(), other)
 
 
-def above(found: Quantity, other: Quantity) -> Outcome:
+def above(observed: Quantity, other: Quantity) -> Outcome:
     """More than another, exactly."""
-    return _tested(found, _against("above", other), lambda: found.known() > other.known(), other)
+    return _tested(observed, _against("above", other), lambda: observed.known() > other.known(), other)
 
 
-def at_least(found: Quantity, other: Quantity) -> Outcome:
+def at_least(observed: Quantity, other: Quantity) -> Outcome:
     """Not less than another, exactly."""
-    return _tested(found, _against("at least", other), lambda: found.known() >= other.known(), other)
+    return _tested(observed, _against("at least", other), lambda: observed.known() >= other.known(), other)
 
 
-def equals(found: Quantity, other: Quantity) -> Outcome:
+def equals(observed: Quantity, other: Quantity) -> Outcome:
     """As much as another, exactly."""
-    return _tested(found, _against("exactly", other), lambda: found.known() == other.known(), other)
+    return _tested(observed, _against("exactly", other), lambda: observed.known() == other.known(), other)
 
 
 def _against(word: str, other: Quantity) -> str:
     return f"{word} {other.worked()}" if other.value is not None else f"{word} what is not measured yet"
 
 
-def _tested(found: Quantity, expected: str, test: Callable[[], bool], *others: Quantity) -> Outcome:
+def _tested(observed: Quantity, expected: str, test: Callable[[], bool], *others: Quantity) -> Outcome:
     """Run a test if all its quantities are known; undecided otherwise, with what would give them."""
-    quantities = (found, *others)
+    quantities = (observed, *others)
     where = unique([line for quantity in quantities for line in quantity.sources])
     if any(quantity.value is None for quantity in quantities):
         needs = unique([line for quantity in quantities for line in quantity.needs])
-        return Outcome(UNDECIDED, expected, found.worked(), where, needs)
-    return Outcome(HOLDS if test() else FAILS, expected, found.worked(), where)
+        return Outcome(UNDECIDED, expected, observed.worked(), where, needs)
+    return Outcome(HOLDS if test() else FAILS, expected, observed.worked(), where)
 
 
 def class_named(sources: Sources, dataset: str, index: int, *words: str) -> Outcome:
@@ -100,9 +100,9 @@ def reachable(sources: Sources, target: Quantity, dataset: str) -> Outcome:
     nearest = round(target.known() / 100 * number.known())
     share = 100 * Fraction(nearest) / number.known()
     example = f"nearest single run: {nearest:,} / {number.text()} = {float(share):.{decimals}f} %"
-    found = f"reachable with {', '.join(map(str, runs)) or 'no number of'} averaged runs; {example}"
+    observed = f"reachable with {', '.join(map(str, runs)) or 'no number of'} averaged runs; {example}"
     expected = f"{target.text()} % reachable with 1 to {MAX_RUNS} averaged runs"
-    return Outcome(HOLDS if runs else FAILS, expected, found, unique([*target.sources, *number.sources]))
+    return Outcome(HOLDS if runs else FAILS, expected, observed, unique([*target.sources, *number.sources]))
 
 
 def recipe(key: str, *targets: Quantity, percent: bool = False) -> Outcome:
@@ -121,12 +121,12 @@ def recipe(key: str, *targets: Quantity, percent: bool = False) -> Outcome:
     wanted = [quantity.known() / (100 if percent else 1) for quantity in targets]
     where = unique([*(line for quantity in targets for line in quantity.sources), f"bench/protocols/{STATED}.toml"])
     expected = f"{', '.join(quantity.text() for quantity in targets)}{' %' if percent else ''}"
-    found = f"`{STATED}` sets {key} to {', '.join(show(part) for part in values)}"
+    observed = f"`{STATED}` sets {key} to {', '.join(show(part) for part in values)}"
     if values != wanted:
         why = f"mend the protocol {STATED}, which departs from the paper in {key}"
-        return Outcome(UNDECIDED, expected, found, where, (why,))
+        return Outcome(UNDECIDED, expected, observed, where, (why,))
     why = "what the authors' runs did leaves no trace in records; the suite's protocol takes the value over"
-    return Outcome(NOT_TESTABLE, expected, found, where, why=why)
+    return Outcome(NOT_TESTABLE, expected, observed, where, why=why)
 
 
 def outperforms(sources: Sources, name: str, least: Quantity) -> Outcome:
@@ -141,8 +141,8 @@ def gains_between(sources: Sources, name: str, low: Quantity, high: Quantity, *,
     """Every gain over a published accuracy is in a printed range: relative ones in percent, or points."""
     parts = []
     for dataset, ours, theirs in _beside_each_other(sources, name):
-        found = percent((ours - theirs) / theirs) if relative else ours - theirs
-        parts.append(_labelled(dataset, within(replace(found, unit=""), low, high)))
+        difference = percent((ours - theirs) / theirs) if relative else ours - theirs
+        parts.append(_labelled(dataset, within(replace(difference, unit=""), low, high)))
     joined = every(*parts)
     unit = "% (relative)" if relative else "points"
     expected = f"{low.text()} to {high.text()} {unit} over {name} on every set"

@@ -33,7 +33,7 @@ def judge(sources: Sources) -> list[Judged]:
     """Every claim with its verdict, in the given order.
 
     Raises:
-        RecordError: If a check asks for what no file holds.
+        RecordError: If a check needs what no file holds.
     """
     return [judge_claim(claim, sources) for claim in read_claims()]
 
@@ -42,7 +42,7 @@ def judge_claim(claim: Claim, sources: Sources) -> Judged:
     """One claim's verdict.
 
     Raises:
-        RecordError: If its check asks for what no file holds.
+        RecordError: If its check needs what no file holds.
     """
     if claim.id in REASONS:
         return Judged(claim, NOT_TESTABLE, Outcome(NOT_TESTABLE, why=REASONS[claim.id]))
@@ -67,10 +67,10 @@ def _deciding_kind(checks: Sequence[Check], outcome: Outcome) -> str:
     return next(part.kind for verdict in DECIDING for part in checks if part.outcome.verdict == verdict)
 
 
-def counts(found: Sequence[Judged]) -> list[tuple[str, int]]:
+def counts(judged: Sequence[Judged]) -> list[tuple[str, int]]:
     """(verdict, claims) in order, then (kind, claims) for the kinds that occur and are no verdict."""
-    verdicts = Counter(item.outcome.verdict for item in found)
-    kinds = Counter(item.kind for item in found)
+    verdicts = Counter(item.outcome.verdict for item in judged)
+    kinds = Counter(item.kind for item in judged)
     return [
         *((name, verdicts[name]) for name in VERDICTS),
         *((f"{name} check", kinds[name]) for name in KINDS if kinds[name]),

@@ -45,27 +45,27 @@ KIND_MEANING = {
 }
 
 
-def pages(found: Sequence[Judged], evidence: Evidence) -> dict[str, bytes]:
+def pages(judged: Sequence[Judged], evidence: Evidence) -> dict[str, bytes]:
     """`claims.md`, `claims.html` and `claims.csv` of claims that were judged."""
     line = first_line(evidence.finished(synthetic=False))
     return {
-        "claims.md": markdown_page(found, line),
-        "claims.html": html_page(found, line),
-        "claims.csv": csv_page(found, line),
+        "claims.md": markdown_page(judged, line),
+        "claims.html": html_page(judged, line),
+        "claims.csv": csv_page(judged, line),
     }
 
 
-def markdown_page(found: Sequence[Judged], first_line: str) -> bytes:
+def markdown_page(judged: Sequence[Judged], first_line: str) -> bytes:
     """Counts first, then the claims by section; those that nothing can test in a table at a section's end."""
     blocks: list[Block] = [
         Heading(TITLE, 1),
         *ABOUT,
-        _verdict_table(found),
+        _verdict_table(judged),
         Bullets(MEANINGS),
         Heading("All claims at a glance"),
     ]
-    blocks.append(_glance(found))
-    for section, items in _sections(found):
+    blocks.append(_glance(judged))
+    for section, items in _sections(judged):
         blocks.append(Heading(section))
         checked = [item for item in items if item.kind != NOT_TESTABLE]
         bare = [item for item in items if item.kind == NOT_TESTABLE]
@@ -78,23 +78,23 @@ def markdown_page(found: Sequence[Judged], first_line: str) -> bytes:
     return markdown(blocks, first_line)
 
 
-def _verdict_table(found: Sequence[Judged]) -> Table:
+def _verdict_table(judged: Sequence[Judged]) -> Table:
     """Kinds of the deciding check x verdicts."""
-    kinds = [kind for kind in KIND_MEANING if any(item.kind == kind for item in found)]
+    kinds = [kind for kind in KIND_MEANING if any(item.kind == kind for item in judged)]
     rows = []
     for kind in kinds:
-        numbers = [sum(item.kind == kind and item.outcome.verdict == name for item in found) for name in VERDICTS]
+        numbers = [sum(item.kind == kind and item.outcome.verdict == name for item in judged) for name in VERDICTS]
         name = f"{kind}: {KIND_MEANING[kind]}" if kind != NOT_TESTABLE else "no check"
         rows.append(Row([name, *(str(number) if number else NOTHING for number in numbers), str(sum(numbers))]))
-    totals = [sum(item.outcome.verdict == name for item in found) for name in VERDICTS]
-    rows.append(Row([Text(str(cell), strong=True) for cell in ("all claims", *totals, len(found))]))
+    totals = [sum(item.outcome.verdict == name for item in judged) for name in VERDICTS]
+    rows.append(Row([Text(str(cell), strong=True) for cell in ("all claims", *totals, len(judged))]))
     return Table("", ["deciding check", *VERDICTS, "claims"], rows, right=frozenset(range(1, 6)))
 
 
-def _glance(found: Sequence[Judged]) -> Table:
+def _glance(judged: Sequence[Judged]) -> Table:
     rows = [
         Row([item.claim.id, item.outcome.verdict, _kind(item), f"“{quoted(_start(item.claim.quote))}”"])
-        for item in found
+        for item in judged
     ]
     return Table("", ["id", "verdict", "deciding check", "quote"], rows)
 
@@ -108,10 +108,10 @@ def _kind(item: Judged) -> str:
     return NOTHING if item.kind == NOT_TESTABLE else item.kind
 
 
-def _sections(found: Sequence[Judged]) -> list[tuple[str, list[Judged]]]:
+def _sections(judged: Sequence[Judged]) -> list[tuple[str, list[Judged]]]:
     """Claims by the paper's sections, in the order of the list."""
-    names = list(dict.fromkeys(item.claim.section for item in found))
-    return [(name, [item for item in found if item.claim.section == name]) for name in names]
+    names = list(dict.fromkeys(item.claim.section for item in judged))
+    return [(name, [item for item in judged if item.claim.section == name]) for name in names]
 
 
 def _claim_blocks(item: Judged) -> list[Block]:
@@ -136,10 +136,10 @@ def details(item: Judged) -> list[tuple[str, str]]:
     return [(name, text) for name, text in wanted if text]
 
 
-def csv_page(found: Sequence[Judged], first_line: str) -> bytes:
+def csv_page(judged: Sequence[Judged], first_line: str) -> bytes:
     """`id, verdict, kind, expected, found, evidence`; what is missing or why nothing can be tested is in `evidence`."""
     rows = []
-    for item in found:
+    for item in judged:
         outcome = item.outcome
         lines = list(merged_sources(outcome.sources))
         if outcome.verdict == UNDECIDED:
@@ -172,9 +172,9 @@ def merged_sources(lines: Sequence[str]) -> tuple[str, ...]:
     return tuple(f"{key} {', '.join(printed)}" if key.endswith(" prints") else key for key, printed in groups.items())
 
 
-def html_page(found: Sequence[Judged], first_line: str) -> bytes:
+def html_page(judged: Sequence[Judged], first_line: str) -> bytes:
     """One page that needs no network and no script."""
-    table = _verdict_table(found)
+    table = _verdict_table(judged)
     return (
         template("claims.html.jinja")
         .render(
@@ -184,8 +184,8 @@ def html_page(found: Sequence[Judged], first_line: str) -> bytes:
             meaning=MEANING,
             header=table.header,
             rows=[[cell.text if isinstance(cell, Text) else cell for cell in row.cells] for row in table.rows],
-            sections=_sections(found),
-            details={item.claim.id: [(name, list(_code(text))) for name, text in details(item)] for item in found},
+            sections=_sections(judged),
+            details={item.claim.id: [(name, list(_code(text))) for name, text in details(item)] for item in judged},
         )
         .encode()
     )

@@ -38,12 +38,12 @@ def reproduced(sources: Sources, target: Quantity, dataset: str) -> Outcome:
     expected = f"{target.text()} % in our 95 % interval under {STATED}"
     runs = tuple(run_id for score in scores for run_id in score.run_ids)
     if stated is None:
-        found = "; ".join([f"no {len(SEEDS)} seeds under {STATED}", *beside])
-        return Outcome(UNDECIDED, expected, found, runs, (_run_command(dataset),))
+        observed = "; ".join([f"no {len(SEEDS)} seeds under {STATED}", *beside])
+        return Outcome(UNDECIDED, expected, observed, runs, (_run_command(dataset),))
     inside = stated.ci_low * 100 <= float(target.known()) <= stated.ci_high * 100
     word = "confirmed" if inside else "contradicted"
-    found = "; ".join([f"{word}: {_score_text(stated)}", *beside])
-    return Outcome(HOLDS if inside else FAILS, expected, found, runs)
+    observed = "; ".join([f"{word}: {_score_text(stated)}", *beside])
+    return Outcome(HOLDS if inside else FAILS, expected, observed, runs)
 
 
 def measured(sources: Sources, model: str, dataset: str, metric: str, protocol: str) -> Quantity:
@@ -67,8 +67,8 @@ def _pair(sources: Sources, baseline: str, dataset: str) -> Outcome:
     beside = [_pair_text(pair) for pair in pairs if pair.protocol != STATED]
     where = ("results/tables/pairs.csv",) if pairs else ()
     if stated is None:
-        found = "; ".join([f"no {len(SEEDS)} seeds of both under {STATED}", *beside])
-        return Outcome(UNDECIDED, expected, found, where, (_run_command(dataset, OURS, baseline),))
+        observed = "; ".join([f"no {len(SEEDS)} seeds of both under {STATED}", *beside])
+        return Outcome(UNDECIDED, expected, observed, where, (_run_command(dataset, OURS, baseline),))
     verdict = HOLDS if stated.verdict == "higher" else FAILS if stated.verdict == "lower" else UNDECIDED
     more = fill_command(STATED, [OURS, baseline], [dataset], range(2 * len(SEEDS)))
     needs = (more,) if verdict == UNDECIDED else ()
@@ -188,13 +188,13 @@ def cutmix_helps(sources: Sources, optimizer: str) -> Outcome:
     if gain is None:
         return Outcome(UNDECIDED, expected, f"{optimizer}: no {len(SEEDS)} seeds", (), ("medbench run --study table2",))
     ends = f"{100 * gain.ci_low:+.1f} to {100 * gain.ci_high:+.1f}"
-    found = f"{optimizer}: {100 * gain.difference:+.1f} points ({ends}, {gain.n_seeds} seeds)"
+    observed = f"{optimizer}: {100 * gain.difference:+.1f} points ({ends}, {gain.n_seeds} seeds)"
     plain, cutmix = (factorial_protocol(optimizer, kind) for kind in ("plain", "cutmix"))
     scores = [s for s in _scores(sources, OURS, "breastmnist", "acc") if s.protocol in (plain, cutmix)]
     runs = tuple(run_id for score in scores for run_id in score.run_ids)
     if gain.ci_low > 0:
-        return Outcome(HOLDS, expected, found, runs)
+        return Outcome(HOLDS, expected, observed, runs)
     if gain.ci_high < 0:
-        return Outcome(FAILS, expected, found, runs)
+        return Outcome(FAILS, expected, observed, runs)
     more = fill_command(f"{plain},{cutmix}", [OURS], ["breastmnist"], range(len(SEEDS), 2 * len(SEEDS)))
-    return Outcome(UNDECIDED, expected, found, runs, (more,))
+    return Outcome(UNDECIDED, expected, observed, runs, (more,))

@@ -89,7 +89,7 @@ def read_claims() -> list[Claim]:
 
 
 def collect(evidence: Evidence, analysis: Analysis) -> Sources:
-    """Everything that a check may ask for, of real data alone.
+    """Everything that a check may need, of real data alone.
 
     Raises:
         RecordError: If a data set's card is damaged.
@@ -111,11 +111,11 @@ def collect(evidence: Evidence, analysis: Analysis) -> Sources:
 def _data(results: Path) -> list[DataFacts]:
     table = pd.read_csv(FOLDER / "info.csv", dtype=str)
     info = {str(row["dataset"]): row for row in table.to_dict("records")}
-    found = []
+    facts = []
     for dataset in PAPER_DATASETS:
         card = read_card(results, dataset)
-        found.append(of_card(card) if card is not None else _of_info(dataset, info[dataset]))
-    return found
+        facts.append(of_card(card) if card is not None else _of_info(dataset, info[dataset]))
+    return facts
 
 
 def of_card(card: DataCard) -> DataFacts:

@@ -194,11 +194,11 @@ def smallest_share(sources: Sources, *datasets: str) -> Quantity:
 
 def sets_stated(sources: Sources) -> Quantity:
     """For how many of MedMNIST's sets the text prints an accuracy of its own, with the set's name."""
-    found: list[str] = []
-    for dataset, (text, place) in ACCURACIES.items():
-        if dataset in sources.data and dataset in sources.quotes[place].lower():
-            found += printed(text, place).sources
-    return replace(leaf(len(found), "", unit="data sets"), sources=tuple(found))
+    printed_lines: list[str] = []
+    for dataset, (text, claim) in ACCURACIES.items():
+        if dataset in sources.data and dataset in sources.quotes[claim].lower():
+            printed_lines += printed(text, claim).sources
+    return replace(leaf(len(printed_lines), "", unit="data sets"), sources=tuple(printed_lines))
 
 
 def _data_command(*datasets: str) -> str:

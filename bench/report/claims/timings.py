@@ -84,15 +84,15 @@ def _side_by_side(
     shared = sorted(key for key in first.keys() & second.keys() if first[key].device.startswith("cuda"))
     if not shared:
         scan = ", the scan in mamba-ssm's kernel (extra [gpu])" if "medmamba" in theirs else ""
-        found = f"no timing of both on a CUDA device{scan}"
-        return Outcome(UNDECIDED, expected, found, (), (_timing_command(ours, theirs),))
+        observed = f"no timing of both on a CUDA device{scan}"
+        return Outcome(UNDECIDED, expected, observed, (), (_timing_command(ours, theirs),))
     outcomes = []
     for key in shared:
         a, b = first[key], second[key]
-        found = f"{a.device}, {a.img_size} px, batch {a.batch_size}: {value(a):.1f} against {value(b):.1f}"
+        observed = f"{a.device}, {a.img_size} px, batch {a.batch_size}: {value(a):.1f} against {value(b):.1f}"
         verdict = judge(a, b)
         needs = (_timing_command(ours, theirs) + " --rounds 9 --overwrite",) if verdict == UNDECIDED else ()
-        outcomes.append(Outcome(verdict, expected, found, (f"results/timings: {ours}, {theirs}",), needs))
+        outcomes.append(Outcome(verdict, expected, observed, (f"results/timings: {ours}, {theirs}",), needs))
     return every(*outcomes)
 
 

@@ -23,8 +23,8 @@ class Outcome:
 
     Attributes:
         verdict: One of `VERDICTS`.
-        expected: What would have to be found.
-        found: What was found, with its formula.
+        expected: What would have to be observed.
+        found: What was observed, with its formula.
         sources: Where it comes from, one line each.
         needs: For `undecided`: the commands that would decide it.
         why: For `not testable`: the reason.
@@ -64,7 +64,7 @@ class Judged:
     Attributes:
         claim: As it was listed.
         kind: Of the check that decides, or `not testable`.
-        outcome: Verdict, expected, found, sources.
+        outcome: Verdict, expected, observed, sources.
         reading: Which reading of the claim is judged, "" where there is only one.
         beside: What is printed beside and decides nothing, one line each.
     """

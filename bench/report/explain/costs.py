@@ -47,8 +47,8 @@ def explain_cost(results: Path, *, model: str, metric: str) -> list[str]:
 
 
 def _params_lines(record: CostRecord) -> list[str]:
-    told = f"{record.num_params:,} parameters, {record.num_trainable_params:,} of them trainable"
-    return [f"  formula     a tied tensor once: {told}; {record.num_buffer_values:,} values in buffers"]
+    counted = f"{record.num_params:,} parameters, {record.num_trainable_params:,} of them trainable"
+    return [f"  formula     a tied tensor once: {counted}; {record.num_buffer_values:,} values in buffers"]
 
 
 def _counter_lines(record: CostRecord, counter: Counter) -> list[str]:

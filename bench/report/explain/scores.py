@@ -98,7 +98,7 @@ def _of_dataset(evidence: Evidence, model: str, dataset: str) -> Evidence:
 
 
 def _protocols(evidence: Evidence, table: str, model: str, dataset: str, protocol: str | None) -> list[str]:
-    """The protocols that have the cell, or for which a study plans it; the one that was asked for.
+    """The protocols that have the cell, or for which a study plans it; the one that is given.
 
     Raises:
         ProtocolError, RecordError: If it is unknown, or belongs to another table.
@@ -110,17 +110,17 @@ def _protocols(evidence: Evidence, table: str, model: str, dataset: str, protoco
             load_protocol(protocol)
         if (protocol in FACTORS) != (table == "table2"):
             raise RecordError(
-                f"{protocol} is no protocol of {table}; ask {'table3' if table == 'table2' else 'table2'}"
+                f"{protocol} is no protocol of {table}; explain {'table3' if table == 'table2' else 'table2'}"
             )
         return [protocol]
     synthetic = dataset.startswith(SYNTHETIC_PREFIX)
     wants = {
         name for name in list_protocols() if (model, dataset) in {c[:2] for c in planned(name, synthetic=synthetic)}
     }
-    found = sorted(name for name in recorded | wants if (name in FACTORS) == (table == "table2"))
-    if not found:
+    chosen = sorted(name for name in recorded | wants if (name in FACTORS) == (table == "table2"))
+    if not chosen:
         raise RecordError(f"No record has {model} on {dataset} and no study plans it for {table}; name a --protocol")
-    return found
+    return chosen
 
 
 def _score_lines(evidence: Evidence, score: Score) -> list[str]:
@@ -174,7 +174,7 @@ def _empty_lines(evidence: Evidence, protocol: str, model: str, dataset: str) ->
     lines += _left_out(evidence, Run(protocol, model, dataset, 0))
     if reason.option is not None:
         plan = planned(protocol, synthetic=dataset.startswith(SYNTHETIC_PREFIX))
-        seeds = [seed for name, flag, found in plan for seed in found if (name, flag) == (model, dataset)]
+        seeds = [seed for name, flag, own in plan for seed in own if (name, flag) == (model, dataset)]
         lines.append(f"  to fill it  {fill_command(protocol, [model], [dataset], seeds or [0])}{reason.option}")
     return lines
 

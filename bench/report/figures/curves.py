@@ -92,21 +92,21 @@ def draw_curves(numbers: pd.DataFrame, title: str) -> Figure:
     figure = new_figure(title, 3.5 + legend_height(LABELS))
     panels = figure.subplots(2, 1, sharex=True)
     runs = [run for _, run in numbers.groupby("seed", sort=True)]
-    for place, measure in enumerate(MEASURES):
+    for index, measure in enumerate(MEASURES):
         for run in runs:
-            _draw_line(panels[place // 2], run, measure, place, width=1.2 if len(runs) == 1 else 0.7)
+            _draw_line(panels[index // 2], run, measure, index, width=1.2 if len(runs) == 1 else 0.7)
     panels[0].set_ylabel("loss (nats)")
     panels[1].set_ylabel("fraction")
     panels[1].set_xlabel("epoch (from 0)")
     panels[1].xaxis.set_major_locator(MaxNLocator(6, integer=True, steps=[1, 2, 5, 10]))
-    handles = [Line2D([], [], **line_style(place)) for place in range(len(MEASURES))]
+    handles = [Line2D([], [], **line_style(index)) for index in range(len(MEASURES))]
     handles.append(Line2D([], [], marker="o", linestyle="none", markerfacecolor="white", markeredgecolor="black"))
     legend_below(figure, handles, LABELS)
     return figure
 
 
-def _draw_line(axes: Axes, run: pd.DataFrame, measure: str, place: int, width: float) -> None:
-    look = line_style(place)
+def _draw_line(axes: Axes, run: pd.DataFrame, measure: str, index: int, width: float) -> None:
+    look = line_style(index)
     axes.plot(run["epoch"], run[measure], linewidth=width, **look)
     chosen = run[run["chosen"]]
     if measure != "train_loss":

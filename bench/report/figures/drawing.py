@@ -18,7 +18,7 @@ def draw_all(plots: Iterable[Plot], *, synthetic: bool, processes: int | None = 
 
     Args:
         plots: What to draw.
-        synthetic: Stamp them: they show data made here.
+        synthetic: Stamp them: they show synthetic data.
         processes: At most so many; by default one a core.
 
     Raises:
@@ -29,10 +29,10 @@ def draw_all(plots: Iterable[Plot], *, synthetic: bool, processes: int | None = 
         with style():
             return files(plot, synthetic=synthetic)
 
-    found: dict[str, bytes] = {}
+    drawings: dict[str, bytes] = {}
     for drawn in forked_map(draw, list(plots), share=SHARE, processes=processes):
-        found |= drawn
-    return found
+        drawings |= drawn
+    return drawings
 
 
 def captions_of(plots: Iterable[Plot], *, synthetic: bool) -> dict[str, Caption]:

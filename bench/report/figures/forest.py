@@ -23,7 +23,7 @@ from bench.report.tidy import model_order, table
 COLUMNS = [
     "dataset", "model", "baseline", "n_seeds", "difference", "ci_low", "ci_high", "p_holm", "verdict", "margin"
 ]  # fmt: skip
-# Verdict -> marker, filled or not, place of its colour.
+# Verdict -> marker, filled or not, index of its colour.
 VERDICTS = {
     "higher": (">", "full", 2),
     "lower": ("<", "full", 3),
@@ -70,7 +70,7 @@ def forest_plot(name: str, pairs: Sequence[Pair], records: Sequence[Record], dat
 
 def forest_numbers(pairs: Iterable[Pair]) -> pd.DataFrame:
     """Differences in fractions of AUC: data sets in the paper's order, baselines in the tables' order."""
-    flags = {flag: place for place, flag in enumerate(PAPER_DATASETS)}
+    flags = {flag: index for index, flag in enumerate(PAPER_DATASETS)}
 
     def order(pair: Pair) -> tuple[int, str, tuple[int, int, str]]:
         flag = pair.dataset.removeprefix(SYNTHETIC_PREFIX)
@@ -106,27 +106,27 @@ def _draw_column(axes: Axes, parts: Sequence[pd.DataFrame], rows: int) -> None:
         headings.append(len(labels))
         labels.append(str(part["dataset"].iloc[0]))
         for row in part.to_dict("records"):
-            place = len(labels)
+            row_index = len(labels)
             labels.append(f"{row['baseline']}, n = {row['n_seeds']}")
             look = _look(str(row["verdict"]))
-            axes.barh(place, 2 * row["margin"], left=-row["margin"], height=1.0, color="0.88", zorder=0.5)
-            axes.plot([row["ci_low"], row["ci_high"]], [place, place], color=look["color"], linewidth=1.0)
-            axes.plot([row["difference"]], [place], **look)
+            axes.barh(row_index, 2 * row["margin"], left=-row["margin"], height=1.0, color="0.88", zorder=0.5)
+            axes.plot([row["ci_low"], row["ci_high"]], [row_index, row_index], color=look["color"], linewidth=1.0)
+            axes.plot([row["difference"]], [row_index], **look)
     axes.axvline(0, color="0.3", linewidth=0.8)
     axes.set_yticks(range(len(labels)), labels, fontsize=7)
-    for place in headings:
-        axes.get_yticklabels()[place].set_fontweight("bold")
+    for row_index in headings:
+        axes.get_yticklabels()[row_index].set_fontweight("bold")
     axes.set(ylim=(rows - 0.4, -0.6), xlabel="difference in AUC")
     axes.tick_params(axis="y", length=0)
     axes.grid(axis="y", visible=False)
 
 
 def _look(verdict: str) -> dict[str, Any]:
-    marker, fill, place = VERDICTS[verdict]
+    marker, fill, index = VERDICTS[verdict]
     return {
         "marker": marker,
         "fillstyle": fill,
-        "color": colour(place),
+        "color": colour(index),
         "linestyle": "none",
         "markersize": 4.5,
         "markeredgewidth": 0.9,

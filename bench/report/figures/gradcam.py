@@ -185,10 +185,10 @@ def draw(table: pd.DataFrame, title: str) -> Figure:
     images = [part for _, part in table.groupby("index", sort=False)]
     filled = table.groupby(["label", "correct"])["index"].nunique().max() == 1
     lines: dict[str, list[pd.DataFrame]] = {}
-    for place, part in enumerate(images):
+    for index, part in enumerate(images):
         first = part.iloc[0]
         outcome = "right" if first["correct"] else "wrong"
-        name = str(place // COLUMNS) if filled else "\n".join([*textwrap.wrap(first["label_name"], 11)[:2], outcome])
+        name = str(index // COLUMNS) if filled else "\n".join([*textwrap.wrap(first["label_name"], 11)[:2], outcome])
         lines.setdefault(name, []).append(part)
     panels = [part for part in HEADINGS if part in set(table["part"])]
     columns = max(len(line) for line in lines.values())
@@ -197,18 +197,18 @@ def draw(table: pd.DataFrame, title: str) -> Figure:
     grid = figure.subplots(len(lines), columns, squeeze=False)
     for axes in grid.flat:
         _bare(axes)
-    for place, (name, line) in enumerate(lines.items()):
-        for axes, part in zip(grid[place], line, strict=False):
-            _draw_image(axes, part, panels, heads=place == 0, named=filled)
+    for index, (name, line) in enumerate(lines.items()):
+        for axes, part in zip(grid[index], line, strict=False):
+            _draw_image(axes, part, panels, heads=index == 0, named=filled)
         if not filled:
-            grid[place, 0].set_ylabel(name, fontsize=7)
+            grid[index, 0].set_ylabel(name, fontsize=7)
     scale = figure.colorbar(ScalarMappable(cmap=COLOURS), ax=grid, fraction=0.012, pad=0.005, ticks=[0, 1])
     scale.ax.set_yticklabels(["0", "max"], fontsize=6.5)
     return figure
 
 
 def _draw_image(axes: Axes, part: pd.DataFrame, panels: Sequence[str], *, heads: bool, named: bool) -> None:
-    """The panels of one test image side by side, and below them what the model said."""
+    """The panels of one test image side by side, and below them what the model predicted."""
     contents = {str(line["part"]): line for line in part.to_dict("records")}
     image = _array(contents[IMAGE]) / 255 if IMAGE in contents else None
     for place, kind in enumerate(panels):
@@ -219,9 +219,9 @@ def _draw_image(axes: Axes, part: pd.DataFrame, panels: Sequence[str], *, heads:
             axes.text(left + 0.5, 1.04, HEADINGS[kind], ha="center", va="bottom", fontsize=7)
         if kind != IMAGE and not (_array(contents[kind]) > 0).any():
             axes.text(left + 0.5, 0.5, NOTHING, ha="center", va="center", color="white", fontsize=6)
-    said = contents[TRAINED]
-    label, name = beginnings([str(said["label_name"]), str(said["predicted_name"])], 16)
-    words = f"test {said['index']}: {label + chr(10) if named else ''}predicted {name}, {said['probability']:.2f}"
+    shown = contents[TRAINED]
+    label, name = beginnings([str(shown["label_name"]), str(shown["predicted_name"])], 16)
+    words = f"test {shown['index']}: {label + chr(10) if named else ''}predicted {name}, {shown['probability']:.2f}"
     axes.set_xlabel(words, fontsize=6.5, labelpad=2)
     axes.set(xlim=(0, len(panels) * (1 + GAP) - GAP), ylim=(0, 1))
 

@@ -14,7 +14,7 @@ from bench.report.published.numbers import PublishedCost
 
 IMG_SIZE, NUM_CLASSES = 224, 8  # of the registry's claims
 COLUMNS = ["model", "kind", "name", "num_params_m", "source"]
-# How a number of parameters came about -> marker, filled or not, place of its colour.
+# How a number of parameters came about -> marker, filled or not, index of its colour.
 SOURCES = {
     "counted": ("o", "full", 0),
     "published": ("s", "none", 1),
@@ -41,14 +41,14 @@ def parameters_plot(costs: Sequence[CostRecord], published: Sequence[PublishedCo
 def parameter_numbers(counted: Sequence[CostRecord], published: Sequence[PublishedCost]) -> pd.DataFrame:
     """One row a number, models by their count; what the paper's figure has and nobody builds here comes last."""
     rows = [(record.model, "counted", record.model, record.num_params / 1e6, "costs") for record in counted]
-    place = {row[0]: row[3] for row in sorted(rows, key=lambda row: row[3])}
+    counts = {row[0]: row[3] for row in sorted(rows, key=lambda row: row[3])}
     for cost in published:
-        shown = cost.medbench_model if cost.medbench_model in place else cost.figure_label
+        shown = cost.medbench_model if cost.medbench_model in counts else cost.figure_label
         if shown and not math.isnan(cost.num_params_m):
             rows.append((shown, cost.source_kind, cost.name, cost.num_params_m, cost.source))
     frame = pd.DataFrame(rows, columns=COLUMNS)
-    built = frame["model"].map(lambda model: 0 if model in place else 1)
-    order = frame["model"].map(place).fillna(frame.groupby("model")["num_params_m"].transform("min"))
+    built = frame["model"].map(lambda model: 0 if model in counts else 1)
+    order = frame["model"].map(counts).fillna(frame.groupby("model")["num_params_m"].transform("min"))
     kinds = frame["kind"].map({kind: number for number, kind in enumerate(SOURCES)}).fillna(len(SOURCES))
     frame = frame.assign(_built=built, _order=order, _kind=kinds)
     return frame.sort_values(["_built", "_order", "model", "_kind", "name"], kind="stable")[COLUMNS]
@@ -62,11 +62,11 @@ def draw_parameters(numbers: pd.DataFrame) -> Figure:
     axes = figure.subplots()
     handles = []
     for kind in kinds:
-        marker, fill, place = SOURCES[kind]
+        marker, fill, index = SOURCES[kind]
         part = numbers[numbers["kind"] == kind]
         rows = [models.index(model) for model in part["model"]]
         handles += axes.plot(
-            part["num_params_m"], rows, marker=marker, fillstyle=fill, color=colour(place), linestyle="none",
+            part["num_params_m"], rows, marker=marker, fillstyle=fill, color=colour(index), linestyle="none",
             markersize=4.5, markeredgewidth=0.9,
         )  # fmt: skip
     axes.set_yticks(range(len(models)), models, fontsize=7)

@@ -239,8 +239,8 @@ def draw_pareto(
     return figure
 
 
-def _draw_point(axes: Axes, row: Any, place: int) -> Line2D:
-    look = mark_style(place)
+def _draw_point(axes: Axes, row: Any, index: int) -> Line2D:
+    look = mark_style(index)
     (handle,) = axes.plot([row["cost"]], [row["acc"]], zorder=3, **look)
     axes.plot([row["cost"]] * 2, [row["ci_low"], row["ci_high"]], color=look["color"], linewidth=0.8)
     axes.plot([row["cost_low"], row["cost_high"]], [row["acc"]] * 2, color=look["color"], linewidth=0.8)

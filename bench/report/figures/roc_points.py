@@ -1,6 +1,6 @@
 """The points of ROC and precision-recall curves, averaged over seeds so that areas average too. Numpy alone.
 
-All runs of a mean share the test labels, so their curves bend at the same places of the x axis: every 1/N false
+All runs of a mean share the test labels, so their curves bend at the same positions of the x axis: every 1/N false
 positive rate, every 1/P recall. The mean is taken there; its area is the mean of the runs' areas.
 """
 
@@ -43,24 +43,24 @@ def mean_roc(is_hit: NDArray[np.bool_], scores: Sequence[Floats]) -> Points:
         scores: One (N,) array a run.
     """
     num_hits, num_others = int(is_hit.sum()), int((~is_hit).sum())
-    places = np.arange(num_others + 1)
+    positions = np.arange(num_others + 1)
     sides = np.zeros((num_others + 1, 2))
     for run in scores:
-        sides += _heights(*ranked_counts(is_hit, run), places)
-    rates = np.repeat(places / num_others, 2)
+        sides += _heights(*ranked_counts(is_hit, run), positions)
+    rates = np.repeat(positions / num_others, 2)
     return thinned(*corners(rates, sides.ravel() / (num_hits * len(scores))))
 
 
-def _heights(hits: NDArray[np.int64], others: NDArray[np.int64], places: NDArray[np.int64]) -> Floats:
-    """(places, 2) hits of a curve when it arrives at a number of others, and when it leaves it."""
+def _heights(hits: NDArray[np.int64], others: NDArray[np.int64], positions: NDArray[np.int64]) -> Floats:
+    """(positions, 2) hits of a curve when it arrives at a number of others, and when it leaves it."""
     columns, first = np.unique(others, return_index=True)
     last = np.append(first[1:], len(others)) - 1
     arrives, leaves = hits[first].astype(np.float64), hits[last].astype(np.float64)
-    right = np.searchsorted(columns, places)
+    right = np.searchsorted(columns, positions)
     left = np.maximum(right - 1, 0)
     width = np.maximum(columns[right] - columns[left], 1)
-    between = leaves[left] + (arrives[right] - leaves[left]) * (places - columns[left]) / width
-    on_column = columns[right] == places
+    between = leaves[left] + (arrives[right] - leaves[left]) * (positions - columns[left]) / width
+    on_column = columns[right] == positions
     return np.stack([np.where(on_column, arrives[right], between), np.where(on_column, leaves[right], between)], axis=1)
 
 
@@ -76,8 +76,8 @@ def mean_precision_recall(is_hit: NDArray[np.bool_], scores: Sequence[Floats]) -
     precision = np.zeros(num_hits)
     for run in scores:
         hits, others = ranked_counts(is_hit, run)
-        place = np.searchsorted(hits, wanted)
-        precision += hits[place] / (hits[place] + others[place])
+        index = np.searchsorted(hits, wanted)
+        precision += hits[index] / (hits[index] + others[index])
     recall = np.repeat(np.append(0, wanted) / num_hits, 2)[1:-1]
     return thinned(*corners(recall, np.repeat(precision / len(scores), 2)))
 
@@ -99,9 +99,9 @@ def thinned(x: Floats, y: Floats) -> Points:
     if len(x) <= MANY:
         return x, y
     kept, last = [0], (x[0], y[0])
-    for place, point in enumerate(zip(x.tolist(), y.tolist(), strict=True)):
+    for index, point in enumerate(zip(x.tolist(), y.tolist(), strict=True)):
         if max(abs(point[0] - last[0]), abs(point[1] - last[1])) >= FINEST:
-            kept.append(place)
+            kept.append(index)
             last = point
     if kept[-1] != len(x) - 1:
         kept.append(len(x) - 1)

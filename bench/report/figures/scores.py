@@ -82,11 +82,11 @@ class Cell:
             RecordError: If predictions are damaged, or not of the data set's classes.
             PairingError: If a run was not scored on the data set's labels.
         """
-        found = [read_predictions(self.results, record, self.card) for record in self.records]
-        for record, run in zip(self.records, found, strict=True):
+        predictions = [read_predictions(self.results, record, self.card) for record in self.records]
+        for record, run in zip(self.records, predictions, strict=True):
             if run.probs["test"].shape[1] != len(self.card.class_names):
                 raise RecordError(f"{record.run_id}: its scores are not of the {len(self.card.class_names)} classes")
-        return found[0].labels["test"], [run.probs["test"] for run in found]
+        return predictions[0].labels["test"], [run.probs["test"] for run in predictions]
 
 
 def confusion_plot(name: str, number: int, paper: str, cell: Cell) -> Plot:

@@ -112,7 +112,7 @@ def style() -> Iterator[None]:
 
 
 def file_name(name: str, *, synthetic: bool) -> str:
-    """A figure's name; what is made here says so."""
+    """A figure's name; a synthetic one has its prefix."""
     return f"{STAMP}_{name}" if synthetic else name
 
 
@@ -180,19 +180,19 @@ def colours() -> list[tuple[float, float, float]]:
     return [tuple(colour) for colour in sns.color_palette("colorblind")]
 
 
-def colour(place: int) -> tuple[float, float, float]:
+def colour(index: int) -> tuple[float, float, float]:
     """The colour of the n-th thing in a figure."""
-    return colours()[place % len(colours())]
+    return colours()[index % len(colours())]
 
 
-def line_style(place: int) -> dict[str, Any]:
+def line_style(index: int) -> dict[str, Any]:
     """Colour and dashes of the n-th line; 20 differ."""
-    return {"color": colour(place), "linestyle": DASHES[place % len(DASHES)]}
+    return {"color": colour(index), "linestyle": DASHES[index % len(DASHES)]}
 
 
-def mark_style(place: int) -> dict[str, Any]:
+def mark_style(index: int) -> dict[str, Any]:
     """Colour and marker of the n-th thing; 60 differ."""
-    return {"color": colour(place), "marker": MARKERS[place % len(MARKERS)], "linestyle": "none"}
+    return {"color": colour(index), "marker": MARKERS[index % len(MARKERS)], "linestyle": "none"}
 
 
 def new_figure(title: str, height: float, width: float = WIDTH) -> Figure:

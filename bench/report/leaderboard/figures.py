@@ -43,13 +43,13 @@ def page_figures(figures: Mapping[str, bytes], captions: Mapping[str, Caption]) 
         captions: Name -> caption.
     """
     names = [path.removeprefix("figures/").removesuffix(".svg") for path in figures if path.endswith(".svg")]
-    order = {name: place for place, name in enumerate(captions)}
-    found = []
+    order = {name: index for index, name in enumerate(captions)}
+    pictures = []
     for name in sorted(names, key=lambda name: (order.get(name, len(order)), name)):
         text = figures[f"figures/{name}.svg"].decode()
         caption = captions.get(name, Caption(name, ""))
-        found.append(PageFigure(name, caption, inline(text, name, caption.title), _width(text)))
-    return found
+        pictures.append(PageFigure(name, caption, inline(text, name, caption.title), _width(text)))
+    return pictures
 
 
 def inline(text: str, name: str, label: str) -> Markup:
@@ -81,5 +81,5 @@ def _identifier(name: str) -> str:
 
 def _width(text: str) -> int:
     """Points of the drawing as CSS pixels."""
-    found = re.search(r'<svg\b[^>]*\swidth="([0-9.]+)pt"', text)
-    return round(float(found.group(1)) * 4 / 3) if found else 480
+    match = re.search(r'<svg\b[^>]*\swidth="([0-9.]+)pt"', text)
+    return round(float(match.group(1)) * 4 / 3) if match else 480

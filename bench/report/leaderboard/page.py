@@ -80,7 +80,7 @@ def render(
     figures: Mapping[str, bytes],
     captions: Mapping[str, Caption],
 ) -> dict[str, bytes]:
-    """The page: `index.html`, or `SYNTHETIC_index.html` for runs on data made here.
+    """The page: `index.html`, or `SYNTHETIC_index.html` for runs on synthetic data.
 
     Args:
         evidence: The results folder.
@@ -91,12 +91,12 @@ def render(
     """
     reruns, rerun_notes = read_reruns(evidence.results)
     reported, reported_notes = ([], []) if synthetic else read_self_reported(evidence.results)
-    found = entries(evidence, analysis, reruns, synthetic=synthetic)
-    ranked = [entry for entry in found if entry.trust.level in MEASURED]
+    cells = entries(evidence, analysis, reruns, synthetic=synthetic)
+    ranked = [entry for entry in cells if entry.trust.level in MEASURED]
     pictures = page_figures(figures, captions)
     records = evidence.finished(synthetic=synthetic)
     library, ready = _itables()
-    told = [*evidence.notes, *rerun_notes, *reported_notes]
+    notes = [*evidence.notes, *rerun_notes, *reported_notes]
     datasets = _datasets(evidence, analysis, ranked, pictures, synthetic=synthetic)
     shown = {picture.name for part in datasets for picture in part.figures}
     html = template("index.html.jinja").render(
@@ -106,11 +106,11 @@ def render(
         stamp=STAMP,
         num_records=len(records),
         entries=ranked,
-        unsound=[entry for entry in found if entry.trust.level not in MEASURED],
+        unsound=[entry for entry in cells if entry.trust.level not in MEASURED],
         datasets=datasets,
         figures=[picture for picture in pictures if picture.name not in shown],
         reported=reported,
-        notes=[note for note in told if (SYNTHETIC_PREFIX in note) == synthetic],
+        notes=[note for note in notes if (SYNTHETIC_PREFIX in note) == synthetic],
         meaning=MEANING,
         unseen=UNSEEN,
         metrics=METRICS,
@@ -133,9 +133,9 @@ def _itables() -> tuple[Markup, str]:
 
     bundle = Path(itables.__file__).parent / "html" / "dt_bundle.js"
     text, end, _ = generate_init_offline_itables_html(bundle).partition("</script>")
-    found = READY.search(text)
-    assert found is not None, "this version of itables leaves no promise"
-    return Markup(text + end), found.group(1)
+    match = READY.search(text)
+    assert match is not None, "this version of itables leaves no promise"
+    return Markup(text + end), match.group(1)
 
 
 def _datasets(
@@ -174,16 +174,16 @@ def _protocol(
     ranked: list[Entry],
     missing: list[tuple[str, str]],
 ) -> ProtocolPart:
-    found = [entry for entry in ranked if (entry.protocol, entry.dataset) == (protocol, dataset)]
-    shown = [entry.model for entry in found] + [record.model for record in evidence.unplanned]
+    own = [entry for entry in ranked if (entry.protocol, entry.dataset) == (protocol, dataset)]
+    shown = [entry.model for entry in own] + [record.model for record in evidence.unplanned]
     groups = missing_groups(evidence, protocol, missing)
     lost = lost_seeds(evidence, protocol, shown, dataset)
     used = [r for r in evidence.records if (r.protocol, r.dataset) == (protocol, dataset)]
     return ProtocolPart(
         name=protocol,
-        entries=found,
+        entries=own,
         resolution=[
-            *(resolution_lines(analysis.resolution, dataset) if found else []),
+            *(resolution_lines(analysis.resolution, dataset) if own else []),
             *unpinned_lines(used),
             *dirty_lines(used),
         ],

@@ -69,7 +69,7 @@ class PublishedScore:
 
     @property
     def cited(self) -> str:
-        """Source and place in it."""
+        """Source and where in it."""
         return f"{self.source}; {self.source_locator}"
 
 
@@ -116,8 +116,8 @@ def read_scores(path: Path) -> tuple[PublishedScore, ...]:
         lowered = {"dataset": row["dataset"].lower(), "metric": row["metric"].lower()}
         scores.append(PublishedScore(**{str(name): value for name, value in (row | lowered).items()}))
         if not 0 <= scores[-1].value <= 1:
-            found = f"{scores[-1].model} has {scores[-1].value:g}"
-            raise RecordError(f"{path.name}: {found}, which is no fraction; write it in [0, 1]")
+            entry = f"{scores[-1].model} has {scores[-1].value:g}"
+            raise RecordError(f"{path.name}: {entry}, which is no fraction; write it in [0, 1]")
     return tuple(scores)
 
 
@@ -131,7 +131,7 @@ def reference_score(medbench_model: str, dataset: str, metric: str, protocol: st
     """The one published score that is printed beside ours, None if there is none.
 
     The rule: rows about the model, else about its namesake. ResNet-18 has two: MedMNIST v2's, trained from scratch,
-    and under a protocol that starts from ImageNet weights MedMNIST+'s, which did too. Data made here has no
+    and under a protocol that starts from ImageNet weights MedMNIST+'s, which did too. Synthetic data has no
     published score, and the ablation of Table 2 has none that a source holds.
 
     Args:

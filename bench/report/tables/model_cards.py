@@ -37,7 +37,7 @@ FITTED_TEXT = (
 
 
 def render(evidence: Evidence, analysis: Analysis, *, synthetic: bool) -> dict[str, bytes]:
-    """`models/<slug>.md` for every model that comes with the suite; runs on data made here are in none."""
+    """`models/<slug>.md` for every model that comes with the suite; runs on synthetic data are in none."""
     if synthetic:
         return {}
     costs: dict[str, list[CostRecord]] = {}
@@ -88,9 +88,9 @@ def _sizes(spec: ModelSpec, costs: Sequence[CostRecord], links: Links) -> list[B
     quoted_row = quoted_cost(spec.name)
     if quoted_row is not None:
         numbers = {"M parameters": quoted_row.num_params_m, "GMACs": quoted_row.gmacs}
-        told = ", ".join(f"{value:g} {unit}" for unit, value in numbers.items() if value == value)
+        counts = ", ".join(f"{value:g} {unit}" for unit, value in numbers.items() if value == value)
         about = f"{quoted_row.source_kind}, {quoted_row.resolution} px: {quoted_row.source}"
-        items.append(f"Published as {quoted_row.name}: {told} ({about})")
+        items.append(f"Published as {quoted_row.name}: {counts} ({about})")
     items += [f"Note: {note}" for note in notes_of(spec.name) if note != spec.differs]
     rows = [
         Row([*_count_cells(record, links), *(f"{record.count(counter).macs / 1e9:.3f}" for counter in COUNTERS)])

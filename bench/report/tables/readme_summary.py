@@ -1,4 +1,4 @@
-"""What a reader sees first: what is measured and what is not, Table 3 and Table 4 in small; Markdown for README.md.
+"""What a reader sees first: what is measured and what is not, a condensed Table 3 and Table 4; Markdown for README.md.
 
 `reports/summary.md` holds it; in a checkout the same text stands in README.md between two marks.
 """
@@ -93,8 +93,8 @@ def _status(records: Sequence[Record], verdicts: Sequence[tuple[str, int]], link
         state = f"{len(runs) - left} of {len(runs)} runs; `./run_all.sh {study}` does the rest" if left else "complete"
         rows.append(Row([f"study `{study}`", state]))
     if verdicts:
-        told = ", ".join(f"{number} {verdict}" for verdict, number in verdicts if verdict in VERDICTS)
-        rows.append(Row(["the paper's claims", Text(told, links.to_report("claims.md"))]))
+        counts = ", ".join(f"{number} {verdict}" for verdict, number in verdicts if verdict in VERDICTS)
+        rows.append(Row(["the paper's claims", Text(counts, links.to_report("claims.md"))]))
     return Table("What is measured, and what is not:", ["", ""], rows)
 
 
@@ -116,11 +116,11 @@ def _networks(records: Sequence[Record], dataset: str) -> str:
     groups: dict[tuple[int, ...], list[str]] = {}
     for model in sorted(seeds, key=lambda model: (-len(seeds[model]), model_order(model))):
         groups.setdefault(tuple(seeds[model]), []).append(model)
-    told = [
-        f"seed{'s' if len(found) > 1 else ''} {', '.join(map(str, found))} of {', '.join(models)}"
-        for found, models in groups.items()
+    texts = [
+        f"seed{'s' if len(group) > 1 else ''} {', '.join(map(str, group))} of {', '.join(models)}"
+        for group, models in groups.items()
     ]
-    return "; ".join(told) or "no network yet"
+    return "; ".join(texts) or "no network yet"
 
 
 def _scores(analysis: Analysis, scores: Sequence[Score], protocol: str, links: Links) -> list[str]:

@@ -36,7 +36,7 @@ SETTINGS = {
 
 
 def render(evidence: Evidence, analysis: Analysis, *, synthetic: bool) -> dict[str, bytes]:
-    """`table2.md`, `table2.tex` and `table2.csv`; on data made here only where it was run there, stamped."""
+    """`table2.md`, `table2.tex` and `table2.csv`; on synthetic data only where it was run there, stamped."""
     # A mark sets models of one protocol apart; the rows here are protocols.
     scores = [replace(s, mark="", drawn="") for s in analysis.table_scores if s.protocol in SETTINGS]
     stamp = f" ({STAMP})" if synthetic else ""

@@ -36,7 +36,7 @@ Missing = list[tuple[str, str]]
 
 
 def render(evidence: Evidence, analysis: Analysis, *, synthetic: bool) -> dict[str, bytes]:
-    """`table3.md`, `table3.tex` and `table3.csv`; runs on data made here get files of their own, stamped."""
+    """`table3.md`, `table3.tex` and `table3.csv`; runs on synthetic data get files of their own, stamped."""
     scores = [s for s in analysis.table_scores if is_compared(s.protocol) and s.model not in PARTS]
     shown = {run_id for score in scores for run_id in score.run_ids}
     records = [record for record in evidence.finished(synthetic=synthetic) if record.run_id in shown]
@@ -173,7 +173,7 @@ def missing_cells(protocol: str, scores: Iterable[Score], *, synthetic: bool) ->
 
 def _commands(evidence: Evidence, protocol: str, missing: Missing, stamp: str) -> list[str]:
     """The commands for the cells that nobody ran, that failed, and that are stale."""
-    seeds: Sequence[int] = sorted({s for _, _, found in planned(protocol, synthetic=bool(stamp)) for s in found})
+    seeds: Sequence[int] = sorted({s for _, _, own in planned(protocol, synthetic=bool(stamp)) for s in own})
     commands = []
     for option in (NOT_RUN.option, REPEAT_FAILED, REPEAT_STALE):
         cells = [cell for cell in missing if why_missing(evidence, protocol, *cell).option == option]

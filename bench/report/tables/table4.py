@@ -28,7 +28,7 @@ COLUMNS = [
 
 
 def render(evidence: Evidence, analysis: Analysis, *, synthetic: bool) -> dict[str, bytes]:
-    """`table4.md`, `table4.tex` and `table4.csv`; costs know no data set, so nothing made here is in them.
+    """`table4.md`, `table4.tex` and `table4.csv`; costs know no data set, so nothing synthetic is in them.
 
     Args:
         evidence: Names the results folder, whose cost and timing records are read.

@@ -58,26 +58,26 @@ def _table(timings: Sequence[Timing]) -> Table:
 
 
 def _few_blocks(own: Sequence[TimingRecord]) -> list[Block]:
-    """Where a number of one device stands on fewer blocks than wanted, and on how many."""
-    found: dict[str, list[str]] = {}
+    """Where a number of one device rests on fewer blocks than wanted, and on how many."""
+    by_setting: dict[str, list[str]] = {}
     for record in own:
         for cell in record.cells:
             count = sum(len(round_.block_seconds) for round_ in cell.rounds)
             if 0 < count < MIN_BLOCKS:
-                found.setdefault(cell.setting.label(), []).append(f"{record.model} {count}")
-    items = [f"{setting}: {', '.join(models)}" for setting, models in sorted(found.items())]
+                by_setting.setdefault(cell.setting.label(), []).append(f"{record.model} {count}")
+    items = [f"{setting}: {', '.join(models)}" for setting, models in sorted(by_setting.items())]
     text = f"Fewer than {MIN_BLOCKS} blocks in all rounds, since a batch outlasts a share of a cell's time:"
     return [text, Bullets(items)] if items else []
 
 
 def _cold(own: Sequence[TimingRecord]) -> list[Block]:
     """Where a number of one device has no warm-up before it."""
-    found: dict[str, list[str]] = {}
+    by_setting: dict[str, list[str]] = {}
     for record in own:
         for cell in record.cells:
             if any(round_.status == "done" and round_.warm_up == "cold" for round_ in cell.rounds):
-                found.setdefault(cell.setting.label(), []).append(record.model)
-    items = [f"{setting}: {', '.join(models)}" for setting, models in sorted(found.items())]
+                by_setting.setdefault(cell.setting.label(), []).append(record.model)
+    items = [f"{setting}: {', '.join(models)}" for setting, models in sorted(by_setting.items())]
     text = (
         "In at least one round the first batch of a process alone, without a warm-up, since it outlasts half of a "
         "cell's time; a warm one may be faster:"
@@ -86,7 +86,7 @@ def _cold(own: Sequence[TimingRecord]) -> list[Block]:
 
 
 def _failures(own: Sequence[TimingRecord]) -> list[Block]:
-    """Why cells of a device have no number, as the processes said it."""
+    """Why cells of a device have no number, as the processes reported it."""
     reasons = []
     for record in own:
         for cell in record.cells:

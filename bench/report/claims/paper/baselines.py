@@ -230,4 +230,4 @@ def above_transformers_at_linear_cost(sources: Sources) -> Parts:
     """“exceed benchmark performances of transformer alternatives, but also achieve global modeling”."""
     yield Check("costs", at_most(scaling(sources, OURS, "medspectralnet_no_flow1"), bound(4)))
     gains = [gain_over(sources, MEDVIT, dataset) for dataset in ("bloodmnist", "breastmnist", "dermamnist")]
-    yield Check("published", either(*(above(found, bound(0, "points")) for found in gains)))
+    yield Check("published", either(*(above(gain, bound(0, "points")) for gain in gains)))
