@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import operator
+from dataclasses import replace
 from fractions import Fraction
 
 import pytest
@@ -12,7 +13,8 @@ from hypothesis import strategies as st
 
 from bench.report.claims.checks import rounds
 from bench.report.claims.pages import merged_commands, merged_sources
-from bench.report.claims.values import Quantity, bound, show
+from bench.report.claims.values import Printed, Quantity, bound, show
+from bench.report.tables.missing import Command
 
 
 @pytest.mark.parametrize(
@@ -59,7 +61,11 @@ def test_numbers_show_enough_digits() -> None:
 
 def test_commands_and_quotes_are_merged() -> None:
     """One command for many sets, one line for many numbers of a quote."""
-    assert merged_commands(["medbench run --models a --datasets x", "medbench run --models a --datasets y"]) == (
-        "medbench run --models a --datasets x,y",
-    )
-    assert merged_sources(["C001 prints 8.5", "a file", "C001 prints 60"]) == ("C001 prints 8.5, 60", "a file")
+    one, other = (Command("run", ("a",), (dataset,), " --seeds 0") for dataset in ("x", "y"))
+    assert [str(need) for need in merged_commands([one, "mend it", other])] == [
+        "medbench run --models a --datasets x,y --seeds 0",
+        "mend it",
+    ]
+    assert merged_commands([one, replace(other, end="")]) == (one, replace(other, end=""))
+    sources = [Printed("C001", "8.5"), "a file", Printed("C001", "60", " (beside)")]
+    assert merged_sources(sources) == ("C001 prints 8.5, 60 (beside)", "a file")

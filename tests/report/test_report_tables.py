@@ -216,7 +216,7 @@ def test_planned_cells_are_missing_with_the_command_that_fills_them(results: Pat
     assert re.search(r"^- bloodmnist, .*: not run \(.*medmamba_t.*\)$", text, flags=re.MULTILINE)
     assert "`medbench run --protocol lite-96 --models floor/knn1," in text
     assert "--seeds 0-2` runs them." in text
-    assert fill_command("p", ["a", "a", "b"], ["d"], [2, 0]) == (
+    assert str(fill_command("p", ["a", "a", "b"], ["d"], [2, 0])) == (
         "medbench run --protocol p --models a,b --datasets d --seeds 0,2"
     )
     make_run(results, Run("paper-224-imagenet", "resnet18", "breastmnist", 0))

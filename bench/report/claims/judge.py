@@ -14,7 +14,7 @@ from bench.errors import RecordError
 from bench.report.claims.paper import CHECKS
 from bench.report.claims.paper.untestable import REASONS
 from bench.report.claims.sources import Claim, Sources, read_claims
-from bench.report.claims.values import unique
+from bench.report.claims.values import Printed, Source, unique
 from bench.report.claims.verdict import (
     DECIDING,
     HOLDS,
@@ -55,9 +55,14 @@ def judge_claim(claim: Claim, sources: Sources) -> Judged:
     beside = [part for part in parts if isinstance(part, Beside)]
     outcome = every(*(part.outcome for part in checks))
     where = [line for part in beside for line in part.quantity.sources if line not in outcome.sources]
-    outcome = replace(outcome, sources=unique([*outcome.sources, *(f"{line} (beside)" for line in where)]))
+    outcome = replace(outcome, sources=unique([*outcome.sources, *map(_beside, where)]))
     lines = tuple(f"{part.label}: {part.quantity.worked()}" for part in beside)
     return Judged(claim, _deciding_kind(checks, outcome), outcome, check.reading, lines)
+
+
+def _beside(source: Source) -> Source:
+    """Evidence that decides nothing, marked."""
+    return replace(source, remark=" (beside)") if isinstance(source, Printed) else f"{source} (beside)"
 
 
 def _deciding_kind(checks: Sequence[Check], outcome: Outcome) -> str:

@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import itertools
-import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from dataclasses import replace
 from textwrap import shorten
+from typing import Any
 
 import pandas as pd
 
-from bench.report.claims.values import unique
+from bench.report.claims.values import Need, Printed, Source, unique
 from bench.report.claims.verdict import NOT_TESTABLE, UNDECIDED, VERDICTS, Judged
 from bench.report.evidence import Evidence, first_line
 from bench.report.formats import NOTHING, Block, Bullets, Heading, Row, Table, Text, markdown, quoted
 from bench.report.rendering import template
+from bench.report.tables.missing import Command
 from bench.report.tidy import csv_bytes
 
 COLUMNS = ["id", "verdict", "kind", "expected", "found", "evidence"]
@@ -123,7 +125,7 @@ def _claim_blocks(item: Judged) -> list[Block]:
 def details(item: Judged) -> list[tuple[str, str]]:
     """What stands with a claim, by name: reading, expected, found, beside, why, what would decide, evidence."""
     outcome = item.outcome
-    commands = [f"`{need}`" if need.startswith("medbench ") else need for need in merged_commands(outcome.needs)]
+    commands = [f"`{need}`" if isinstance(need, Command) else need for need in merged_commands(outcome.needs)]
     wanted = [
         ("judged", item.reading),
         ("expected", outcome.expected),
@@ -150,26 +152,30 @@ def csv_page(judged: Sequence[Judged], first_line: str) -> bytes:
     return f"# {first_line}\n".encode() + csv_bytes(pd.DataFrame(rows, columns=COLUMNS))
 
 
-def merged_commands(lines: Sequence[str]) -> tuple[str, ...]:
-    """Commands that differ in one list of names alone, as one command."""
-    commands = list(unique(lines))
-    for option in ("--datasets", "--models"):
-        groups: dict[str, list[str]] = {}
-        for line in commands:
-            match = re.search(rf"{option} (\S+)", line)
-            pattern = line.replace(match.group(), f"{option} {{}}") if match else line
-            groups.setdefault(pattern, []).extend(match.group(1).split(",") if match else [])
-        commands = [line.replace("{}", ",".join(unique(names))) for line, names in groups.items()]
-    return tuple(commands)
+def merged_commands(needs: Iterable[Need]) -> tuple[Need, ...]:
+    """Commands that differ in one list of names alone, as one command; what is no command stays as it is."""
+    merged = unique(needs)
+    for names in ("datasets", "models"):
+        groups: dict[Need, list[str]] = {}
+        for need in merged:
+            own = getattr(need, names, ())
+            groups.setdefault(_renamed(need, names, ()), []).extend(own)
+        merged = tuple(_renamed(need, names, unique(group)) for need, group in groups.items())
+    return merged
 
 
-def merged_sources(lines: Sequence[str]) -> tuple[str, ...]:
-    """`C069 prints 731` and `C069 prints 396` as one line."""
+def _renamed(need: Need, names: str, values: tuple[str, ...]) -> Need:
+    changes: dict[str, Any] = {names: values}
+    return replace(need, **changes) if isinstance(need, Command) else need
+
+
+def merged_sources(sources: Iterable[Source]) -> tuple[str, ...]:
+    """The numbers that one quote prints as one line: `C069 prints 731, 396`."""
     groups: dict[str, list[str]] = {}
-    for line in unique(lines):
-        claim, _, printed = line.partition(" prints ")
-        groups.setdefault(f"{claim} prints" if re.fullmatch(r"C\d{3}", claim) else line, []).append(printed)
-    return tuple(f"{key} {', '.join(printed)}" if key.endswith(" prints") else key for key, printed in groups.items())
+    for source in unique(sources):
+        key = f"{source.claim} prints" if isinstance(source, Printed) else source
+        groups.setdefault(key, []).extend([f"{source.text}{source.remark}"] if isinstance(source, Printed) else [])
+    return tuple(f"{key} {', '.join(texts)}" if texts else key for key, texts in groups.items())
 
 
 def html_page(judged: Sequence[Judged], first_line: str) -> bytes:

@@ -24,7 +24,7 @@ from bench.report.analysis_plan import MARGIN, OURS
 from bench.report.claims.sources import STATED, Sources
 from bench.report.claims.values import Quantity, absent, leaf, show
 from bench.report.claims.verdict import FAILS, HOLDS, UNDECIDED, Outcome, every
-from bench.report.tables.missing import fill_command
+from bench.report.tables.missing import Command, fill_command
 
 SEEDS = (0, 1, 2)
 
@@ -92,7 +92,7 @@ def _score_text(score: Score) -> str:
     return f"{score.protocol} {numbers}, n = {score.n_seeds}, interval over {score.interval}"
 
 
-def _run_command(dataset: str, *models: str) -> str:
+def _run_command(dataset: str, *models: str) -> Command:
     return fill_command(STATED, models or [OURS], [dataset], SEEDS)
 
 
@@ -186,7 +186,7 @@ def cutmix_helps(sources: Sources, optimizer: str) -> Outcome:
     contrasts = [c for c in sources.analysis.contrasts if (c.dataset, c.part, c.metric, c.optimiser, c.effect) == key]
     gain = next((contrast for contrast in contrasts if contrast.n_seeds >= len(SEEDS)), None)
     if gain is None:
-        return Outcome(UNDECIDED, expected, f"{optimizer}: no {len(SEEDS)} seeds", (), ("medbench run --study table2",))
+        return Outcome(UNDECIDED, expected, f"{optimizer}: no {len(SEEDS)} seeds", (), (Command("run --study table2"),))
     ends = f"{100 * gain.ci_low:+.1f} to {100 * gain.ci_high:+.1f}"
     observed = f"{optimizer}: {100 * gain.difference:+.1f} points ({ends}, {gain.n_seeds} seeds)"
     plain, cutmix = (factorial_protocol(optimizer, kind) for kind in ("plain", "cutmix"))

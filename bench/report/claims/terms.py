@@ -13,8 +13,9 @@ from bench.errors import RecordError
 from bench.records.cost_record import CostCell, CostRecord, Count
 from bench.report.analysis_plan import OURS
 from bench.report.claims.sources import Sources
-from bench.report.claims.values import ACCURACIES, Quantity, absent, fewer, gain, leaf, printed, stated
+from bench.report.claims.values import ACCURACIES, Quantity, Source, absent, fewer, gain, leaf, printed, stated
 from bench.report.published.numbers import PublishedCost, quoted_cost
+from bench.report.tables.missing import Command
 
 SIZE = 224  # px: what the printed costs fit; the paper's own resolution was lost in extraction
 CLASSES = 8  # BloodMNIST's; no printed digit depends on it
@@ -25,7 +26,7 @@ def params(sources: Sources, model: str, num_classes: int = CLASSES) -> Quantity
     record = sources.costs.get((model, SIZE, num_classes))
     if record is None:
         return absent(_costs_command(model, SIZE, num_classes))
-    where = f"{record.num_params:,} parameters counted of {model}, {num_classes} classes: {_place(record)}"
+    where = f"{record.num_params:,} parameters counted of {model}, {num_classes} classes: {_where(record)}"
     return leaf(Fraction(record.num_params, 10**6), where, unit="M", decimals=6)
 
 
@@ -45,7 +46,7 @@ def gmacs(sources: Sources, model: str, counter: str = "thop", size: int = SIZE)
     if counted is None:
         return absent(_costs_command(model, size, CLASSES))
     record, count = counted
-    where = f"{count.macs:,} MACs of {model} by {counter}, {size} px, {CLASSES} classes: {_place(record)}"
+    where = f"{count.macs:,} MACs of {model} by {counter}, {size} px, {CLASSES} classes: {_where(record)}"
     return leaf(Fraction(count.macs, 10**9), where, unit="GMACs", decimals=6)
 
 
@@ -55,7 +56,7 @@ def coverage(sources: Sources, model: str, counter: str) -> Quantity:
     if counted is None:
         return absent(_costs_command(model, SIZE, CLASSES))
     record, count = counted
-    return leaf(Fraction(count.coverage) * 100, f"coverage of {model} by {counter}: {_place(record)}", unit="%")
+    return leaf(Fraction(count.coverage) * 100, f"coverage of {model} by {counter}: {_where(record)}", unit="%")
 
 
 def _counted(sources: Sources, model: str, counter: str, size: int) -> tuple[CostRecord, Count] | None:
@@ -194,21 +195,21 @@ def smallest_share(sources: Sources, *datasets: str) -> Quantity:
 
 def sets_stated(sources: Sources) -> Quantity:
     """For how many of MedMNIST's sets the text prints an accuracy of its own, with the set's name."""
-    printed_lines: list[str] = []
+    prints: list[Source] = []
     for dataset, (text, claim) in ACCURACIES.items():
         if dataset in sources.data and dataset in sources.quotes[claim].lower():
-            printed_lines += printed(text, claim).sources
-    return replace(leaf(len(printed_lines), "", unit="data sets"), sources=tuple(printed_lines))
+            prints += printed(text, claim).sources
+    return replace(leaf(len(prints), "", unit="data sets"), sources=tuple(prints))
 
 
-def _data_command(*datasets: str) -> str:
-    return f"medbench measure data --datasets {','.join(datasets)}"
+def _data_command(*datasets: str) -> Command:
+    return Command("measure data", datasets=datasets)
 
 
-def _costs_command(model: str, size: int, classes: int) -> str:
-    return f"medbench measure costs --models {model} --size {size} --num-classes {classes}"
+def _costs_command(model: str, size: int, classes: int) -> Command:
+    return Command("measure costs", (model,), end=f" --size {size} --num-classes {classes}")
 
 
-def _place(record: CostRecord) -> str:
+def _where(record: CostRecord) -> str:
     path = CostCell(record.model, record.img_size, record.num_classes).path(Path("results"))
     return f"{path.as_posix()} ({record.record_digest[:12]})"

@@ -9,6 +9,7 @@ from bench.report.claims.sources import Sources
 from bench.report.claims.terms import SIZE
 from bench.report.claims.values import Quantity, absent, leaf
 from bench.report.claims.verdict import FAILS, HOLDS, UNDECIDED, Outcome, every
+from bench.report.tables.missing import Command
 from bench.report.tidy_costs import Timing, best_modes
 
 KERNELS = ("", "mamba_ssm")  # a scan in plain torch is no ground for calling a state-space model slow
@@ -91,10 +92,10 @@ def _side_by_side(
         a, b = first[key], second[key]
         observed = f"{a.device}, {a.img_size} px, batch {a.batch_size}: {value(a):.1f} against {value(b):.1f}"
         verdict = judge(a, b)
-        needs = (_timing_command(ours, theirs) + " --rounds 9 --overwrite",) if verdict == UNDECIDED else ()
+        needs = (_timing_command(ours, theirs, options=" --rounds 9 --overwrite"),) if verdict == UNDECIDED else ()
         outcomes.append(Outcome(verdict, expected, observed, (f"results/timings: {ours}, {theirs}",), needs))
     return every(*outcomes)
 
 
-def _timing_command(*models: str) -> str:
-    return f"medbench measure timing --models {','.join(models)} --device cuda"
+def _timing_command(*models: str, options: str = "") -> Command:
+    return Command("measure timing", models, end=f" --device cuda{options}")

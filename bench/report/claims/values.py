@@ -5,13 +5,15 @@ All arithmetic is in fractions: a printed 8.5 is 17/2, so that a verdict never t
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 from decimal import Decimal
 from fractions import Fraction
 from functools import reduce
+from typing import TypeVar
 
 from bench.errors import RecordError
+from bench.report.tables.missing import Command
 
 SIGNS = {"+": "+", "-": "−", "*": "×", "/": "/"}
 LOOSE, TIGHT = 1, 2  # how strongly a formula's outermost sign binds; a bare number binds more than any
@@ -25,6 +27,25 @@ ACCURACIES = {
     "organcmnist": ("93.7", "C113"),
     "organsmnist": ("83.1", "C117"),
 }
+
+
+Kind = TypeVar("Kind")
+
+
+@dataclass(frozen=True)
+class Printed:
+    """A number that a claim's quote prints, as evidence; `remark` follows it."""
+
+    claim: str
+    text: str
+    remark: str = ""
+
+    def __str__(self) -> str:
+        return f"{self.claim} prints {self.text}{self.remark}"
+
+
+Source = str | Printed  # where a number stands
+Need = str | Command  # what would give evidence that is missing
 
 
 @dataclass(frozen=True)
@@ -46,8 +67,8 @@ class Quantity:
     unit: str = ""
     decimals: int | None = None
     binding: int = 9
-    sources: tuple[str, ...] = ()
-    needs: tuple[str, ...] = ()
+    sources: tuple[Source, ...] = ()
+    needs: tuple[Need, ...] = ()
 
     def known(self) -> Fraction:
         """The value; asserts that there is one."""
@@ -90,7 +111,7 @@ def printed(text: str, claim: str) -> Quantity:
     plain = text.replace(",", "")
     value = Decimal(WORDS.get(plain, plain))
     decimals = max(0, -int(value.as_tuple().exponent))
-    return Quantity(Fraction(value), text, decimals=decimals, sources=(f"{claim} prints {text}",))
+    return Quantity(Fraction(value), text, decimals=decimals, sources=(Printed(claim, text),))
 
 
 def numbers(claim: str, *texts: str) -> list[Quantity]:
@@ -139,7 +160,7 @@ def _magnitude(value: Fraction) -> int:
     return power
 
 
-def unique(lines: Sequence[str]) -> tuple[str, ...]:
+def unique(lines: Iterable[Kind]) -> tuple[Kind, ...]:
     """Lines in order, each once."""
     return tuple(dict.fromkeys(lines))
 
@@ -150,7 +171,7 @@ def leaf(value: Fraction | int, source: str, *, unit: str = "", decimals: int | 
     return Quantity(number, show(number, decimals), unit, decimals, sources=(source,))
 
 
-def absent(*needs: str) -> Quantity:
+def absent(*needs: Need) -> Quantity:
     """A quantity that no evidence gives yet, and the commands that would."""
     return Quantity(None, "?", needs=needs)
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from typing import Literal
 
 from bench.report.claims.sources import Claim
-from bench.report.claims.values import Quantity, unique
+from bench.report.claims.values import Need, Quantity, Source, unique
 
 HOLDS, FAILS, UNDECIDED, NOT_TESTABLE = "holds", "fails", "undecided", "not testable"
 VERDICTS = (HOLDS, FAILS, UNDECIDED, NOT_TESTABLE)
@@ -33,8 +33,8 @@ class Outcome:
     verdict: str
     expected: str = ""
     found: str = ""
-    sources: tuple[str, ...] = ()
-    needs: tuple[str, ...] = ()
+    sources: tuple[Source, ...] = ()
+    needs: tuple[Need, ...] = ()
     why: str = ""
 
 

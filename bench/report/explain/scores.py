@@ -175,7 +175,7 @@ def _empty_lines(evidence: Evidence, protocol: str, model: str, dataset: str) ->
     if reason.option is not None:
         plan = planned(protocol, synthetic=dataset.startswith(SYNTHETIC_PREFIX))
         seeds = [seed for name, flag, own in plan for seed in own if (name, flag) == (model, dataset)]
-        lines.append(f"  to fill it  {fill_command(protocol, [model], [dataset], seeds or [0])}{reason.option}")
+        lines.append(f"  to fill it  {fill_command(protocol, [model], [dataset], seeds or [0], reason.option)}")
     return lines
 
 

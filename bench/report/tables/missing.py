@@ -139,10 +139,34 @@ def _test_scores(record: Record) -> str:
     return ", ".join(f"{key.upper()} {value:.3f}" for key in ("auc", "acc") if (value := scores.get(key)) is not None)
 
 
-def fill_command(protocol: str, models: Iterable[str], datasets: Iterable[str], seeds: Iterable[int] = (0,)) -> str:
+@dataclass(frozen=True)
+class Command:
+    """A `medbench` command that gives missing evidence; as text it is what a reader types.
+
+    Attributes:
+        start: The command, and the options that stand before the lists.
+        models: Names for `--models`, none to leave it out.
+        datasets: Names for `--datasets`, none to leave it out.
+        end: The options behind the lists.
+    """
+
+    start: str
+    models: tuple[str, ...] = ()
+    datasets: tuple[str, ...] = ()
+    end: str = ""
+
+    def __str__(self) -> str:
+        models = f" --models {','.join(self.models)}" if self.models else ""
+        datasets = f" --datasets {','.join(self.datasets)}" if self.datasets else ""
+        return f"medbench {self.start}{models}{datasets}{self.end}"
+
+
+def fill_command(
+    protocol: str, models: Iterable[str], datasets: Iterable[str], seeds: Iterable[int] = (0,), option: str = ""
+) -> Command:
     """The command that fills cells; runs that are done are not run again."""
     seeds = sorted(set(seeds))
     consecutive = len(seeds) > 1 and seeds == list(range(seeds[0], seeds[-1] + 1))
     chosen = f"{seeds[0]}-{seeds[-1]}" if consecutive else ",".join(map(str, seeds))
-    names, sets = ",".join(dict.fromkeys(models)), ",".join(dict.fromkeys(datasets))
-    return f"medbench run --protocol {protocol} --models {names} --datasets {sets} --seeds {chosen}"
+    names, sets = tuple(dict.fromkeys(models)), tuple(dict.fromkeys(datasets))
+    return Command(f"run --protocol {protocol}", names, sets, f" --seeds {chosen}{option}")

@@ -179,5 +179,5 @@ def _commands(evidence: Evidence, protocol: str, missing: Missing, stamp: str) -
         cells = [cell for cell in missing if why_missing(evidence, protocol, *cell).option == option]
         if cells:
             names = [model for model, _ in cells], [dataset for _, dataset in cells]
-            commands.append(f"{fill_command(protocol, *names, seeds or [0])}{option}")
+            commands.append(str(fill_command(protocol, *names, seeds or [0], option or "")))
     return commands
