@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Hashable, Iterable, Sequence
+from typing import TypeVar
 
 import pandas as pd
 
@@ -34,6 +35,8 @@ RUN_COLUMNS = [
     "record_digest",
     "run_id",
 ]
+Row = TypeVar("Row")
+Key = TypeVar("Key", bound=Hashable)
 PARTS = ("val", "test", "test_twin_free")
 KIND_ORDER = {"floor": 0, "sklearn": 1, "network": 2}
 STAMP = "SYNTHETIC"
@@ -76,6 +79,14 @@ def table(rows: Iterable[object], columns: Sequence[str]) -> pd.DataFrame:
     return pd.DataFrame(texts, columns=list(columns))
 
 
+def grouped(rows: Iterable[Row], key: Callable[[Row], Key]) -> dict[Key, list[Row]]:
+    """Rows by a key, both in the order of the rows."""
+    groups: dict[Key, list[Row]] = {}
+    for row in rows:
+        groups.setdefault(key(row), []).append(row)
+    return groups
+
+
 def ten_digits(value: float) -> float:
     """Ten significant digits, beyond which another machine's exponential may differ."""
     return float(f"{value:.10g}")
@@ -115,16 +126,12 @@ def unpinned_lines(records: Iterable[Record]) -> list[str]:
 
     One line for those whose records do not name their arithmetic, one for each other arithmetic than the default.
     """
-    groups: dict[str, list[Record]] = {}
-    for record in records:
-        if (record.device or "").startswith("cpu") and record.cpu_isa != DEFAULT:
-            groups.setdefault(record.cpu_isa or "not recorded", []).append(record)
+    unpinned = [r for r in records if (r.device or "").startswith("cpu") and r.cpu_isa != DEFAULT]
     lines = []
-    for isa, group in sorted(groups.items()):
-        seeds: dict[str, list[int]] = {}
-        for record in sorted(group, key=lambda record: record.run):
-            seeds.setdefault(f"{record.protocol} {record.model} {record.dataset}", []).append(record.seed)
-        runs = ", ".join(f"{cell} {'+'.join(map(str, own))}" for cell, own in seeds.items())
+    for isa, group in sorted(grouped(unpinned, lambda r: r.cpu_isa or "not recorded").items()):
+        ordered = sorted(group, key=lambda record: record.run)
+        cells = grouped(ordered, lambda record: f"{record.protocol} {record.model} {record.dataset}")
+        runs = ", ".join(f"{cell} {'+'.join(str(record.seed) for record in own)}" for cell, own in cells.items())
         why = "made before runs were pinned; " if isa == "not recorded" else ""
         lines.append(
             f"CPU arithmetic {isa} ({why}another processor gives other last bits; `medbench run --overwrite isa` "

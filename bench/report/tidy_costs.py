@@ -18,45 +18,25 @@ COST_COLUMNS = ["model", "img_size", "in_chans", "num_classes", "counter", "gmac
 
 @dataclass(frozen=True)
 class Timing:
-    """One setting of a model on a device over all rounds; without a finished one it has a status and NaN.
-
-    Attributes:
-        model: A registered name.
-        img_size: In pixels.
-        device: As the record names it.
-        mode: `inference` or `training`.
-        precision: `fp32`, `bf16` or `fp16`.
-        memory_format: `contiguous` or `channels_last`.
-        compiled: By torch.compile.
-        batch_size: Images.
-        median_images_per_second: Over all blocks.
-        ci_low: Of the median's 95 % interval.
-        ci_high: Of the median's 95 % interval.
-        peak_memory_mib: NaN where it was not measured, as the next.
-        joules_per_image: Of the device.
-        scan_backend: What ran a selective scan, "" for none.
-        status: `done`, or why there is no number.
-        num_blocks: In all rounds.
-        warm_up: `steady`, `moving` or `cold`; "" without a number.
-    """
+    """One setting of a model on a device over all rounds; without a finished one it has a status and NaN."""
 
     model: str
     img_size: int
-    device: str
+    device: str  # as the record names it
     mode: str
     precision: str
     memory_format: str
     compiled: bool
     batch_size: int
-    median_images_per_second: float
+    median_images_per_second: float  # over all blocks
     ci_low: float
     ci_high: float
-    peak_memory_mib: float
+    peak_memory_mib: float  # NaN where it was not measured, as the next
     joules_per_image: float
-    scan_backend: str
-    status: str
+    scan_backend: str  # what ran a selective scan, "" for none
+    status: str  # `done`, or why there is no number
     num_blocks: int
-    warm_up: str
+    warm_up: str  # `steady`, `moving`, `cold`, or "" without a number
 
     @property
     def comparable(self) -> tuple[str, int, str, int]:

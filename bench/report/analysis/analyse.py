@@ -27,7 +27,7 @@ from bench.report.analysis.resolution import PublishedCheck, Resolution, publish
 from bench.report.analysis.scores import ClassScore, Score, cell_scores, class_scores, marked
 from bench.report.evidence import Evidence
 from bench.report.published.numbers import published_scores
-from bench.report.tidy import model_order, table
+from bench.report.tidy import grouped, model_order, table
 
 CELLS = [
     *("protocol", "model", "dataset", "part", "metric", "n_seeds", "num_images"),
@@ -135,10 +135,7 @@ def _groups(evidence: Evidence, *, synthetic: bool) -> list[tuple[str, DataCard,
 
 def _by_model(records: Iterable[Record]) -> dict[str, list[Record]]:
     """Records by model, in the order of the tables."""
-    groups: dict[str, list[Record]] = {}
-    for record in sorted(records, key=lambda record: model_order(record.model)):
-        groups.setdefault(record.model, []).append(record)
-    return groups
+    return grouped(sorted(records, key=lambda record: model_order(record.model)), lambda record: record.model)
 
 
 def _card(evidence: Evidence, dataset: str) -> DataCard:

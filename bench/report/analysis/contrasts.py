@@ -30,31 +30,18 @@ Weights = dict[Setting, float]
 
 @dataclass(frozen=True)
 class Contrast:
-    """An effect on one part of a data set, under one optimiser; NaN where no resample moves it.
-
-    Attributes:
-        dataset: Its name.
-        optimiser: As the protocols name it.
-        part: Of the test set.
-        metric: `auc` or `acc`.
-        effect: A name of `EFFECTS`, or the `gain_of_cutmix` of another model.
-        n_seeds: Common seeds of its cells.
-        difference: The weighted sum of their means.
-        ci_low: Of its 95 % interval.
-        ci_high: Of its 95 % interval.
-        p: Uncorrected.
-    """
+    """An effect on one part of a data set, under one optimiser; no interval where no resample moves it."""
 
     dataset: str
     optimiser: str
     part: str
     metric: str
-    effect: str
-    n_seeds: int
-    difference: float
+    effect: str  # a name of `EFFECTS`, or the `gain_of_cutmix` of another model
+    n_seeds: int  # common to its cells
+    difference: float  # the weighted sum of their means
     ci_low: float
     ci_high: float
-    p: float
+    p: float  # uncorrected
 
 
 def gain_of_cutmix(model: str) -> str:

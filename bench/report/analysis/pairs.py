@@ -14,7 +14,7 @@ from bench.records.run_record import Record
 from bench.report.analysis.cells import TEST_PARTS, Cell, read_cell
 from bench.report.analysis.predictions import Reader
 from bench.report.analysis_plan import MARGIN, OURS, comparison_order, family_size, is_fitted, is_primary
-from bench.report.tidy import model_order, ten_digits
+from bench.report.tidy import grouped, model_order, ten_digits
 from bench.stats.comparisons import (
     Difference,
     PairingError,
@@ -33,31 +33,18 @@ Interval = tuple[float, float]
 
 @dataclass(frozen=True)
 class Pair:
-    """One paired difference of two models on one part of one data set.
+    """One paired difference of two models, model less baseline, on one part of one data set."""
 
-    Attributes:
-        family: `primary` or `exploratory`, by the analysis plan.
-        protocol: Of both models' runs.
-        dataset: On which they ran.
-        part: Of its test set.
-        metric: `auc` or `acc`.
-        model: Whose score the baseline's is taken from.
-        baseline: The other model.
-        n_seeds: Common seeds.
-        exact: The difference, before any rounding.
-        corrected: Holm's p-value over the protocol's primary family; NaN for an exploratory pair.
-    """
-
-    family: str
+    family: str  # `primary` or `exploratory`, by the analysis plan
     protocol: str
     dataset: str
     part: str
     metric: str
     model: str
     baseline: str
-    n_seeds: int
-    exact: Difference
-    corrected: float = math.nan
+    n_seeds: int  # common ones
+    exact: Difference  # before any rounding
+    corrected: float = math.nan  # Holm's p-value over the protocol's primary family
     margin: float = MARGIN
 
     @property
@@ -238,12 +225,9 @@ def tie_marks(marks: Sequence[str]) -> list[str]:
 def judged(pairs: Sequence[Pair], *, synthetic: bool) -> list[Pair]:
     """Pairs with Holm's correction over each protocol's primary family, which comes first."""
     primary = [pair for pair in pairs if pair.family == "primary"]
-    families: dict[str, list[Pair]] = {}
-    for pair in primary:
-        families.setdefault(pair.protocol, []).append(pair)
     corrected = {
         pair: p
-        for protocol, family in families.items()
+        for protocol, family in grouped(primary, lambda pair: pair.protocol).items()
         for pair, p in zip(
             family, holm([pair.exact.p for pair in family], family_size(protocol, synthetic=synthetic)), strict=True
         )

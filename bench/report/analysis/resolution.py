@@ -40,27 +40,16 @@ FEWEST_DECIMALS = 3  # of a published fraction: every source prints at least thr
 
 @dataclass(frozen=True)
 class Resolution:
-    """What a part of a test set can show by one measure, around a reference score.
-
-    Attributes:
-        dataset: Its name.
-        part: `test` or `test_twin_free`.
-        metric: `auc` or `acc`.
-        num_images: Of the part.
-        reference: The score.
-        half_width: Of the 95 % interval of one model; NaN where a class has no image.
-        smallest_difference: Of two models that a test could find.
-        note: What the numbers assume, "" for nothing.
-    """
+    """What a part of a test set can show by one measure, around a reference score."""
 
     dataset: str
     part: str
     metric: str
-    num_images: int
+    num_images: int  # of the part
     reference: float
-    half_width: float
-    smallest_difference: float
-    note: str
+    half_width: float  # of one model's 95 % interval; NaN where a class has no image
+    smallest_difference: float  # of two models that a test could find
+    note: str  # what the numbers assume, "" for nothing
 
 
 @dataclass(frozen=True)

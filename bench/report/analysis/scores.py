@@ -26,39 +26,22 @@ Key = tuple[str, str, str]  # model, part, metric
 
 @dataclass(frozen=True)
 class Score:
-    """One measure of a cell on one part of its test set.
-
-    Attributes:
-        protocol: The cell's, as the next two.
-        model: A registered name, or one that a record has.
-        dataset: A flag, or the name of a synthetic set.
-        part: One of `TEST_PARTS`.
-        metric: One of `METRICS`.
-        seeds: Of the runs, rising.
-        num_images: Of the part.
-        mean: Over the seeds; NaN where one has no value.
-        sd: Sample standard deviation; NaN with one seed.
-        low: Lower end of the mean's 95 % interval; NaN for measures that are not resampled.
-        high: Its upper end.
-        interval: What it is over: `images`, `images and seeds`, or "" for none.
-        mark: `best`, `not separated` from the best of the models by a test, or "".
-        drawn: What a table shows of the marks: `best`, `tie` or "".
-    """
+    """One measure of a cell on one part of its test set."""
 
     protocol: str
     model: str
     dataset: str
-    part: str
-    metric: str
-    seeds: tuple[int, ...]
-    num_images: int
-    mean: float
-    sd: float
-    low: float
+    part: str  # one of `TEST_PARTS`
+    metric: str  # one of `METRICS`
+    seeds: tuple[int, ...]  # of the runs, rising
+    num_images: int  # of the part
+    mean: float  # over the seeds; NaN where one has no value
+    sd: float  # sample standard deviation; NaN with one seed
+    low: float  # ends of the mean's 95 % interval; NaN for measures that are not resampled
     high: float
-    interval: str
-    mark: str = ""
-    drawn: str = ""
+    interval: str  # what it is over: `images`, `images and seeds`, or "" for none
+    mark: str = ""  # `best`, `not separated` from the best of the models by a test, or ""
+    drawn: str = ""  # what a table shows of the marks: `best`, `tie` or ""
 
     @property
     def n_seeds(self) -> int:

@@ -10,6 +10,7 @@ from bench.report.claims.terms import SIZE
 from bench.report.claims.values import Quantity, absent, leaf
 from bench.report.claims.verdict import FAILS, HOLDS, UNDECIDED, Outcome, every
 from bench.report.tables.missing import Command
+from bench.report.tidy import grouped
 from bench.report.tidy_costs import Timing, best_modes
 
 KERNELS = ("", "mamba_ssm")  # a scan in plain torch is no ground for calling a state-space model slow
@@ -49,12 +50,9 @@ def smaller_peak(sources: Sources, ours: str, theirs: str) -> Outcome:
 
 def batch_gain(sources: Sources, model: str) -> Quantity:
     """Images a second at the largest batch over those one at a time, on the CUDA device where that is smallest."""
-    by_device: dict[str, list[Timing]] = {}
-    for timing in _fastest(sources, model):
-        if timing.device.startswith("cuda"):
-            by_device.setdefault(timing.device, []).append(timing)
+    on_cuda = [timing for timing in _fastest(sources, model) if timing.device.startswith("cuda")]
     ratios = []
-    for group in by_device.values():
+    for group in grouped(on_cuda, lambda timing: timing.device).values():
         ordered = sorted(group, key=lambda timing: timing.batch_size)
         ratios += [Fraction(_rate(ordered[-1])) / Fraction(_rate(ordered[0]))] if len(ordered) > 1 else []
     if not ratios:

@@ -25,6 +25,7 @@ from bench.report.figures.pareto import macs_axis, parameter_axis, pareto_number
 from bench.report.figures.scores import Cell, areas_plot, confusion_plot
 from bench.report.figures.style import Plot, data_words
 from bench.report.published.numbers import published_costs
+from bench.report.tidy import grouped
 
 PAPER = {"organcmnist": (4, "OrganCMNIST"), "organsmnist": (8, "OrganSMNIST")}  # data set -> first figure
 
@@ -57,10 +58,8 @@ def plots(evidence: Evidence, analysis: Analysis, *, synthetic: bool, models: Se
 
 def _grouped(records: Sequence[Record]) -> dict[tuple[str, str, str], list[Record]]:
     """Runs by (protocol, data set, model), each by seed."""
-    cells: dict[tuple[str, str, str], list[Record]] = {}
-    for record in sorted(records, key=lambda r: (r.protocol, r.dataset, r.model, r.seed)):
-        cells.setdefault((record.protocol, record.dataset, record.model), []).append(record)
-    return cells
+    ordered = sorted(records, key=lambda r: (r.protocol, r.dataset, r.model, r.seed))
+    return grouped(ordered, lambda r: (r.protocol, r.dataset, r.model))
 
 
 def _run_plots(evidence: Evidence, records: Sequence[Record], name: str) -> Iterator[Plot]:
@@ -102,11 +101,8 @@ def _pareto_plots(
     timings: Sequence[TimingRecord],
 ) -> Iterator[Plot]:
     """Accuracy against MACs, parameters and speed, where at least two models have both."""
-    groups: dict[tuple[str, str], list[Score]] = {}
-    for score in scores:
-        if (score.part, score.metric) == ("test", "acc") and not math.isnan(score.mean):
-            groups.setdefault((score.protocol, score.dataset), []).append(score)
-    for (protocol, dataset), accuracies in sorted(groups.items()):
+    known = [s for s in scores if (s.part, s.metric) == ("test", "acc") and not math.isnan(s.mean)]
+    for (protocol, dataset), accuracies in sorted(grouped(known, lambda s: (s.protocol, s.dataset)).items()):
         runs = [record for record in records if (record.protocol, record.dataset) == (protocol, dataset)]
         if not runs:
             continue
@@ -119,11 +115,8 @@ def _pareto_plots(
 
 
 def _forest_plots(evidence: Evidence, pairs: Iterable[Pair], records: Sequence[Record]) -> Iterator[Plot]:
-    families: dict[str, list[Pair]] = {}
-    for pair in pairs:
-        if pair.family == "primary":
-            families.setdefault(pair.protocol, []).append(pair)
-    for protocol, family in sorted(families.items()):
+    primary = [pair for pair in pairs if pair.family == "primary"]
+    for protocol, family in sorted(grouped(primary, lambda pair: pair.protocol).items()):
         drawn = {(pair.dataset, model) for pair in family for model in (pair.model, pair.baseline)}
         runs = [r for r in records if r.protocol == protocol and (r.dataset, r.model) in drawn]
         words = [data_words(evidence.cards.get(name), name, "test") for name in sorted({p.dataset for p in family})]

@@ -8,7 +8,6 @@ from dataclasses import dataclass, field
 
 from bench.check.trust import MEASURED, CellTrust, Rerun, trust_of_cell
 from bench.records.card import DataCard
-from bench.records.run_record import Record
 from bench.report.analysis.analyse import Analysis
 from bench.report.analysis.pairs import Pair
 from bench.report.analysis.resolution import Resolution
@@ -16,7 +15,7 @@ from bench.report.analysis.scores import ClassScore, Score
 from bench.report.evidence import Evidence
 from bench.report.links import Links
 from bench.report.tables.score_cells import METRICS, TEST_PARTS, interval_text, value_text
-from bench.report.tidy import seeds_text
+from bench.report.tidy import grouped, seeds_text
 
 ROUNDING = 1e-9  # statistics are rounded to ten digits
 OVER = {"images": "over test images", "images and seeds": "over test images and seeds"}
@@ -85,12 +84,8 @@ def entries(evidence: Evidence, analysis: Analysis, reruns: Mapping[str, Rerun],
         reruns: From `bench.check.trust.read_reruns`.
         synthetic: Which of the records.
     """
-    groups: dict[Cell, list[Score]] = {}
-    for score in analysis.table_scores:
-        groups.setdefault((score.protocol, score.dataset, score.model), []).append(score)
-    records: dict[Cell, list[Record]] = {}
-    for record in evidence.finished(synthetic=synthetic):
-        records.setdefault((record.protocol, record.dataset, record.model), []).append(record)
+    groups = grouped(analysis.table_scores, lambda s: (s.protocol, s.dataset, s.model))
+    records = grouped(evidence.finished(synthetic=synthetic), lambda r: (r.protocol, r.dataset, r.model))
     sound = _sound(groups, analysis.classes, evidence.cards)
     cells = []
     for key, scores in groups.items():
@@ -148,12 +143,9 @@ def _sound(
     and both scores follow from them: the AUC is that of label 1 or the mean over classes, the accuracy the recalls
     weighted by the classes' images. `medbench verify --scores` does the same run by run and for every measure.
     """
-    by_cell: dict[Cell, list[ClassScore]] = {}
-    for row in classes:
-        if row.part == "test" and row.dataset in cards:
-            by_cell.setdefault((row.protocol, row.dataset, row.model), []).append(row)
+    official = [row for row in classes if row.part == "test" and row.dataset in cards]
     sound = {}
-    for key, rows in by_cell.items():
+    for key, rows in grouped(official, lambda row: (row.protocol, row.dataset, row.model)).items():
         card = cards[key[1]]
         counts = card.class_counts["test"]
         area = rows[1].auc if card.task == "binary-class" else math.fsum(row.auc for row in rows) / len(rows)

@@ -19,6 +19,7 @@ import pandas as pd
 from bench.errors import BenchError, RecordError
 from bench.protocols.loading import load_protocol
 from bench.report.ablations import FACTORS
+from bench.report.tidy import grouped
 
 FOLDER = Path(__file__).parent
 
@@ -33,31 +34,18 @@ ESTIMATE = "estimate"  # a kind of source: what was estimated is built and count
 
 @dataclass(frozen=True)
 class PublishedScore:
-    """One published score.
+    """One published score."""
 
-    Attributes:
-        model: As its source calls it.
-        variant: Which of the source's models of this name.
-        resolution: In pixels.
-        dataset: A MedMNIST flag.
-        metric: `auc` or `acc`.
-        value: A fraction.
-        source: Where it was printed.
-        source_locator: Where in the source.
-        medbench_model: The registered model that it is about, "" for none.
-        start: `imagenet` where the source says so, else "".
-    """
-
-    model: str
-    variant: str
-    resolution: int
+    model: str  # as its source calls it
+    variant: str  # which of the source's models of this name
+    resolution: int  # px
     dataset: str
     metric: str
-    value: float
+    value: float  # a fraction
     source: str
-    source_locator: str
-    medbench_model: str
-    start: str
+    source_locator: str  # where in the source
+    medbench_model: str  # the registered model that it is about, "" for none
+    start: str  # `imagenet` where the source says so, else ""
 
     @property
     def name(self) -> str:
@@ -75,31 +63,18 @@ class PublishedScore:
 
 @dataclass(frozen=True)
 class PublishedCost:
-    """One published count: parameters in millions, GMACs (the literature's "GFLOPs"), NaN where a row has none.
+    """One published count; NaN where a row has only the other one."""
 
-    Attributes:
-        name: As its source calls the model.
-        medbench_model: The registered model that it is about, "" for none.
-        num_params_m: Millions of parameters.
-        gmacs: At `resolution`.
-        resolution: In pixels.
-        source: Where it was printed.
-        source_kind: `claimed` (by the paper, for its own model), `measured elsewhere`, or `published`.
-        quoted: Whether Table 4 prints this one of its model's rows.
-        doubt: What speaks against it, "" for nothing.
-        figure_label: What the paper's Fig 14 calls it where nobody builds it here, else "".
-    """
-
-    name: str
-    medbench_model: str
-    num_params_m: float
-    gmacs: float
-    resolution: int
+    name: str  # as its source calls the model
+    medbench_model: str  # the registered model that it is about, "" for none
+    num_params_m: float  # millions of parameters
+    gmacs: float  # what the literature prints as "GFLOPs", at `resolution`
+    resolution: int  # px
     source: str
-    source_kind: str
-    quoted: bool
-    doubt: str
-    figure_label: str
+    source_kind: str  # `claimed` (by the paper, for its own model), `measured elsewhere` or `published`
+    quoted: bool  # whether Table 4 prints this one of its model's rows
+    doubt: str  # what speaks against it, "" for nothing
+    figure_label: str  # what the paper's Fig 14 calls it where nobody builds it here, else ""
 
 
 def read_scores(path: Path) -> tuple[PublishedScore, ...]:
@@ -151,11 +126,8 @@ def reference_score(medbench_model: str, dataset: str, metric: str, protocol: st
 
 @cache
 def _by_cell() -> dict[tuple[str, str, str], list[PublishedScore]]:
-    index: dict[tuple[str, str, str], list[PublishedScore]] = {}
-    for row in published_scores():
-        if row.medbench_model:
-            index.setdefault((row.medbench_model, row.dataset, row.metric), []).append(row)
-    return index
+    named = [row for row in published_scores() if row.medbench_model]
+    return grouped(named, lambda row: (row.medbench_model, row.dataset, row.metric))
 
 
 @cache

@@ -8,6 +8,7 @@ from functools import cache
 from bench.data.names import PAPER_DATASETS
 from bench.report.formats import NOTHING, Block, Bullets, Heading, Row, Table
 from bench.report.published.numbers import NAMESAKES, PublishedScore, published_scores
+from bench.report.tidy import grouped
 
 
 @cache
@@ -46,12 +47,9 @@ def published_blocks(measured: Collection[str]) -> list[Block]:
 
 
 def _table(metric: str, measured: Collection[str]) -> Table:
-    groups: dict[str, list[PublishedScore]] = {}
-    for score in published_scores():
-        if score.metric == metric:
-            groups.setdefault(score.name, []).append(score)
+    chosen = [score for score in published_scores() if score.metric == metric]
     rows = []
-    for name, group in groups.items():
+    for name, group in grouped(chosen, lambda score: score.name).items():
         values = {score.dataset: f"{score.value:.3f}" for score in group}
         ours = group[0].medbench_model
         names = [model for model in (ours, *(k for k, v in NAMESAKES.items() if v == ours)) if model in measured]

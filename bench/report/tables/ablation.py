@@ -32,7 +32,7 @@ from bench.report.tables.score_cells import (
     table_files,
 )
 from bench.report.tables.table2 import AUGMENTATIONS, OPTIMISERS
-from bench.report.tidy import STAMP
+from bench.report.tidy import STAMP, grouped
 
 PROTOCOL, DATASET = "lite-96", "breastmnist"
 NAMES = {WHOLE: "nothing", **PARTS, TRUNK: "all three: the trunk alone"}
@@ -135,12 +135,9 @@ def _factorial(
     evidence: Evidence, analysis: Analysis, scores: Sequence[Score], dataset: str, stamp: str
 ) -> list[Block]:
     """Means and effects of each optimiser under which both models ran."""
-    groups: dict[str, list[Contrast]] = {}
-    for contrast in analysis.contrasts:
-        if (contrast.dataset, contrast.part) == (dataset, "test"):
-            groups.setdefault(contrast.optimiser, []).append(contrast)
+    chosen = [c for c in analysis.contrasts if (c.dataset, c.part) == (dataset, "test")]
     blocks: list[Block] = []
-    for optimiser, contrasts in sorted(groups.items()):
+    for optimiser, contrasts in sorted(grouped(chosen, lambda contrast: contrast.optimiser).items()):
         by_key = {(contrast.effect, contrast.metric): contrast for contrast in contrasts}
         if not any(effect in OF_BOTH_MODELS for effect, _ in by_key):
             continue  # one model alone: Table 2 has its gain

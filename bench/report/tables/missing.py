@@ -141,19 +141,12 @@ def _test_scores(record: Record) -> str:
 
 @dataclass(frozen=True)
 class Command:
-    """A `medbench` command that gives missing evidence; as text it is what a reader types.
+    """A `medbench` command that gives missing evidence; as text it is what a reader types."""
 
-    Attributes:
-        start: The command, and the options that stand before the lists.
-        models: Names for `--models`, none to leave it out.
-        datasets: Names for `--datasets`, none to leave it out.
-        end: The options behind the lists.
-    """
-
-    start: str
+    start: str  # the command, and the options that stand before the lists
     models: tuple[str, ...] = ()
     datasets: tuple[str, ...] = ()
-    end: str = ""
+    end: str = ""  # the options behind the lists
 
     def __str__(self) -> str:
         models = f" --models {','.join(self.models)}" if self.models else ""

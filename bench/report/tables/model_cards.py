@@ -19,6 +19,7 @@ from bench.report.published.numbers import quoted_cost
 from bench.report.tables.missing import lost_seeds, missing_groups, planned
 from bench.report.tables.score_cells import METRICS, READING, TEST_PARTS, UNITS, value_text
 from bench.report.tables.table4 import NUM_CLASSES, notes_of, own_models
+from bench.report.tidy import grouped
 from models.catalog import HERE, ModelSpec, get_spec
 
 NOT_FOR_DIAGNOSIS = (
@@ -40,19 +41,16 @@ def render(evidence: Evidence, analysis: Analysis, *, synthetic: bool) -> dict[s
     """`models/<slug>.md` for every model that comes with the suite; runs on synthetic data are in none."""
     if synthetic:
         return {}
-    costs: dict[str, list[CostRecord]] = {}
-    for cost in evidence.costs[0]:
-        costs.setdefault(cost.model, []).append(cost)
-    by_model: dict[str, list[Record]] = {}
-    for record in evidence.finished(synthetic=False):
-        by_model.setdefault(record.model, []).append(record)
+    costs = grouped(evidence.costs[0], lambda cost: cost.model)
+    by_model = grouped(evidence.finished(synthetic=False), lambda record: record.model)
+    scores = grouped(analysis.table_scores, lambda score: score.model)
     files, links = {}, evidence.links.below()
     for name in own_models():
         spec, records, counted = get_spec(name), by_model.get(name, []), costs.get(name, [])
         blocks = [
             *_identity(spec),
             *_sizes(spec, counted, links),
-            *_scores(evidence, spec, [score for score in analysis.table_scores if score.model == name]),
+            *_scores(evidence, spec, scores.get(name, [])),
         ]
         blocks += [*_determinism(spec, records), *_data(evidence, records)]
         line = first_line([*records, *counted])
@@ -112,9 +110,7 @@ def _count_cells(record: CostRecord, links: Links) -> list[Text | str]:
 
 def _scores(evidence: Evidence, spec: ModelSpec, scores: Sequence[Score]) -> list[Block]:
     """What was measured, and what the studies still want."""
-    groups: dict[tuple[str, str], list[Score]] = {}
-    for score in scores:
-        groups.setdefault((score.protocol, score.dataset), []).append(score)
+    groups = grouped(scores, lambda score: (score.protocol, score.dataset))
     rows = []
     for (protocol, dataset), group in sorted(groups.items()):
         values = {(score.part, score.metric): _value(score, evidence.links.below()) for score in group}

@@ -23,7 +23,7 @@ from bench.report.links import Links
 from bench.report.published.numbers import quoted_cost
 from bench.report.tables.score_cells import interval_text, measured_text
 from bench.report.tables.table4 import NUM_CLASSES, own_models
-from bench.report.tidy import model_order, seeds_text
+from bench.report.tidy import grouped, model_order, seeds_text
 
 BEGIN, END = "<!-- measured: written by medbench report -->", "<!-- measured: end -->"
 PROTOCOLS = ("lite-96", "paper-224-scratch", "paper-224-imagenet")  # the ones with MedSpectralNet, weakest first
@@ -109,13 +109,10 @@ def _initialised(start: str, records: Sequence[Record], dataset: str) -> str:
 
 def _networks(records: Sequence[Record], dataset: str) -> str:
     """The networks that ran on a data set, by the seeds that each has: most seeds first."""
-    seeds: dict[str, list[int]] = {}
-    for record in sorted(records, key=lambda record: record.seed):
-        if record.dataset == dataset and record.num_params:
-            seeds.setdefault(record.model, []).append(record.seed)
-    groups: dict[tuple[int, ...], list[str]] = {}
-    for model in sorted(seeds, key=lambda model: (-len(seeds[model]), model_order(model))):
-        groups.setdefault(tuple(seeds[model]), []).append(model)
+    networks = sorted((r for r in records if r.dataset == dataset and r.num_params), key=lambda record: record.seed)
+    runs = grouped(networks, lambda record: record.model)
+    models = sorted(runs, key=lambda model: (-len(runs[model]), model_order(model)))
+    groups = grouped(models, lambda model: tuple(record.seed for record in runs[model]))
     texts = [
         f"seed{'s' if len(group) > 1 else ''} {', '.join(map(str, group))} of {', '.join(models)}"
         for group, models in groups.items()

@@ -21,7 +21,7 @@ from bench.report.formats import NOTHING, Block, Bullets, Heading, Row, Table, T
 from bench.report.links import Links
 from bench.report.published.rows import row_id
 from bench.report.tables.missing import why_missing
-from bench.report.tidy import STAMP, csv_bytes, dirty_lines, seeds_text, unpinned_lines
+from bench.report.tidy import STAMP, csv_bytes, dirty_lines, grouped, seeds_text, unpinned_lines
 
 METRICS = {"auc": "AUC", "acc": "ACC"}
 TEST_PARTS = {"test": "official test", "test_twin_free": "twin-free test"}
@@ -202,19 +202,16 @@ def resolution_text(
     resolution: Iterable[Resolution], part: str, metric: str, datasets: Sequence[str], *, notes: bool
 ) -> str:
     """What the test sets can show, in one line; "" where nothing was measured."""
-    groups: dict[str, list[Resolution]] = {}
-    for row in resolution:
-        if (row.part, row.metric) == (part, metric) and row.dataset in datasets:
-            groups.setdefault(row.dataset, []).append(row)
-    if not groups:
+    chosen = [row for row in resolution if (row.part, row.metric) == (part, metric) and row.dataset in datasets]
+    if not chosen:
         return ""
     texts = []
-    for dataset, rows in groups.items():
+    for dataset, rows in grouped(chosen, lambda row: row.dataset).items():
         values = []
         for row in rows:
             note = f"; {row.note}" if notes and row.note else "; a lower bound" if row.note else ""
             gap = row.smallest_difference
             values.append(f"{'n/a' if math.isnan(gap) else f'{gap:.3f}'} ({row.num_images} images{note})")
         texts.append(f"{dataset} " + ", or ".join(values if notes else values[:1]))
-    around = f"{rows[0].reference:g}"
+    around = f"{chosen[0].reference:g}"
     return f"Smallest {METRICS[metric]} difference that a test set could show, around {around}: {', '.join(texts)}."

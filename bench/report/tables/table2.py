@@ -10,7 +10,7 @@ from bench.report.ablations import FACTORS
 from bench.report.analysis.analyse import Analysis
 from bench.report.analysis.contrasts import gain_of_cutmix
 from bench.report.analysis.scores import Score
-from bench.report.evidence import Evidence, Reason
+from bench.report.evidence import Evidence
 from bench.report.formats import NOTHING, Block, Bullets, Heading, Row, Table, quoted, signed
 from bench.report.tables.missing import NOT_RUN, lost_seeds, why_missing
 from bench.report.tables.score_cells import (
@@ -25,7 +25,7 @@ from bench.report.tables.score_cells import (
     signed_interval,
     table_files,
 )
-from bench.report.tidy import STAMP
+from bench.report.tidy import STAMP, grouped
 
 OPTIMISERS = {"sgd": "SGD", "rmsprop": "RMSprop", "adam": "Adam"}
 AUGMENTATIONS = {"plain": "plain", "cutmix": "CutMix"}
@@ -43,9 +43,7 @@ def render(evidence: Evidence, analysis: Analysis, *, synthetic: bool) -> dict[s
     if synthetic and not scores:
         return {}
     dataset = f"{SYNTHETIC_PREFIX}{DATASET}" if synthetic else DATASET
-    groups: dict[tuple[str, str], list[Score]] = {(MODEL, dataset): []}
-    for score in scores:
-        groups.setdefault((score.model, score.dataset), []).append(score)
+    groups = {(MODEL, dataset): list[Score]()} | grouped(scores, lambda score: (score.model, score.dataset))
     blocks = _head(stamp)
     missing: list[MissingCell] = []
     for (model, name), own in groups.items():
@@ -81,11 +79,9 @@ def _section(
         blocks.append(detail_table(entries, part, caption, evidence.links, label="setting"))
     blocks.append(_gain_table(analysis, pair, f"{model}, {dataset}{stamp}"))
     missing = [protocol for protocol in SETTINGS if protocol not in {score.protocol for score in scores}]
-    reasons: dict[Reason, list[str]] = {}
-    for protocol in missing:
-        reasons.setdefault(why_missing(evidence, protocol, *pair), []).append(SETTINGS[protocol])
+    reasons = grouped(missing, lambda protocol: why_missing(evidence, protocol, *pair))
     if reasons:
-        items = [f"{'; '.join(settings)}: {quoted(reason.text)}" for reason, settings in reasons.items()]
+        items = [f"{'; '.join(map(SETTINGS.__getitem__, names))}: {quoted(why.text)}" for why, names in reasons.items()]
         blocks += ["Missing cells:", Bullets(items)]
     if pair == (MODEL, DATASET) and NOT_RUN in reasons:
         blocks.append("`medbench run --study table2` runs them.")

@@ -28,7 +28,7 @@ from bench.report.tables.score_cells import (
     resolution_text,
     table_files,
 )
-from bench.report.tidy import STAMP, model_order, paper_datasets
+from bench.report.tidy import STAMP, grouped, model_order, paper_datasets
 from bench.stats.power import CORRELATION, POWER
 
 STUDIED = ("lite-96", "medmnist-28", "medmnist-224", "paper-224-scratch", "paper-224-imagenet")
@@ -42,9 +42,7 @@ def render(evidence: Evidence, analysis: Analysis, *, synthetic: bool) -> dict[s
     records = [record for record in evidence.finished(synthetic=synthetic) if record.run_id in shown]
     stamp = f" ({STAMP})" if synthetic else ""
     blocks = _head(synthetic=synthetic)
-    groups: dict[str, list[Score]] = {}
-    for score in scores:
-        groups.setdefault(score.protocol, []).append(score)
+    groups = grouped(scores, lambda score: score.protocol)
     known = [name for name in STUDIED if not synthetic and name not in groups]
     missing: list[MissingCell] = []
     for protocol, own in groups.items():
@@ -132,10 +130,7 @@ def _detail(evidence: Evidence, analysis: Analysis, scores: Sequence[Score], par
         return [heading, f"None of the {every} test images has a twin: the official test's numbers."]
     lines = [resolution_text(analysis.resolution, part, metric, [dataset], notes=True) for metric in METRICS]
     caption = f"{dataset}, {TEST_PARTS[part]}, {images} images, {protocol}{stamp}"
-    entries: dict[str, list[Score]] = {}
-    for score in scores:
-        if score.part == part:
-            entries.setdefault(score.model, []).append(score)
+    entries = grouped((score for score in scores if score.part == part), lambda score: score.model)
     return [heading, " ".join(filter(None, lines)), detail_table(entries, part, caption, evidence.links)]
 
 

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from bench.records.timing_record import TimingRecord
 from bench.records.timing_summary import MIN_BLOCKS
 from bench.report.formats import NOTHING, Block, Bullets, Heading, Row, Table, quoted
-from bench.report.tidy import model_order
+from bench.report.tidy import grouped, model_order
 from bench.report.tidy_costs import Timing, one_device, timing_rows
 
 
@@ -22,14 +22,12 @@ def timing_blocks(timings: Sequence[TimingRecord]) -> list[Block]:
         "A CPU is timed with the widest instructions that it has, while runs are pinned to AVX2."
     )
     blocks: list[Block] = [Heading("Timings"), text]
-    groups: dict[str, dict[tuple[str, int], list[Timing]]] = {}
-    for row in timing_rows(timings):
-        groups.setdefault(row.device, {}).setdefault((row.mode, row.img_size), []).append(row)
-    for device, tables in sorted(groups.items()):
+    for device, rows in sorted(grouped(timing_rows(timings), lambda row: row.device).items()):
+        tables = grouped(rows, lambda row: (row.mode, row.img_size))
         own = sorted((r for r in timings if r.device == device), key=lambda record: model_order(record.model))
         blocks += [
             Heading(device, 3),
-            *(_table(rows) for _, rows in sorted(tables.items())),
+            *(_table(own_rows) for _, own_rows in sorted(tables.items())),
             *_few_blocks(own),
             *_cold(own),
             *_failures(own),
