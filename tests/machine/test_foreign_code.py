@@ -19,7 +19,7 @@ from bench.data.card import measure
 from bench.machine import foreign
 from bench.machine.foreign import Pinned, cast, num_threads, restored, seed_generators
 from bench.measure.timing.blocks import Budget
-from bench.measure.timing.worker import Bench
+from bench.measure.timing.worker import CellTimer
 from bench.protocols.loading import load_protocol
 from bench.records.names import Run, predictions_path
 from bench.runs.request import RunBundle, RunRequest
@@ -178,7 +178,7 @@ def test_a_timing_has_the_threads_that_it_says(write: Write) -> None:
     """A file that sets threads when it is imported is timed on those that were asked for."""
     load_plugin(write(imported="torch.set_num_threads(3)"))
     with restored():
-        Bench("their_net", "cpu", Budget(), 0, num_threads=2).build(28)
+        CellTimer("their_net", "cpu", Budget(), 0, num_threads=2).build(28)
         assert torch.get_num_threads() == 2
 
 
