@@ -20,7 +20,7 @@ from multiprocessing.connection import Connection
 
 from bench.machine.fork_server import END_SECONDS, ENDED, OUT_OF_MEMORY, READY, REFUSED, SAYING, STARTED
 from bench.machine.memory import is_out_of_memory
-from bench.machine.signals import end_with_parent
+from bench.machine.signals import end_with_parent, outlive_parent
 
 IGNORED = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 LOOK_SECONDS = 0.05
@@ -150,11 +150,11 @@ def main(patience: float = END_SECONDS) -> None:
         signal.signal(signum, signal.SIG_IGN)
     signal.pthread_sigmask(signal.SIG_UNBLOCK, IGNORED)
     _, _, descriptor, parent, *preload = sys.argv
+    end_with_parent(int(parent), signal.SIGKILL)  # while it imports; later it has processes to end first
     for name in preload:
-        if os.getppid() != int(parent):
-            return
         with contextlib.suppress(Exception):  # whoever needs it will say so
             importlib.import_module(name)
+    outlive_parent()
     serving = Serving(socket.socket(fileno=int(descriptor)))
     serving.serve()
     serving.end_all(patience)

@@ -97,7 +97,16 @@ def end_with_parent(parent: int, signum: signal.Signals) -> None:
         parent: The parent's process id, taken before the fork.
         signum: What to be sent.
     """
-    if sys.platform == "linux":
-        ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, int(signum))
+    _ask_for(int(signum))
     if os.getppid() != parent:
         os._exit(128 + signum)
+
+
+def outlive_parent() -> None:
+    """Take `end_with_parent` back."""
+    _ask_for(0)
+
+
+def _ask_for(signum: int) -> None:
+    if sys.platform == "linux":
+        ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signum)

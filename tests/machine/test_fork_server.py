@@ -143,6 +143,21 @@ def test_nothing_outlives_the_one_that_asked(tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == []
 
 
+def test_a_server_that_imports_ends_with_the_one_that_asked(tmp_path: Path) -> None:
+    """SIGKILL in the first seconds: nothing goes on importing."""
+    (tmp_path / "slow_part.py").write_text("import time\ntime.sleep(600)\n", encoding="utf-8")
+    program = STUBBORN.replace("ForkServer(())", 'ForkServer(["slow_part"])').replace("child.pipe.recv()", "0")
+    environment = {**os.environ, "PYTHONPATH": f"{tmp_path}:{Path(__file__).parents[2]}"}
+    driver = subprocess.Popen([sys.executable, "-c", program], env=environment, stdout=subprocess.PIPE, text=True)
+    assert driver.stdout is not None
+    with driver.stdout:
+        pid = int(driver.stdout.readline().split()[0])
+    time.sleep(0.5)
+    driver.kill()
+    driver.wait()
+    assert is_gone(pid)
+
+
 def test_what_does_not_end_is_killed(monkeypatch: pytest.MonkeyPatch) -> None:
     """A process that ignores the request to end is killed when its time is over."""
     monkeypatch.setattr(fork_server, "CODE", fork_server.CODE.replace("main()", "main(patience=0.2)"))
