@@ -45,7 +45,13 @@ class LackingSeeds:
     """What a cell with a mean lacks of its plan, or has beside it."""
 
     dataset: str
-    text: str  # `resnet18, seed 2: failed: the loss is NaN`
+    what: str  # `resnet18, seed 2: failed: the loss is NaN`, `seeds 1, 2 not run`
+    models: tuple[str, ...] = ()  # that lack the same, where `what` names none
+
+    @property
+    def text(self) -> str:
+        """`seeds 1, 2 not run (convnext_t, medvit_t)`."""
+        return f"{self.what} ({', '.join(self.models)})" if self.models else self.what
 
     @property
     def line(self) -> str:
@@ -117,7 +123,7 @@ def lost_seeds(evidence: Evidence, protocol: str, models: Iterable[str], dataset
             open_seeds.setdefault((name, seeds), []).append(model)
     for (name, seeds), group in open_seeds.items():
         numbers = f"seed{'s' if len(seeds) > 1 else ''} {', '.join(map(str, seeds))}"
-        lacking.append(LackingSeeds(name, f"{numbers} not run ({', '.join(group)})"))
+        lacking.append(LackingSeeds(name, f"{numbers} not run", tuple(group)))
     for record in evidence.unplanned:
         if record.protocol == protocol and record.model in shown:
             text = f"{record.model}, seed {record.seed}: no study plans it, in no mean: {_test_scores(record)}"

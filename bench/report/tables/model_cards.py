@@ -153,7 +153,7 @@ def _missing(evidence: Evidence, spec: ModelSpec, protocol: str, have: Collectio
     wanted = [dataset for model, dataset, _ in planned(protocol, synthetic=False) if model == spec.name]
     cells = [(spec.name, dataset) for dataset in wanted if (protocol, dataset) not in have]
     lines = [f"{', '.join(g.datasets)}: {quoted(g.reason)}" for g in missing_groups(evidence, protocol, cells)]
-    lines += [run.line for run in lost_seeds(evidence, protocol, [spec.name])]
+    lines += [f"{item.dataset}: {item.what}" for item in lost_seeds(evidence, protocol, [spec.name])]
     return [f"`{protocol}`: {line}" for line in lines]
 
 
