@@ -89,7 +89,7 @@ def inputs_digest(results: Path, reports: Path, arguments: Sequence[str]) -> str
         try:
             digest.update(f"{path.relative_to(results)}\0{_file_digest(path)}\n".encode())
         except FileNotFoundError:
-            raise RecordError(f"{path} was removed while the report was made; ask again") from None
+            raise RecordError(f"{path} was removed while the report was made; run it again") from None
     for folder in CODE:
         for path in _files(ROOT / folder, {"__pycache__"}):
             if path.suffix in CODE_SUFFIXES:

@@ -111,4 +111,4 @@ def test_links_of_the_readme_lead_somewhere_from_its_own_folder(results: Path, t
     build(results, tmp_path / "pages")
     links = re.findall(r"\]\(([^)]*)\)", readme.read_text(encoding="utf-8"))
     assert {"pages/claims.md", "results/records/lite-96/medspectralnet/breastmnist/"} <= set(links)
-    assert [link for link in links if not (tmp_path / link).exists()] == ["results/ANALYSIS_PLAN.md"]  # no checkout
+    assert [link for link in links if not (tmp_path / link).exists()] == []

@@ -11,7 +11,8 @@ from bench.report.analysis.analyse import analyse
 from bench.report.contents import render
 from bench.report.evidence import gather
 from bench.report.tables import table3
-from bench.report.tidy import lost_lines, seeds_text
+from bench.report.tables.missing import lost_seeds
+from bench.report.tidy import seeds_text
 from tests.making import make_run
 
 PLANNED = [Run("lite-96", "resnet18", "breastmnist", seed) for seed in (0, 1)]
@@ -40,7 +41,7 @@ def test_a_seed_that_is_not_planned_is_in_no_mean(results: Path) -> None:
 
 def test_missing_and_extra_seeds_are_named(results: Path) -> None:
     """A planned one that nobody ran, and the scores of one that nobody planned; what is fitted lacks none."""
-    missing, extra = lost_lines(gather(results), "lite-96", ["resnet18", "floor/prior"])
+    missing, extra = (item.line for item in lost_seeds(gather(results), "lite-96", ["resnet18", "floor/prior"]))
     assert missing == "breastmnist: seed 2 not run (resnet18)"
     assert extra.startswith("breastmnist: resnet18, seed 97: no study plans it, in no mean: AUC 0.")
 

@@ -80,7 +80,7 @@ def _run_plots(evidence: Evidence, records: Sequence[Record], name: str) -> Iter
 
 def _with_history(evidence: Evidence, records: Sequence[Record]) -> list[Record]:
     """The runs whose stored history is the one that they were sealed with; another one is noted and not drawn."""
-    found = []
+    readable = []
     for record in records:
         if record.history_sha256 is None:
             continue
@@ -89,8 +89,8 @@ def _with_history(evidence: Evidence, records: Sequence[Record]) -> list[Record]
         except RecordError as error:
             evidence.notes.append(f"not drawn: {error}")
         else:
-            found.append(record)
-    return found
+            readable.append(record)
+    return readable
 
 
 def _pareto_plots(
