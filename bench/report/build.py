@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import re
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -92,20 +92,26 @@ def _build(results: Path, reports: Path, models: Sequence[str]) -> Built:
     inputs = inputs_digest(results, reports, models)
     current = unchanged(results, reports, inputs)
     if current is not None:
+        _sweep_beside(current, results, reports)
         return Built(current, [], was_current=True)
     files, strays, notes = _targets(results, reports, models)
     changed = [path for path, content in files.items() if not path.exists() or path.read_bytes() != content]
     foreign = [path for path in changed if path.exists() and not _may_replace(path, results, reports)]
     if foreign:
         raise RecordError(f"{foreign[0]} was not written by medbench report; move it, or choose another --reports")
-    for folder in {path.parent for path in files} - {results, reports}:
-        sweep_left(folder, below=False)  # those beside README.md too
+    _sweep_beside(files, results, reports)
     for path in changed:
         write_atomic(path, files[path])
     for stray in strays:
         stray.unlink(missing_ok=True)
     remember(results, reports, inputs, files)
     return Built(list(files), [*notes, *(f"removed, no record gives it: {path}" for path in strays)], was_current=False)
+
+
+def _sweep_beside(files: Iterable[Path], results: Path, reports: Path) -> None:
+    """What a killed writer left beside a report's files, README.md among them."""
+    for folder in {path.parent for path in files} - {results, reports}:
+        sweep_left(folder, below=False)
 
 
 def _check_folder(results: Path, reports: Path) -> None:
