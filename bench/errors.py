@@ -43,6 +43,12 @@ class Interrupted(BaseException):
         super().__init__(reason or signal.Signals(signum).name)
         self.signum, self.reason = signum, reason
 
+    @property
+    def line(self) -> str:
+        """What a command says of it."""
+        because = f" ({self.reason})" if self.reason else ""
+        return f"interrupted{because}; the same command goes on from the last checkpoint"
+
 
 def did_you_mean(name: str, known: Sequence[str]) -> str:
     """The closest known name as a question, "" if none is close."""

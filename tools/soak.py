@@ -63,7 +63,7 @@ LONGEST_SECONDS = 15.0  # from a plan's start, or from what a blow waits for, to
 END_SECONDS = 90.0  # in which what was interrupted has saved and ended
 KILLS = ("driver", "worker", "everyone")  # SIGKILL
 BELOW = {"worker": 2, "servers": 1}  # blow -> processes below the driver that it waits for: the server, a worker
-# Blow -> exit code of the driver, if it had not just finished.
+# Blow -> exit code of the driver, if it had not just finished; a shell says the same of one whose Python still starts.
 CODES = {"terms": 143, "interrupts": 130, "servers": 143}
 
 
@@ -135,7 +135,7 @@ class Soak:
         if not landed:
             return
         self.landed[kind] = self.landed.get(kind, 0) + 1
-        if kind in CODES and process.returncode not in (0, CODES[kind]):
+        if kind in CODES and process.returncode not in (0, CODES[kind], 128 - CODES[kind]):
             self.wrong.append(f"{kind}: the driver ended with {process.returncode}")
         if left := self.still_running(process.pid):
             self.wrong.append(f"{kind}: left running: {left}")
@@ -238,6 +238,7 @@ def soak(folder: Path, runs: int, blows: dict[str, int], seed: int) -> dict[str,
     it = Soak(folder, runs, random.Random(seed))
     calm_seconds = it.finish("calm")
     it.finish("others", first=runs)
+    caches = set((folder / "tmp").iterdir())  # torch's, which every run may use
     order = [kind for kind, number in blows.items() for _ in range(number)]
     it.draw.shuffle(order)
     for kind in order:
@@ -254,7 +255,7 @@ def soak(folder: Path, runs: int, blows: dict[str, int], seed: int) -> dict[str,
         "wrong": it.wrong,
         "missing": sorted(expected.keys() - soaked.keys()),
         "differing": [run for run in expected if run in soaked and soaked[run] != expected[run]],
-        "left": litter(folder / "soaked") + [str(path) for path in (folder / "tmp").iterdir()],
+        "left": litter(folder / "soaked") + [str(path) for path in set((folder / "tmp").iterdir()) - caches],
         "seconds": round(time.monotonic() - began),
     }
 

@@ -2,9 +2,19 @@
 
 from __future__ import annotations
 
+import sys
+
+from bench.errors import Interrupted
+from bench.machine.signals import interruptible
+
 
 def main() -> None:
-    """Entry point; loads the command when it is called."""
-    from bench.cli.app import main as run
+    """Entry point; loads the command when it is called, which an interruption ends with one line too."""
+    try:
+        with interruptible():
+            from bench.cli.app import main as run
 
-    run()
+            run()
+    except Interrupted as error:
+        print(f"medbench: {error.line}", file=sys.stderr)
+        sys.exit(128 + error.signum)

@@ -65,8 +65,7 @@ def _explain(error: Exception | Interrupted) -> int:
     from models.catalog import ModelError
 
     if isinstance(error, Interrupted):
-        line = f"interrupted ({error.reason})" if error.reason else "interrupted"
-        print(f"medbench: {line}; the same command goes on from the last checkpoint", file=sys.stderr)
+        print(f"medbench: {error.line}", file=sys.stderr)
         return 128 + error.signum
     if isinstance(error, (BenchError, ModelError)):
         print(f"medbench: {error}", file=sys.stderr)
