@@ -8,7 +8,7 @@ from bench.report.ablations import REMOVAL
 from bench.stats.comparisons import EQUIVALENCE_MARGIN
 from models.catalog import ModelError, get_spec
 
-VERSION = 1  # of the analysis code; a new one makes every cached result void
+VERSION = 2  # of the analysis code; a new one makes every cached result void
 OURS = "medspectralnet"
 PARTS = REMOVAL.without  # variant -> what it lacks: exploratory, in a table of their own
 MARGIN = EQUIVALENCE_MARGIN  # re-runs are judged by the same one
@@ -27,7 +27,8 @@ LIGHT = (
     "efficientformerv2_s0",
     "mambaout_t",
 )
-# Protocol -> baselines that MedSpectralNet is compared with: with the six sets of the paper, one family a protocol.
+# Protocol -> baselines that MedSpectralNet is compared with. On each data set those that are fitted are one family, the
+# networks another.
 FAMILIES = {
     "lite-96": (*FITTED, *TABLE_3, *LIGHT),
     "paper-224-scratch": (*FITTED, *TABLE_3),
@@ -41,9 +42,15 @@ def baselines(protocol: str, *, synthetic: bool) -> tuple[str, ...]:
     return FAMILIES.get(protocol, DEMO_BASELINES if synthetic else ())
 
 
-def family_size(protocol: str, *, synthetic: bool) -> int:
-    """How many primary comparisons are planned under a protocol, made or not."""
-    return len(baselines(protocol, synthetic=synthetic)) * len(PAPER_DATASETS)
+def family_size(protocol: str, *, fitted: bool, synthetic: bool) -> int:
+    """How many primary comparisons are planned on a data set under a protocol, made or not.
+
+    Args:
+        protocol: Its name.
+        fitted: With the baselines that are fitted, or with the networks.
+        synthetic: On data made here.
+    """
+    return sum(is_fitted(baseline) == fitted for baseline in baselines(protocol, synthetic=synthetic))
 
 
 def is_primary(protocol: str, dataset: str, model: str, baseline: str) -> bool:

@@ -1,4 +1,4 @@
-"""Two models on the same images: paired differences, equivalence, corrections for many tests. No files, no torch."""
+"""Two models on the same images: paired differences, equivalence, McNemar's test. No files, no torch."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from scipy import special
 
 from bench.errors import BenchError
-from bench.stats.intervals import CONFIDENCE, LEVEL, Floats, StatsError, critical, mean, spread
+from bench.stats.intervals import CONFIDENCE, LEVEL, Floats, critical, mean, spread
 
 EQUIVALENCE_MARGIN = 0.02  # a fraction, of AUC and of accuracy; `results/ANALYSIS_PLAN.md` fixes it
 
@@ -96,26 +96,6 @@ def is_inside(low: float, high: float, margin: float) -> bool:
 def is_equivalent(difference: Difference, margin: float) -> bool:
     """Two one-sided tests at 5 %: the 90 % interval lies strictly inside the margin."""
     return is_inside(difference.low_90, difference.high_90, margin)
-
-
-def holm(p_values: Sequence[float], family_size: int | None = None) -> list[float]:
-    """Holm's adjusted p-values, in the order given.
-
-    Args:
-        p_values: Of the comparisons that were made.
-        family_size: How many were planned; those not made count as p = 1. By default as many as were made.
-
-    Raises:
-        StatsError: If more were made than planned, or a value is no probability.
-    """
-    size = len(p_values) if family_size is None else family_size
-    if size < len(p_values) or not all(0.0 <= p <= 1.0 for p in p_values):
-        raise StatsError(f"{len(p_values)} p-values in a family of {size}; all are in [0, 1] and of the family")
-    adjusted, highest = [0.0] * len(p_values), 0.0
-    for rank, index in enumerate(sorted(range(len(p_values)), key=lambda index: p_values[index])):
-        highest = max(highest, min(1.0, (size - rank) * p_values[index]))
-        adjusted[index] = highest
-    return adjusted
 
 
 def mcnemar(only_first: NDArray[Any], only_second: NDArray[Any]) -> Floats:

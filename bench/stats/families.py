@@ -1,49 +1,18 @@
-"""Many comparisons: families, gates, false discoveries, and the set that holds the best. No files."""
+"""Many comparisons: families, false discoveries, and the set that holds the best. No files."""
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy.stats import false_discovery_control
 
 from bench.errors import ShapeError
-from bench.stats.comparisons import holm
 from bench.stats.intervals import LEVEL, Floats, StatsError
 
 Bools = NDArray[np.bool_]
-
-
-def holm_by_family(
-    p_values: Sequence[float], families: Sequence[Hashable], sizes: Mapping[Any, int] | None = None
-) -> list[float]:
-    """Holm's adjusted p-values, each family for itself: at most 5 % of its families make any false statement.
-
-    A family is what one sentence claims. "On this data set the model is better than these baselines" is one sentence,
-    so a data set is a family; pooling six data sets would make what is shown on one depend on how many others were
-    planned.
-
-    Args:
-        p_values: Of the comparisons that were made.
-        families: The family of each.
-        sizes: Family -> how many were planned, those not made counting as p = 1; as many as were made by default.
-
-    Returns:
-        In the order given.
-
-    Raises:
-        StatsError: As `holm`; also if a comparison has no family.
-    """
-    adjusted = [0.0] * len(_checked(p_values, families))
-    for family in dict.fromkeys(families):
-        places = [place for place, other in enumerate(families) if other == family]
-        size = None if sizes is None else sizes[family]
-        for place, value in zip(places, holm([p_values[place] for place in places], size), strict=True):
-            adjusted[place] = value
-    return adjusted
 
 
 def single_step(p_values: Sequence[float], size: int) -> list[float]:
@@ -62,38 +31,6 @@ def single_step(p_values: Sequence[float], size: int) -> list[float]:
     if size < len(p_values):
         raise StatsError(f"{len(p_values)} p-values in a family of {size}; a family has at least as many as were made")
     return [min(1.0, size * p) for p in p_values]
-
-
-def gatekeeping(p_values: Sequence[float], gates: Sequence[int], sizes: Mapping[int, int] | None = None) -> list[float]:
-    """Serial gatekeeping: families in order, each tested in full only if every comparison of the ones before it passes.
-
-    An adjusted p is the larger of Holm's within its own gate and the largest of all gates before, so one comparison
-    that does not pass closes what follows. All gates together make a false statement with probability at most 5 %
-    (Westfall and Krishen 2001), without dividing the level by their number.
-
-    Args:
-        p_values: Of the comparisons that were made.
-        gates: The gate of each, in the order of testing: 0 for floors, 1 for networks.
-        sizes: Gate -> how many were planned. One planned and not made closes the gate.
-
-    Raises:
-        StatsError: As `holm_by_family`.
-    """
-    own = holm_by_family(p_values, gates, sizes)
-    adjusted, highest = [0.0] * len(own), 0.0
-    for gate in sorted(set(gates) | set(sizes or ())):
-        places = [place for place, other in enumerate(gates) if other == gate]
-        for place in places:
-            adjusted[place] = max(highest, own[place])
-        planned = len(places) if sizes is None else sizes[gate]
-        highest = max([highest, *(own[place] for place in places), 1.0 if planned > len(places) else 0.0])
-    return adjusted
-
-
-def _checked(p_values: Sequence[float], families: Sequence[Hashable]) -> Sequence[float]:
-    if len(p_values) != len(families):
-        raise StatsError(f"{len(p_values)} p-values and {len(families)} families; each comparison has one")
-    return p_values
 
 
 @dataclass(frozen=True)

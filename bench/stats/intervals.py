@@ -132,12 +132,6 @@ def area_interval(value: float, known: Spread, fewest: int) -> tuple[float, floa
     return float(special.expit(middle - half)), float(special.expit(middle + half))
 
 
-def plain_interval(value: float, known: Spread, floor: float, ceiling: float) -> tuple[float, float]:
-    """95 % interval of anything else: Student's bound times the standard error, cut at the ends of the range."""
-    half = critical(known.degrees) * math.sqrt(known.variance)
-    return max(floor, value - half), min(ceiling, value + half)
-
-
 def youden_threshold(is_positive: NDArray[np.bool_], scores: Floats) -> float:
     """The threshold with the highest sensitivity + specificity - 1, the lower one on a tie; `nan` without both classes.
 

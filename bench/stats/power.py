@@ -6,12 +6,9 @@ import math
 from collections.abc import Sequence
 from fractions import Fraction
 
-from scipy import special
-
-from bench.stats.intervals import LEVEL, StatsError, critical, wilson
+from bench.stats.intervals import StatsError, wilson
 
 POWER = 0.8
-CORRELATION = 0.5  # assumed between two models on the same images; uncorrelated ones differ sqrt(2) times as much
 MAX_RUNS = 5
 
 
@@ -51,15 +48,6 @@ def _hanley_mcneil(area: float, positives: int, negatives: int) -> float:
     two_negatives = 2 * area**2 / (1 + area) - area**2
     rest = (positives - 1) * two_positives + (negatives - 1) * two_negatives
     return (area * (1 - area) + rest) / (positives * negatives)
-
-
-def smallest_difference(error: float) -> float:
-    """The difference that a paired test finds at two-sided 5 % with a power of 80 %.
-
-    Both models have the standard error `error` and correlate by `CORRELATION` over the images; seeds come on top.
-    """
-    bound = critical(math.inf, 1 - LEVEL) + float(special.ndtri(POWER))
-    return bound * error * math.sqrt(2 * (1 - CORRELATION))
 
 
 def design_effect(num_images: int, num_scans: int, intraclass: float) -> float:

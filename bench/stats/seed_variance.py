@@ -82,11 +82,21 @@ def seed_pool(variances: Sequence[float], degrees: Sequence[float], with_images:
     together = max(0.0, math.fsum(with_images) / len(with_images)) if with_images else 0.0
     if max(variances) == 0.0:
         return SeedPool(0.0, math.inf, total, len(pairs), 0.0)
-    scales = {prior: _scale(pairs, prior) for prior in PRIOR_DEGREES}
+    scales = {prior: _scale(pairs, prior) for prior in PRIOR_DEGREES if _has_scale(pairs, prior)}
     likelihoods = {prior: _log_likelihood(pairs, scale, prior) for prior, scale in scales.items()}
     bar = max(likelihoods.values()) - DOUBT
     prior = min(prior for prior, likelihood in likelihoods.items() if likelihood >= bar) if len(pairs) > 1 else math.inf
     return SeedPool(scales[prior], prior, total, len(pairs), together)
+
+
+def _has_scale(pairs: Sequence[tuple[float, float]], prior: float) -> bool:
+    """Whether the likelihood has its peak above a scale of 0.
+
+    A variance of 0 comes of ties between whole counts of images, not of a scale of 0: where there are so many that few
+    prior degrees would take one for the likeliest, those degrees are not tried.
+    """
+    tied = math.fsum(count for variance, count in pairs if variance == 0.0)
+    return tied == 0.0 or prior * sum(variance > 0.0 for variance, _ in pairs) > tied
 
 
 def _scale(pairs: Sequence[tuple[float, float]], prior: float) -> float:

@@ -149,17 +149,37 @@ def of_difference(covariance: Floats, count: int, seeds: tuple[SeedVariance, See
     Raises:
         StatsError: If one side has no run.
     """
-    if not 0 < count < len(covariance):
-        raise StatsError(f"{count} of {len(covariance)} runs are the first side's; each side needs at least one")
-    blocks = covariance[:count, :count], covariance[count:, count:]
-    sides = math.fsum(shared_images(block, seed) for block, seed in zip(blocks, seeds, strict=True))
-    images = sides - 2 * float(covariance[:count, count:].mean())
-    parts = _over(seeds[0], count), _over(seeds[1], len(covariance) - count)
-    return Uncertainty(max(0.0, images), parts)
+    return of_contrast(covariance, (count, len(covariance) - count), (1.0, -1.0), seeds)
 
 
-def _over(seed: SeedVariance, count: int) -> SeedVariance:
-    return SeedVariance(seed.variance / count, seed.degrees)
+def of_contrast(
+    covariance: Floats, counts: Sequence[int], weights: Sequence[float], seeds: Sequence[SeedVariance]
+) -> Uncertainty:
+    """Of a weighted sum of cells' means on the same images, seeds drawn in each cell for itself.
+
+    Args:
+        covariance: (R, R) over images, of the seeds of one cell after another.
+        counts: Seeds of each cell.
+        weights: Of each cell's mean.
+        seeds: Variance of one run of each cell.
+
+    Raises:
+        StatsError: If a cell has no run, or the runs are not those of the matrix.
+    """
+    if min(counts) < 1 or sum(counts) != len(covariance):
+        raise StatsError(f"{list(counts)} of {len(covariance)} runs are the sides'; each side needs at least one")
+    starts = [sum(counts[:place]) for place in range(len(counts))]
+    runs = [slice(start, start + count) for start, count in zip(starts, counts, strict=True)]
+    images = 0.0
+    for i, own in enumerate(runs):
+        images += weights[i] ** 2 * shared_images(covariance[own, own], seeds[i])
+        images += 2 * weights[i] * sum(weights[j] * float(covariance[own, runs[j]].mean()) for j in range(i))
+    parts = [_over(seed, count, weight) for seed, count, weight in zip(seeds, counts, weights, strict=True)]
+    return Uncertainty(max(0.0, images), tuple(parts))
+
+
+def _over(seed: SeedVariance, count: int, weight: float = 1.0) -> SeedVariance:
+    return SeedVariance(weight**2 * seed.variance / count, seed.degrees)
 
 
 def difference(first: Sequence[float], second: Sequence[float], found: Uncertainty) -> Difference:
@@ -170,9 +190,19 @@ def difference(first: Sequence[float], second: Sequence[float], found: Uncertain
         second: (T,) of the second's; seeds need not be the same.
         found: From `of_difference`.
     """
-    value = mean(first) - mean(second)
+    return around(mean(first) - mean(second), found)
+
+
+def around(value: float, found: Uncertainty, reach: float = 1.0) -> Difference:
+    """An estimated difference with its intervals and two-sided p.
+
+    Args:
+        value: The estimate.
+        found: Of it.
+        reach: The largest that it can be; intervals are cut there.
+    """
     half, narrow = found.half_width(), found.half_width(1 - 2 * LEVEL)
-    ends = [max(-1.0, min(1.0, value + side)) for side in (-half, half, -narrow, narrow)]
+    ends = [max(-reach, min(reach, value + side)) for side in (-half, half, -narrow, narrow)]
     return Difference(value, ends[0], ends[1], found.tail(value), ends[2], ends[3])
 
 
@@ -205,3 +235,9 @@ def share_interval(value: float, found: Uncertainty, fewest: int) -> tuple[float
     if found.error > 0.0 and product > 0.0:
         return wilson(value, product / found.error**2, found.half_width() / found.error)
     return (value, value) if product > 0.0 else wilson(value, fewest)
+
+
+def plain_interval(value: float, found: Uncertainty, ceiling: float) -> tuple[float, float]:
+    """95 % interval of a loss: symmetric, cut at 0 and at the highest that it can be."""
+    half = found.half_width()
+    return max(0.0, value - half), min(ceiling, value + half)

@@ -12,13 +12,20 @@ import pytest
 from bench.data.names import PAPER_DATASETS
 from bench.errors import RecordError
 from bench.records.names import Run, predictions_path
+from bench.records.run_record import Record
 from bench.report import analysis_plan
 from bench.report.analysis import cells as analysis_cells
 from bench.report.analysis.analyse import Analysis, analyse
 from bench.report.analysis.resolution import TEST_IMAGES, published_checks, resolutions
+from bench.report.analysis.seeds import seed_variances
 from bench.report.evidence import STATISTICS, Evidence, gather
 from bench.report.published.numbers import PublishedScore, published_scores
+from bench.report.tables.score_cells import exploratory_text
 from bench.stats.comparisons import PairingError
+from bench.stats.power import POWER
+from bench.stats.proportions import paired_shares
+from bench.stats.seed_variance import FITTED
+from bench.stats.uncertainty import area_interval, of_mean
 from tests.making import make_card, make_labels
 from tests.making import make_skilled as train
 from tests.report.rows import only, select
@@ -50,6 +57,15 @@ def results(tmp_path: Path) -> Path:
 
 def run(results: Path, *, synthetic: bool = False) -> Analysis:
     return analyse(gather(results), synthetic=synthetic)
+
+
+def cells_of(evidence: Evidence) -> dict[str, analysis_cells.Cell]:
+    """The cells of lite-96 on BreastMNIST by model."""
+    records: dict[str, list[Record]] = {}
+    for record in evidence.finished(synthetic=False):
+        records.setdefault(record.model, []).append(record)
+    card, reader = evidence.cards["breastmnist"], analysis_cells.Reader(evidence.results)
+    return {model: analysis_cells.read_cell(reader, found, card) for model, found in records.items()}
 
 
 def equal(one: Analysis, other: Analysis) -> bool:
@@ -85,19 +101,60 @@ def test_a_cell_is_the_mean_of_its_records(results: Path) -> None:
 
 
 def test_seeds_widen_an_interval(results: Path, tmp_path: Path) -> None:
-    """The interval over three seeds that differ is wider than the bootstrap of their mean alone."""
+    """The interval of three seeds that differ is wider than that of their mean over the images alone."""
+    evidence = gather(results)
+    cells = cells_of(evidence)
     score = only(run(results).scores, model="medspectralnet", part="test", metric="auc")
-    card = gather(results).cards["breastmnist"]
-    reader = analysis_cells.Reader(results)
-    records = [record for record in gather(results).records if record.model == "medspectralnet"]
-    resamples = analysis_cells.read_cell(reader, records, card).resampled("test", "auc")
+    cell = cells["medspectralnet"]
+    images = of_mean(cell.covariance("test", "auc"), FITTED, cell.image_degrees("test", "auc"))
+    low, high = area_interval(score.mean, images, 6)
     assert score.sd > 0.0
-    assert score.ci_high - score.ci_low > 2 * 1.96 * resamples.std() * 0.9  # logit: not symmetric
-    assert abs(resamples.mean() - score.mean) < 0.02
+    assert score.ci_low < low <= high < score.ci_high
+
+
+def test_a_cell_of_one_seed_takes_the_pools_variance(results: Path) -> None:
+    """Its interval is over images and seeds; where no network has two seeds it is over images and says so."""
+    train(results, Run("lite-96", "swin_t", "breastmnist", 0), 1.9)
+    lone = seed_variances(cells_of(gather(results)))["swin_t", "test", "auc"]
+    assert lone is not None
+    assert lone.variance > 0.0
+    kinds = {score.model: score.interval for score in select(run(results).scores, part="test", metric="auc")}
+    assert kinds["swin_t"] == "images and seeds"
+    assert kinds["floor/prior"] == "images"
+    for path in (results / "records" / "lite-96").rglob("seed[12].json"):
+        path.unlink()
+    (kind,) = {score.interval for score in select(run(results).scores, part="test", metric="auc")}
+    assert kind == "images"
+
+
+def test_a_cell_of_one_seed_never_leads(tmp_path: Path) -> None:
+    """However high, it excludes nobody and is not bold; with three seeds the same scores would be."""
+    for seed in (0, 1, 2):
+        train(tmp_path, Run("lite-96", "resnet18", "breastmnist", seed), 0.2)
+    train(tmp_path, Run("lite-96", "swin_t", "breastmnist", 0), 9.0)
+    scores = select(run(tmp_path).scores, part="test", metric="auc")
+    assert {(score.mark, score.drawn) for score in scores} == {("may be best", "tie")}
+    for seed in (1, 2):
+        train(tmp_path, Run("lite-96", "swin_t", "breastmnist", seed), 9.0)
+    marks = {s.model: (s.mark, s.drawn) for s in select(run(tmp_path).scores, part="test", metric="auc")}
+    assert marks == {"swin_t": ("best", "best"), "resnet18": ("", "")}
+
+
+def test_two_fitted_models_are_compared_exactly(results: Path) -> None:
+    """Accuracies by McNemar's exact p and Tango's interval, areas by DeLong's."""
+    train(results, Run("lite-96", "floor/knn1", "breastmnist", 0), 1.0)
+    pair = only(run(results).pairs, model="floor/knn1", baseline="floor/prior", part="test", metric="acc")
+    cells = cells_of(gather(results))
+    first, second = (cells[model].correct[0] for model in ("floor/knn1", "floor/prior"))
+    exact = paired_shares(int((first & ~second).sum()), int((second & ~first).sum()), 24)
+    assert (pair.exact.p, pair.exact.low, pair.exact.high) == (exact.p, exact.low, exact.high)
+    assert pair.difference == pytest.approx(first.mean() - second.mean())
+    area = only(run(results).pairs, model="floor/knn1", baseline="floor/prior", part="test", metric="auc")
+    assert area.uncertainty.error == pytest.approx(math.sqrt(cells["floor/knn1"].covariance("test", "auc")[0, 0]))
 
 
 def test_the_primary_family_is_the_plans(results: Path) -> None:
-    """AUC on the official test against the plan's baselines; Holm over all that were planned, made or not."""
+    """AUC on the official test against the plan's baselines; p times what is planned on the set, networks apart."""
     train(results, Run("lite-96", "medspectralnet_8m5", "breastmnist", 0), 1.0)
     pairs = run(results).pairs
     primary = select(pairs, family="primary")
@@ -106,19 +163,20 @@ def test_the_primary_family_is_the_plans(results: Path) -> None:
         ("medspectralnet", "floor/prior"),
     }
     assert {(pair.part, pair.metric) for pair in primary} == {("test", "auc")}
-    assert analysis_plan.family_size("lite-96", synthetic=False) == 17 * 6
-    first, second = sorted(pair.p for pair in primary)
-    low, high = sorted(pair.p_holm for pair in primary)
-    assert low == pytest.approx(min(1.0, 102 * first), rel=1e-9)
-    assert high == pytest.approx(min(1.0, max(101 * second, 102 * first)), rel=1e-9)
+    assert [analysis_plan.family_size("lite-96", fitted=kind, synthetic=False) for kind in (True, False)] == [4, 13]
+    tests = {pair.baseline: pair.tests for pair in primary}
+    assert tests == {"resnet18": 13, "floor/prior": 4}
+    for pair in primary:
+        assert pair.p_corrected == pytest.approx(min(1.0, pair.tests * pair.p), rel=1e-9)
+        assert 0.0 < pair.detectable < pair.detectable_corrected
     exploratory = select(pairs, family="exploratory")
     assert exploratory
-    assert all(math.isnan(pair.p_holm) for pair in exploratory)
+    assert all(math.isnan(pair.p_corrected) and pair.tests == 1 for pair in exploratory)
     assert list(pairs[:2]) == primary
 
 
-def test_pairs_use_common_seeds_and_what_is_fitted_stands_for_all(results: Path) -> None:
-    """resnet18 shares seeds 1 and 2; the floor's one run is compared with all three."""
+def test_pairs_use_all_seeds_of_both_sides(results: Path) -> None:
+    """The difference is that of the printed means, of three seeds and of two; the floor's one run lacks none."""
     pairs, records = run(results).pairs, {record.run_id: record for record in gather(results).records}
 
     def auc(model: str, seed: int) -> float:
@@ -128,11 +186,11 @@ def test_pairs_use_common_seeds_and_what_is_fitted_stands_for_all(results: Path)
         return scores["auc"]
 
     pair = only(pairs, baseline="resnet18", model="medspectralnet", part="test", metric="auc")
-    expected = np.mean([auc("medspectralnet", seed) - auc("resnet18", seed) for seed in (1, 2)])
-    assert (pair.n_seeds, pair.difference) == (2, pytest.approx(expected, abs=1e-15))
+    own = np.mean([auc("medspectralnet", seed) for seed in (0, 1, 2)])
+    expected = own - np.mean([auc("resnet18", seed) for seed in (1, 2)])
+    assert (pair.seeds, pair.fewest_seeds, pair.difference) == ("3 and 2", 2, pytest.approx(expected, abs=1e-15))
     pair = only(pairs, baseline="floor/prior", model="medspectralnet", part="test", metric="auc")
-    expected = np.mean([auc("medspectralnet", seed) - 0.5 for seed in (0, 1, 2)])
-    assert (pair.n_seeds, pair.difference) == (3, pytest.approx(expected, abs=1e-15))
+    assert (pair.seeds, pair.fewest_seeds, pair.difference) == ("3", 3, pytest.approx(own - 0.5, abs=1e-15))
     assert pair.ci_low < pair.difference < pair.ci_high
 
 
@@ -157,7 +215,7 @@ def test_classes_carry_their_names_and_values(results: Path) -> None:
 
 
 def test_a_part_taken_out_takes_no_part_in_the_marks(tmp_path: Path) -> None:
-    """The best of a column is one of its models, and Holm's correction counts these alone."""
+    """The best of a column is one of its models, and the confidence set is over these alone."""
     skills = {"medspectralnet": 1.0, "resnet18": 1.2, "swin_t": 0.9, "medspectralnet_no_gate": 9.0}
     for model, skill in skills.items():
         train(tmp_path / "all", Run("lite-96", model, "breastmnist", 0), skill)
@@ -171,28 +229,28 @@ def test_a_part_taken_out_takes_no_part_in_the_marks(tmp_path: Path) -> None:
         for score in every
         if score.model != "medspectralnet_no_gate"
     ]
-    assert "best" in {score.mark for score in models}
+    assert "may be best" in {score.mark for score in models}
 
 
 def test_a_fitted_model_with_two_records_costs_no_seed(results: Path) -> None:
     """It comes out the same for every seed, whatever seeds it was run with."""
     train(results, Run("lite-96", "floor/prior", "breastmnist", 5), STUDY["floor/prior"][1])
     pair = only(run(results).pairs, baseline="floor/prior", model="medspectralnet", part="test", metric="auc")
-    assert pair.n_seeds == 3
+    assert (pair.seeds, pair.fewest_seeds) == ("3", 3)
 
 
-def test_equal_models_are_both_best_and_near_ones_not_separated(results: Path, tmp_path: Path) -> None:
+def test_equal_models_and_near_ones_may_both_be_best(results: Path, tmp_path: Path) -> None:
     """A tie is never drawn as a win; what is clearly worse has no mark."""
     scores = run(results).scores
     aucs = {score.model: score for score in select(scores, part="test", metric="auc")}
-    assert sorted(aucs[model].mark for model in ("medspectralnet", "resnet18")) == ["best", "not separated"]
+    assert {aucs[model].mark for model in ("medspectralnet", "resnet18")} == {"may be best"}
     assert [aucs[model].drawn for model in ("medspectralnet", "resnet18", "floor/prior")] == ["tie", "tie", ""]
     assert aucs["floor/prior"].mark == ""
     assert {score.mark for score in scores if score.metric not in ("auc", "acc")} == {""}
     for model in ("resnet18", "swin_t"):
         train(tmp_path / "tie", Run("lite-96", model, "breastmnist", 0), None)
     tie = run(tmp_path / "tie")
-    assert {(score.mark, score.drawn) for score in select(tie.scores, metric="auc")} == {("best", "tie")}
+    assert {(score.mark, score.drawn) for score in select(tie.scores, metric="auc")} == {("may be best", "tie")}
     assert {pair.p for pair in tie.pairs} == {1.0}
 
 
@@ -213,7 +271,7 @@ def test_a_val_split_of_one_class_gives_no_threshold() -> None:
     probs = {split: np.tile([0.4, 0.6], (len(values), 1)) for split, values in labels.items()}
     arrays = analysis_cells._measure([analysis_cells.Predictions(labels, probs)], card)
     assert np.isnan(arrays["rates/test"]).all()
-    assert np.isnan(arrays["resamples/test"]).all(axis=1).tolist() == [False] * 5 + [True] * 2
+    assert np.isnan(arrays["covariances/test"]).all(axis=(1, 2)).tolist() == [False] * 5 + [True] * 2
 
 
 def test_synthetic_and_real_never_mix(results: Path) -> None:
@@ -225,7 +283,7 @@ def test_synthetic_and_real_never_mix(results: Path) -> None:
     assert {score.dataset for score in real.scores} == {"breastmnist"}
     assert made.published_checks == ()
     assert len(select(made.pairs, family="primary")) == 1
-    assert analysis_plan.family_size("demo", synthetic=False) == 0
+    assert analysis_plan.family_size("demo", fitted=False, synthetic=False) == 0
 
 
 def test_the_cache_changes_nothing_and_hides_nothing(results: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -293,10 +351,37 @@ def test_organ_slices_get_a_design_effect_row() -> None:
     """The plain row is called a lower bound; the second is wider by the root of the design effect."""
     card = make_card("organcmnist", 11)
     labels = np.arange(8216) % 11
-    plain, effect = select(resolutions(card, "test", labels), metric="acc")
+    plain, effect = select(resolutions(card, "lite-96", "test", labels, []), metric="acc")
     assert plain.note.startswith("lower bound: the images are slices of about 70 scans")
     assert effect.half_width == pytest.approx(plain.half_width * math.sqrt(1 + (8216 / 70 - 1) * 0.05))
-    assert [row.note for row in resolutions(make_card("breastmnist"), "test", np.arange(156) % 2)] == ["", ""]
+    breast = resolutions(make_card("breastmnist"), "lite-96", "test", np.arange(156) % 2, [])
+    assert [row.note for row in breast] == ["", ""]
+    assert all(math.isnan(row.smallest_difference) and row.comparisons == 0 for row in breast)
+
+
+def test_the_smallest_difference_is_that_of_the_measured_comparisons(results: Path) -> None:
+    """The median over ours with the networks, by one test and by the one that decides; accuracy is not corrected."""
+    train(results, Run("lite-96", "swin_t", "breastmnist", 0), 1.0)
+    analysis = run(results)
+    pairs = [
+        only(analysis.pairs, model="medspectralnet", baseline=baseline, part="test", metric="auc")
+        for baseline in ("resnet18", "swin_t")
+    ]
+    row = only(analysis.resolution, part="test", metric="auc")
+    assert (row.protocol, row.comparisons, row.tests) == ("lite-96", 2, 13)
+    assert row.smallest_difference == pytest.approx(np.mean([pair.detectable for pair in pairs]))
+    assert row.smallest_corrected == pytest.approx(np.mean([pair.detectable_corrected for pair in pairs]))
+    assert row.correlation == pytest.approx(np.mean([pair.correlation for pair in pairs]))
+    assert math.isnan(only(analysis.resolution, part="test", metric="acc").smallest_corrected)
+
+
+def test_exploratory_counts_say_what_chance_gives() -> None:
+    """Three of forty below 5 % where two are expected; Benjamini and Hochberg keep the one that is small enough."""
+    p_values = [0.0001, 0.03, 0.04, *[0.5] * 37, math.nan]
+    text = exploratory_text(p_values, "here")
+    assert "40 tests, 3 with p below 5 % where 2.0 would be expected" in text
+    assert "correction keeps 1," in text
+    assert exploratory_text([math.nan], "here") == ""
 
 
 def test_published_accuracies_are_checked(results: Path) -> None:
@@ -326,15 +411,15 @@ def test_the_margin_is_wider_than_what_the_image_size_changes() -> None:
 
 
 def test_the_plan_says_what_the_code_does() -> None:
-    """Families, margin, resamples and the size of each family stand in the plan as in the code."""
+    """Families, margin, level, power and the size of each family stand in the plan as in the code."""
     text = PLAN.read_text(encoding="utf-8")
     for protocol, names in analysis_plan.FAMILIES.items():
         line = next(line for line in text.splitlines() if line.startswith(f"| `{protocol}` |"))
         assert set(re.findall(r"`([^`]+)`", line)) - {protocol} == set(names)
-        size = analysis_plan.family_size(protocol, synthetic=False)
-        assert line.endswith(f"| {len(names)} x 6 = {size} |")
+        assert line.endswith(f"| {len(names)} x 6 = {6 * len(names)} |")
+        sizes = [analysis_plan.family_size(protocol, fitted=kind, synthetic=False) for kind in (True, False)]
+        assert f"`{protocol}` {sizes[0]} and {sizes[1]}" in text
     assert f"**{analysis_plan.MARGIN:g}**" in text
-    assert "1,000 resamples" in text
-    assert analysis_cells.NUM_RESAMPLES == 1000
+    assert f"a power of {100 * POWER:g} %" in text
     assert f"around {analysis_plan.REFERENCE:g}" in text
     assert f"correlation of {analysis_plan.INTRACLASS:g}" in text

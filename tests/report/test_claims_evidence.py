@@ -206,7 +206,7 @@ def test_pairs_decide_what_the_architecture_adds(
     sources: Sources, difference: float, p: float, word: str, expected: str
 ) -> None:
     """The analysis plan's verdict is taken over, on all six sets; one set less is undecided."""
-    fields: dict[str, Any] = {"protocol": STATED, "metric": "acc", "n_seeds": 3}
+    fields: dict[str, Any] = {"protocol": STATED, "metric": "acc", "n_seeds": 3, "n_seeds_baseline": 3}
     ends = (difference - 0.05, difference + 0.05)
     pairs = [make_pair("resnet18", difference, *ends, p, dataset=name, **fields) for name in SIX]
     assert {pair.verdict for pair in pairs} == {word}
@@ -296,7 +296,7 @@ def test_the_ablation_decides_whether_cutmix_helps(
     """Under one optimiser at least, the paired interval on one side of zero, three seeds or more."""
     effect = gain_of_cutmix("medspectralnet")
     rows = [
-        Contrast("breastmnist", name, "test", "acc", effect, 3, gain, gain - 0.02, gain + 0.02, 0.5)
+        Contrast("breastmnist", name, "test", "acc", effect, 3, gain, gain - 0.02, gain + 0.02, 0.5, 0.03)
         for name, gain in zip(("sgd", "rmsprop", "adam"), gains, strict=True)
         if gain is not None
     ]

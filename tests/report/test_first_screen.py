@@ -74,7 +74,7 @@ def test_n_is_that_of_the_columns_beside_it(results: Path) -> None:
     text = summary(results)
     assert [cells(text, "medspectralnet")[place] for place in (1, 6)] == ["3", "–"]
     assert [cells(text, "mobilenetv4_s")[place] for place in (1, 6)] == ["–", "1 of 3"]
-    assert "Bold leads alone" in text
+    assert "confidence set that holds the best at 95 %; bold: alone in it" in text
 
 
 def test_a_picture_is_shown_where_there_is_one(results: Path, tmp_path: Path) -> None:

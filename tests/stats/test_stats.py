@@ -12,7 +12,6 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 from sklearn.metrics import roc_auc_score
 from statsmodels.stats.contingency_tables import mcnemar as statsmodels_mcnemar
-from statsmodels.stats.multitest import multipletests
 from statsmodels.stats.proportion import proportion_confint
 
 from bench.errors import ShapeError
@@ -153,8 +152,6 @@ def test_intervals_of_fractions_hold_their_value_and_stay_in_range(
         low, high = interval(value, Spread(variance, degrees, "images"), fewest)
         assert 0.0 <= low <= value + 1e-12
         assert value - 1e-12 <= high <= 1.0
-    low, high = intervals.plain_interval(value, Spread(variance, degrees, "images"), 0.0, math.inf)
-    assert 0.0 <= low <= value <= high
 
 
 def test_intervals_at_the_ends() -> None:
@@ -232,23 +229,6 @@ def test_a_perfect_pair_is_no_proof_of_equality() -> None:
     assert comparisons.end_to_end(0.5, (0.92, 1.0), (0.5, 0.5)).p < 1e-9
 
 
-@settings(max_examples=10, deadline=None)  # the oracle takes 80 ms a call
-@given(st.lists(st.floats(0, 1), min_size=1, max_size=12), st.integers(0, 5))
-def test_holm_is_statsmodels(p_values: list[float], missing: int) -> None:
-    """Equal to the oracle; planned comparisons that were not made count as p = 1."""
-    expected = multipletests([*p_values, *[1.0] * missing], method="holm")[1][: len(p_values)]
-    assert comparisons.holm(p_values, len(p_values) + missing) == pytest.approx(expected.tolist(), abs=1e-15)
-
-
-def test_holm_by_hand() -> None:
-    """0.01, 0.04, 0.03 of three: 0.03, then twice 0.03, and never below that."""
-    assert comparisons.holm([0.01, 0.04, 0.03]) == pytest.approx([0.03, 0.06, 0.06])
-    assert comparisons.holm([0.01], 5) == pytest.approx([0.05])
-    assert comparisons.holm([]) == []
-    with pytest.raises(StatsError, match="2 p-values in a family of 1"):
-        comparisons.holm([0.1, 0.2], 1)
-
-
 @given(st.integers(0, 60), st.integers(0, 60))
 def test_mcnemar_is_statsmodels(only_first: int, only_second: int) -> None:
     """Equal to the exact oracle, and the same from both sides; six against none is 1/32."""
@@ -300,13 +280,12 @@ def test_reachable_by_hand() -> None:
 
 
 def test_what_a_test_set_can_show() -> None:
-    """156 images around 0.9 have a half-width of about 4.8 points; the smallest difference is 2.80 standard errors."""
+    """156 images around 0.9 have a half-width of about 4.8 points; scans widen by the design effect."""
     low, high = proportion_confint(0.9 * 156, 156, method="wilson")
     assert power.accuracy_half_width(0.9, 156) == pytest.approx((high - low) / 2)
     assert abs(power.accuracy_half_width(0.9, 156) - 0.048) < 0.001
     error = power.accuracy_error(0.9, 156)
     assert error == pytest.approx(0.3 / math.sqrt(156))
-    assert power.smallest_difference(error) == pytest.approx((1.959963984540054 + 0.8416212335729143) * error)
     assert power.design_effect(8216, 70, 0.0) == 1.0
     assert power.design_effect(140, 70, 1.0) == 2.0
 

@@ -18,8 +18,10 @@ from bench.stats.uncertainty import (
     Uncertainty,
     area_interval,
     difference,
+    of_contrast,
     of_difference,
     of_mean,
+    plain_interval,
     share_interval,
     with_images,
 )
@@ -150,6 +152,35 @@ def test_seeds_that_agree_by_chance_do_not_break_the_pool() -> None:
     for wrong in (([], []), ([-0.1], [2]), ([0.1], [0])):
         with pytest.raises(StatsError, match="make no pool"):
             seed_pool(*wrong)
+
+
+def test_many_seeds_that_agree_by_chance_leave_a_pool_with_the_others_variance() -> None:
+    """Three ties beside one variance: a scale of 0 would be likeliest for few prior degrees, which are not tried."""
+    pool = seed_pool([0.0, 0.0, 0.0, 0.04], [2] * 4)
+    assert 0.0 < pool.variance <= 0.01
+    assert pool.degrees > 6.0
+    assert moderated(pool, 0.0, 2).variance > 0.0
+
+
+def test_a_sum_of_means_by_hand() -> None:
+    """Weights squared on each cell's own parts, crossed on what two share; a difference is 1 and -1."""
+    covariance = np.array([[4.0, 2.0, 1.0, 0.5], [2.0, 4.0, 1.0, 0.5], [1.0, 1.0, 3.0, 0.2], [0.5, 0.5, 0.2, 5.0]])
+    seeds = (SeedVariance(6.0, 4.0), FITTED, FITTED)
+    found = of_contrast(covariance, (2, 1, 1), (1.0, -1.0, 0.5), seeds)
+    crossed = 2 * (-1.0 * 1.0 + 0.5 * 0.5 - 0.5 * 0.2)
+    assert found.images == pytest.approx(2.0 + 3.0 + 0.25 * 5.0 + crossed)
+    assert [part.variance for part in found.seeds] == [3.0, 0.0, 0.0]
+    two = of_difference(covariance[:3, :3], 2, seeds[:2])
+    assert two == of_contrast(covariance[:3, :3], (2, 1), (1.0, -1.0), seeds[:2])
+    with pytest.raises(StatsError, match="each side needs at least one"):
+        of_contrast(covariance, (2, 1), (1.0, -1.0), seeds[:2])
+
+
+def test_losses_stay_between_0_and_their_highest() -> None:
+    """Symmetric around the value, cut at both ends."""
+    found = Uncertainty(0.01)
+    assert plain_interval(1.0, found, 2.0) == pytest.approx((1 - 0.19599639845, 1 + 0.19599639845))
+    assert plain_interval(0.1, found, 0.15) == (0.0, 0.15)
 
 
 def test_the_smallest_detectable_difference_is_the_textbooks() -> None:

@@ -19,12 +19,12 @@ from bench.errors import RecordError
 from bench.records.card import DataCard
 from bench.records.run_record import Record
 from bench.report.ablations import FACTORS
-from bench.report.analysis.cells import TEST_PARTS, Cell, kept_images, read_cells
+from bench.report.analysis.cells import Cell, read_cells
 from bench.report.analysis.contrasts import Contrast, contrasts_of
-from bench.report.analysis.pairs import PAIRED, McNemar, Pair, compare_cells, judged, mcnemar_tests
-from bench.report.analysis.predictions import Labels, Reader
+from bench.report.analysis.pairs import PAIRED, McNemar, Pair, compare_cells, mcnemar_tests, primary_first
 from bench.report.analysis.resolution import PublishedCheck, Resolution, published_checks, resolutions
 from bench.report.analysis.scores import ClassScore, Score, cell_scores, class_scores, marked
+from bench.report.analysis.seeds import SeedVariances, seed_variances
 from bench.report.evidence import Evidence
 from bench.report.published.numbers import published_scores
 from bench.report.tidy import grouped, model_order, table
@@ -34,8 +34,9 @@ CELLS = [
     *("mean", "sd", "ci_low", "ci_high", "interval", "mark", "run_ids"),
 ]
 PAIRS = [
-    *("family", "protocol", "dataset", "part", "metric", "model", "baseline", "n_seeds"),
-    *("difference", "ci_low", "ci_high", "p", "p_holm", "verdict", "margin"),
+    *("family", "protocol", "dataset", "part", "metric", "model", "baseline", "n_seeds", "n_seeds_baseline"),
+    *("difference", "ci_low", "ci_high", "p", "tests", "p_corrected", "verdict", "margin"),
+    *("detectable", "detectable_corrected"),
 ]
 
 
@@ -85,34 +86,37 @@ def analyse(evidence: Evidence, *, synthetic: bool) -> Analysis:
         RecordError: If a data set has no card, or predictions are missing or damaged.
         PairingError: If two runs on one data set are not on the same images in the same order.
     """
-    reader = Reader(evidence.results)
     scores: list[Score] = []
     pairs: list[Pair] = []
     mcnemar: list[McNemar] = []
     classes: list[ClassScore] = []
     factorial: dict[str, dict[tuple[str, str], Cell]] = {}
-    labels: dict[str, Labels] = {}
+    variances: dict[str, dict[str, SeedVariances]] = {}
+    resolution: list[Resolution] = []
     for protocol, card, cells in _groups(evidence, synthetic=synthetic):
-        plain = cell_scores(cells, card)
-        compared = compare_cells(reader, cells, card, {key: (score.low, score.high) for key, score in plain.items()})
+        seeds = seed_variances(cells)
+        plain = cell_scores(cells, seeds, card)
+        compared = compare_cells(cells, seeds, {key: (score.low, score.high) for key, score in plain.items()})
         scores += marked(plain, compared)
         pairs += compared
         mcnemar += mcnemar_tests(cells)
         classes += [score for cell in cells.values() for score in class_scores(cell, card)]
         if protocol in FACTORS:
             factorial.setdefault(card.dataset, {}).update({(protocol, model): cell for model, cell in cells.items()})
-        labels.setdefault(card.dataset, next(iter(cells.values())).labels)
-        reader.forget()
+            variances.setdefault(card.dataset, {})[protocol] = seeds
+        first = next(iter(cells.values()))
+        for part, kept in first.kept.items():
+            own = [pair for pair in compared if pair.part == part]
+            resolution += resolutions(card, protocol, part, first.labels[kept], own)
     cards = evidence.cards
-    contrasts = [c for name, cells in sorted(factorial.items()) for c in contrasts_of(reader, cells, cards[name])]
-    resolution = [
-        row
-        for name, part in itertools.product(sorted(labels), TEST_PARTS)
-        for row in resolutions(cards[name], part, labels[name][kept_images(cards[name], part)])
+    contrasts = [
+        contrast
+        for name, cells in sorted(factorial.items())
+        for contrast in contrasts_of(cells, variances[name], cards[name])
     ]
     return Analysis(
         scores=tuple(scores),
-        pairs=tuple(judged(pairs, synthetic=synthetic)),
+        pairs=tuple(primary_first(pairs)),
         mcnemar=tuple(mcnemar),
         classes=tuple(classes),
         contrasts=tuple(contrasts),

@@ -1,14 +1,13 @@
 """From the predictions of a cell's seeds to what statistics need of them: read once, computed once, cached.
 
-A cell is one model on one data set under one protocol. Every cell on the same images has the same resamples of them,
-which is what pairs the cells.
+A cell is one model on one data set under one protocol. What each image adds to a measure of each seed is its influence:
+cells on the same images are paired by the covariance of their influences.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import lru_cache
 from pathlib import Path
 
 import numpy as np
@@ -20,8 +19,8 @@ from bench.records.run_record import Record
 from bench.report.analysis import cache
 from bench.report.analysis.cache import Arrays
 from bench.report.analysis.predictions import Floats, Labels, Predictions, Reader, stored_bytes
-from bench.stats.bootstrap import NUM_RESAMPLES, Weights, auc_resamples, image_weights, sum_resamples
-from bench.stats.intervals import youden_threshold
+from bench.stats.delong import Influence, auc_influence, mean_influence
+from bench.stats.intervals import StatsError, youden_threshold
 from bench.stats.metrics import per_class, predict
 
 Bools = NDArray[np.bool_]
@@ -29,8 +28,8 @@ Bools = NDArray[np.bool_]
 TEST_PARTS = ("test", "test_twin_free")
 CLASS_MEASURES = ("auc", "ap", "precision", "recall", "f1")
 RATES = ("sensitivity", "specificity")
-RESAMPLED = ("auc", "acc", "balanced_acc", "brier", "nll", *RATES)
-KINDS = ("classes", "rates", "resamples")
+VARIED = ("auc", "acc", "balanced_acc", "brier", "nll", *RATES)  # what has a variance over test images
+KINDS = ("classes", "rates", "areas", "covariances", "degrees")
 SHARE = 4  # cells that repay the start of a process
 Job = tuple[Sequence[Record], DataCard]
 
@@ -45,15 +44,21 @@ class Cell:
         correct: (S, N) whether each seed is right.
         classes: Part -> (S, K, 5) `CLASS_MEASURES`, NaN where undefined.
         rates: Part -> (S, 2) `RATES`, NaN without a clinical positive.
-        resamples: Part -> (7, B) seed means of `RESAMPLED`, on the same resampled images in every cell.
+        kept: Part -> the test images that it holds.
+        areas: Part -> (S, n) what each of its images adds to each seed's AUC, NaN where that is undefined.
+        covariances: Part -> (7, S, S) of the seeds' `VARIED` over test images, NaN where nothing tells.
+        degrees: Part -> (7,) how well the variance of each is known.
     """
 
     records: list[Record]
     labels: Labels
     correct: Bools
+    kept: dict[str, Labels]
     classes: dict[str, Floats]
     rates: dict[str, Floats]
-    resamples: dict[str, Floats]
+    areas: dict[str, Floats]
+    covariances: dict[str, Floats]
+    degrees: dict[str, Floats]
 
     @property
     def seeds(self) -> list[int]:
@@ -65,10 +70,20 @@ class Cell:
         """What messages call it: the first run's id."""
         return self.records[0].run_id
 
-    def resampled(self, part: str, metric: str) -> Floats:
-        """(B,) resamples of one measure."""
-        resamples: Floats = self.resamples[part][RESAMPLED.index(metric)]
-        return resamples
+    def covariance(self, part: str, metric: str) -> Floats:
+        """(S, S) covariance of the seeds' values over test images; NaN where nothing tells."""
+        covariance: Floats = self.covariances[part][VARIED.index(metric)]
+        return covariance
+
+    def image_degrees(self, part: str, metric: str) -> float:
+        """How well the variance over images of the seeds' mean is known, as `Influence.degrees`."""
+        return float(self.degrees[part][VARIED.index(metric)])
+
+    def influence(self, part: str, metric: str) -> Influence:
+        """What each image of a part adds to the AUC or the accuracy of each seed."""
+        if metric == "acc":
+            return mean_influence(self.correct[:, self.kept[part]])
+        return Influence(self.areas[part].sum(axis=1), self.areas[part], self.labels[self.kept[part]])
 
     def values(self, part: str, metric: str) -> list[float | None]:
         """The measure of each seed: from the record, sensitivity and specificity from the predictions."""
@@ -85,7 +100,7 @@ def read_cell(reader: Reader, records: Sequence[Record], card: DataCard) -> Cell
     """
     ordered = _by_seed(records)
     arrays = _cached(reader.results, ordered, card)
-    return _cell(ordered, _arrays(reader, ordered, card) if arrays is None else arrays)
+    return _cell(ordered, card, _arrays(reader, ordered, card) if arrays is None else arrays)
 
 
 def read_cells(results: Path, jobs: Sequence[Job]) -> list[Cell]:
@@ -101,8 +116,8 @@ def read_cells(results: Path, jobs: Sequence[Job]) -> list[Cell]:
     measured = forked_map(lambda index: _arrays(Reader(results), *ordered[index]), missing, share=SHARE)
     known = dict(zip(missing, measured, strict=True))
     return [
-        _cell(records, known[index] if arrays is None else arrays)
-        for index, ((records, _), arrays) in enumerate(zip(ordered, cached, strict=True))
+        _cell(records, card, known[index] if arrays is None else arrays)
+        for index, ((records, card), arrays) in enumerate(zip(ordered, cached, strict=True))
     ]
 
 
@@ -125,11 +140,12 @@ def _arrays(reader: Reader, records: Sequence[Record], card: DataCard) -> Arrays
     return arrays
 
 
-def _cell(records: list[Record], arrays: Arrays) -> Cell:
+def _cell(records: list[Record], card: DataCard, arrays: Arrays) -> Cell:
     labels = arrays["labels"].astype(np.int64)
     correct = np.unpackbits(arrays["correct"], axis=1, count=len(labels)).astype(np.bool_)
+    kept = {part: kept_images(card, part) for part in TEST_PARTS}
     by_part = {kind: {part: arrays[f"{kind}/{part}"] for part in TEST_PARTS} for kind in KINDS}
-    return Cell(records, labels, correct, by_part["classes"], by_part["rates"], by_part["resamples"])
+    return Cell(records, labels, correct, kept, **by_part)
 
 
 def kept_images(card: DataCard, part: str) -> Labels:
@@ -154,7 +170,11 @@ def _measure(runs: Sequence[Predictions], card: DataCard) -> Arrays:
         arrays[f"classes/{part}"] = np.stack([_classes(truth, scores, card.task) for scores in shown])
         parts = _positive_parts(truth, flagged[:, kept], positive)
         arrays[f"rates/{part}"] = np.stack([counts.mean(axis=1) for counts in parts], axis=1)
-        arrays[f"resamples/{part}"] = _resample(truth, shown, correct[:, kept], flagged[:, kept], positive, card, part)
+        influences = _influences(truth, shown, correct[:, kept], flagged[:, kept], positive, card.task)
+        areas = influences[0]
+        arrays[f"areas/{part}"] = np.full(shown.shape[:2], np.nan) if areas is None else areas.parts
+        covariances, degrees = zip(*(_variance(influence, len(runs)) for influence in influences), strict=True)
+        arrays[f"covariances/{part}"], arrays[f"degrees/{part}"] = np.stack(covariances), np.array(degrees)
     return arrays
 
 
@@ -189,42 +209,57 @@ def _positive_parts(labels: Labels, flagged: Bools, positive: int) -> tuple[Floa
     return flagged[:, is_positive].astype(np.float64), (~flagged[:, ~is_positive]).astype(np.float64)
 
 
-@lru_cache(maxsize=8)
-def _weights(labels: bytes, name: str, stratified: bool) -> Weights:
-    """Shared by all cells on the same images."""
-    return image_weights(np.frombuffer(labels, dtype=np.int64), name, stratified=stratified)
+def _influences(
+    labels: Labels, probs: Floats, correct: Bools, flagged: Bools, positive: int, task: str
+) -> list[Influence | None]:
+    """Of each of `VARIED`, None where it is undefined.
 
-
-def _resample(
-    labels: Labels, probs: Floats, correct: Bools, flagged: Bools, positive: int, card: DataCard, part: str
-) -> NDArray[np.float64]:
-    """(7, B) seed means of `RESAMPLED`.
-
-    AUC, recalls, sensitivity and specificity are of classes and their images are drawn within classes; accuracy, Brier
-    score and likelihood are of all images and their images are drawn from all.
+    AUC, recalls, sensitivity and specificity are of classes and vary with the images within them; accuracy, Brier score
+    and likelihood are of all images and vary with all.
     """
-    within = _weights(labels.tobytes(), f"{card.dataset}/{part}", True)
-    overall = _weights(labels.tobytes(), f"{card.dataset}/{part}", False)
-    num_seeds, num_images = correct.shape
-    counts = np.bincount(labels, minlength=probs.shape[2])
-    recalls = correct.sum(axis=0) / (num_seeds * counts[labels] * probs.shape[2])
+    num_images, num_classes = probs.shape[1:]
+    counts = np.bincount(labels, minlength=num_classes)
+    recalls = correct / (counts[labels] * num_classes)
     likelihood = np.maximum(probs[:, np.arange(num_images), labels], np.finfo(np.float64).tiny)
     distances = probs.copy()
     distances[:, np.arange(num_images), labels] -= 1.0
-    losses = np.stack([(distances**2).sum(axis=(0, 2)), -np.log(likelihood).sum(axis=0)]) / num_seeds
     is_positive = labels == positive
-    right = np.where(is_positive, flagged, ~flagged).sum(axis=0) / num_seeds
-    sides = np.stack([right * is_positive, right * ~is_positive])
-    sizes = np.array([[is_positive.sum()], [(~is_positive).sum()]], dtype=np.float64)
-    if not sizes.all():
-        sizes[:] = np.nan
-    rows = [
-        auc_resamples(labels, probs, card.task, within)[None],
-        sum_resamples(correct.sum(axis=0)[None], overall) / (num_seeds * num_images),
-        sum_resamples(recalls[None], within),
-        sum_resamples(losses, overall) / num_images,
-        sum_resamples(sides, within) / sizes,
+    sides: list[Influence | None] = [None, None]
+    if is_positive.any() and not is_positive.all():
+        right = [flagged & is_positive, ~flagged & ~is_positive]
+        shares = [right[0] / is_positive.sum(), right[1] / (~is_positive).sum()]
+        sides = [Influence(share.sum(axis=1), share, is_positive.astype(np.int64)) for share in shares]
+    return [
+        auc_influence(labels, probs, task) if counts.min() > 0 else None,
+        mean_influence(correct),
+        Influence(recalls.sum(axis=1), recalls, labels),
+        mean_influence((distances**2).sum(axis=2)),
+        mean_influence(-np.log(likelihood)),
+        *sides,
     ]
-    resamples = np.concatenate(rows)
-    assert resamples.shape == (len(RESAMPLED), NUM_RESAMPLES)
-    return resamples
+
+
+def _variance(influence: Influence | None, num_seeds: int) -> tuple[Floats, float]:
+    """Covariance of the seeds over images and the degrees of freedom of their mean's; NaN where nothing tells."""
+    if influence is not None:
+        try:
+            return influence.covariance(), influence.degrees()
+        except StatsError:  # a class of one image
+            pass
+    return np.full((num_seeds, num_seeds), np.nan), float("nan")
+
+
+def joint_covariance(cells: Sequence[Cell], part: str, metric: str) -> Floats | None:
+    """Covariance over test images of all runs of some cells on the same images, by AUC or accuracy.
+
+    Returns:
+        (R, R), the cells' seeds one after another; None where nothing tells.
+    """
+    influences = [cell.influence(part, metric) for cell in cells]
+    parts = np.concatenate([influence.parts for influence in influences])
+    if np.isnan(parts).any():
+        return None
+    try:
+        return Influence(parts.sum(axis=1), parts, influences[0].strata).covariance()
+    except StatsError:  # a class of one image
+        return None

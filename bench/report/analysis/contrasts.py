@@ -1,6 +1,6 @@
 """Effects over several protocols: what CutMix does, and whose gain it is, the model's or its trunk's.
 
-Table 2's protocols differ in optimiser and CutMix alone, so their runs pair by seed and by test image. An effect is a
+Table 2's protocols differ in optimiser and CutMix alone, and their runs pair by test image. An effect is a
 weighted sum of cell means; with both models under one optimiser the cells are a 2 x 2 factorial.
 """
 
@@ -10,17 +10,17 @@ import itertools
 import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from functools import reduce
-
-import numpy as np
 
 from bench.records.card import DataCard
 from bench.report.ablations import FACTORS, REMOVAL
-from bench.report.analysis.cells import TEST_PARTS, Cell
-from bench.report.analysis.pairs import PAIRED, check_sources, restricted
-from bench.report.analysis.predictions import Reader
+from bench.report.analysis.cells import TEST_PARTS, Cell, joint_covariance
+from bench.report.analysis.pairs import PAIRED, check_sources
+from bench.report.analysis.seeds import SeedVariances, of_weights
 from bench.report.tidy import ten_digits
-from bench.stats.comparisons import Difference, paired_difference
+from bench.stats.comparisons import Difference
+from bench.stats.detectable import smallest_detectable
+from bench.stats.intervals import mean
+from bench.stats.uncertainty import around, of_contrast
 
 WHOLE, TRUNK = REMOVAL.whole, REMOVAL.trunk
 MAIN_MODEL, MAIN_CUTMIX, INTERACTION = "model, mean over CutMix", "CutMix, mean over models", "interaction"
@@ -30,18 +30,19 @@ Weights = dict[Setting, float]
 
 @dataclass(frozen=True)
 class Contrast:
-    """An effect on one part of a data set, under one optimiser; no interval where no resample moves it."""
+    """An effect on one part of a data set, under one optimiser; no interval where nothing moves it."""
 
     dataset: str
     optimiser: str
     part: str
     metric: str
     effect: str  # a name of `EFFECTS`, or the `gain_of_cutmix` of another model
-    n_seeds: int  # common to its cells
+    n_seeds: int  # the fewest of its cells
     difference: float  # the weighted sum of their means
     ci_low: float
     ci_high: float
     p: float  # uncorrected
+    detectable: float  # the effect that this test finds with a power of 80 %
 
 
 def gain_of_cutmix(model: str) -> str:
@@ -66,12 +67,14 @@ EFFECTS: dict[str, Weights] = {
 OF_BOTH_MODELS = {effect for effect, weights in EFFECTS.items() if len({model for model, _ in weights}) > 1}
 
 
-def contrasts_of(reader: Reader, cells: Mapping[tuple[str, str], Cell], card: DataCard) -> Iterator[Contrast]:
-    """The contrasts of one data set: every effect whose cells share a seed, on both parts, by AUC and accuracy.
+def contrasts_of(
+    cells: Mapping[tuple[str, str], Cell], variances: Mapping[str, SeedVariances], card: DataCard
+) -> Iterator[Contrast]:
+    """The contrasts of one data set: every effect whose cells are there, on both parts, by AUC and accuracy.
 
     Args:
-        reader: For cells of fewer seeds, where not all cells share theirs.
         cells: (protocol, model) -> cell, of Table 2's protocols.
+        variances: Protocol -> those of its cells over seeds.
         card: The data set's.
 
     Raises:
@@ -88,28 +91,33 @@ def contrasts_of(reader: Reader, cells: Mapping[tuple[str, str], Cell], card: Da
         chosen = [by_setting[setting] for setting in weights]
         for other in chosen[1:]:
             check_sources(chosen[0], other)
-        seeds: set[int] = reduce(lambda one, other: one & other, (set(cell.seeds) for cell in chosen))
-        if not seeds:
-            continue
-        chosen = [restricted(reader, cell, [r for r in cell.records if r.seed in seeds], card) for cell in chosen]
+        fewest = min(len(cell.records) for cell in chosen)
         for part, metric in itertools.product(TEST_PARTS, PAIRED):
-            exact = _effect(chosen, list(weights.values()), part, metric)
-            if exact is not None:
-                names = (card.dataset, optimiser, part, metric, effect, len(seeds))
-                yield Contrast(*names, exact.value, *map(ten_digits, (exact.low, exact.high, exact.p)))
+            measured = _effect(chosen, list(weights.values()), variances, part, metric)
+            if measured is not None:
+                exact, smallest = measured
+                names = (card.dataset, optimiser, part, metric, effect, fewest)
+                yield Contrast(*names, exact.value, *map(ten_digits, (exact.low, exact.high, exact.p, smallest)))
 
 
-def _effect(cells: list[Cell], weights: list[float], part: str, metric: str) -> Difference | None:
-    """The weighted sum of the cells' means, None where a value is undefined; no interval where no resample moves it."""
-    scores = [cell.values(part, metric) for cell in cells]
-    by_seed = [[value for value in values if value is not None] for values in zip(*scores, strict=True)]
-    if any(len(values) < len(cells) for values in by_seed):
+def _effect(
+    cells: list[Cell], weights: list[float], variances: Mapping[str, SeedVariances], part: str, metric: str
+) -> tuple[Difference, float] | None:
+    """The weighted sum of the cells' means and the smallest that could be found, None where a value is undefined.
+
+    Where nothing moves it there is no interval.
+    """
+    scores = [[value for value in cell.values(part, metric) if value is not None] for cell in cells]
+    counts = [len(cell.records) for cell in cells]
+    covariance = joint_covariance(cells, part, metric)
+    if [len(values) for values in scores] != counts or covariance is None:
         return None
-    scale = sum(abs(weight) for weight in weights) / 2  # a difference of two means has scale 1 and lies in [-1, 1]
-    seeds = [sum(w * v for w, v in zip(weights, values, strict=True)) / scale for values in by_seed]
-    resamples = np.array(weights) @ np.stack([cell.resampled(part, metric) for cell in cells]) / scale
-    unit = paired_difference(resamples, seeds)
-    if unit.low == unit.high:
-        return Difference(unit.value * scale, math.nan, math.nan, math.nan, math.nan, math.nan)
-    low, high, low_90, high_90 = (end * scale for end in (unit.low, unit.high, unit.low_90, unit.high_90))
-    return Difference(unit.value * scale, low, high, unit.p, low_90, high_90)
+    firsts = [cell.records[0] for cell in cells]
+    seeds = [of_weights(variances[record.protocol][record.model, part, metric]) for record in firsts]
+    uncertainty = of_contrast(covariance, counts, weights, seeds)
+    value = sum(weight * mean(values) for weight, values in zip(weights, scores, strict=True))
+    if uncertainty.error == 0.0:
+        return Difference(value, math.nan, math.nan, math.nan, math.nan, math.nan), math.nan
+    return around(value, uncertainty, reach=sum(abs(weight) for weight in weights) / 2), smallest_detectable(
+        uncertainty
+    )

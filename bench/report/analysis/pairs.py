@@ -5,27 +5,23 @@ from __future__ import annotations
 import itertools
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field
 
 import numpy as np
 
-from bench.records.card import DataCard
+from bench.records.names import SYNTHETIC_PREFIX
 from bench.records.run_record import Record
-from bench.report.analysis.cells import TEST_PARTS, Cell, read_cell
-from bench.report.analysis.predictions import Reader
+from bench.report.analysis.cells import TEST_PARTS, Cell, joint_covariance
+from bench.report.analysis.seeds import SeedVariances, of_weights
 from bench.report.analysis_plan import MARGIN, OURS, comparison_order, family_size, is_fitted, is_primary
-from bench.report.tidy import grouped, model_order, ten_digits
-from bench.stats.comparisons import (
-    Difference,
-    PairingError,
-    check_pairing,
-    end_to_end,
-    holm,
-    is_equivalent,
-    mcnemar,
-    paired_difference,
-)
-from bench.stats.intervals import LEVEL
+from bench.report.tidy import ten_digits
+from bench.stats.comparisons import Difference, PairingError, check_pairing, end_to_end, is_equivalent, mcnemar
+from bench.stats.detectable import errors_and_correlation, smallest_detectable
+from bench.stats.families import single_step
+from bench.stats.intervals import LEVEL, Floats
+from bench.stats.proportions import paired_shares
+from bench.stats.seed_variance import FITTED, SeedVariance
+from bench.stats.uncertainty import Uncertainty, difference, of_difference
 
 PAIRED = ("auc", "acc")
 Interval = tuple[float, float]
@@ -42,14 +38,31 @@ class Pair:
     metric: str
     model: str
     baseline: str
-    n_seeds: int  # common ones
-    exact: Difference  # before any rounding
-    corrected: float = math.nan  # Holm's p-value over the protocol's primary family
+    n_seeds: int  # of the model
+    n_seeds_baseline: int
+    exact: Difference  # of the means over seeds, before any rounding
+    uncertainty: Uncertainty = field(default=Uncertainty(0.0), repr=False)
+    correlation: float = math.nan  # of the two means over the test images
+    tests: int = 1  # planned in a primary pair's family: what the level is divided by
+    corrected: float = math.nan  # the p-value times `tests`, at most 1, of a primary pair
     margin: float = MARGIN
 
     @property
+    def fewest_seeds(self) -> int:
+        """Of the two sides; what is fitted comes out the same for every seed and lacks none."""
+        sides = ((self.model, self.n_seeds), (self.baseline, self.n_seeds_baseline))
+        counts = [count for model, count in sides if not is_fitted(model)]
+        return min(counts or [self.n_seeds, self.n_seeds_baseline])
+
+    @property
+    def seeds(self) -> str:
+        """`3`, or `3 and 1` where the baseline has fewer or more; a fitted baseline's one run goes without saying."""
+        same = self.n_seeds == self.n_seeds_baseline or is_fitted(self.baseline)
+        return str(self.n_seeds) if same else f"{self.n_seeds} and {self.n_seeds_baseline}"
+
+    @property
     def difference(self) -> float:
-        """Model less baseline, mean over common seeds."""
+        """Model less baseline, each a mean over its seeds."""
         return self.exact.value
 
     @property
@@ -68,13 +81,27 @@ class Pair:
         return ten_digits(self.exact.p)
 
     @property
-    def p_holm(self) -> float:
+    def p_corrected(self) -> float:
         """The corrected p-value, as it is printed."""
         return ten_digits(self.corrected)
 
     @property
+    def detectable(self) -> float:
+        """The difference that a single test finds with a power of 80 %; NaN where nothing varies, or exploratory."""
+        return ten_digits(self.smallest(1)) if self.family == "primary" else math.nan
+
+    @property
+    def detectable_corrected(self) -> float:
+        """The same for the test that decides, corrected for its family; NaN for an exploratory pair."""
+        return ten_digits(self.smallest(self.tests)) if self.family == "primary" else math.nan
+
+    def smallest(self, tests: int) -> float:
+        """The smallest detectable difference, the level divided by so many tests; NaN where nothing varies."""
+        return smallest_detectable(self.uncertainty, tests) if self.uncertainty.error > 0.0 else math.nan
+
+    @property
     def verdict(self) -> str:
-        """What can be said at 5 %, by the p-value that counts: Holm's of a primary pair, else its own."""
+        """What can be said at 5 %, by the p-value that counts: the corrected one of a primary pair, else its own."""
         p = self.exact.p if math.isnan(self.corrected) else self.corrected
         if p < LEVEL:
             return "higher" if self.difference > 0 else "lower"
@@ -120,120 +147,100 @@ def check_sources(first: Cell, second: Cell) -> None:
 
 
 def compare_cells(
-    reader: Reader, cells: Mapping[str, Cell], card: DataCard, intervals: Mapping[tuple[str, str, str], Interval]
+    cells: Mapping[str, Cell], variances: SeedVariances, intervals: Mapping[tuple[str, str, str], Interval]
 ) -> list[Pair]:
-    """Every pair of models of one protocol and data set, on both parts, by AUC and accuracy.
+    """Every pair of models of one protocol and data set, on both parts, by AUC and accuracy, over all their seeds.
 
     Args:
-        reader: For cells of fewer seeds, where two models do not share all of theirs.
         cells: Model -> cell.
-        card: The data set's.
+        variances: Of the cells over seeds.
         intervals: (model, part, metric) -> the cell's own interval.
 
     Raises:
         PairingError: If two cells are on different images.
     """
-    pairs = []
-    for model, baseline in itertools.combinations(sorted(cells, key=comparison_order), 2):
-        check_sources(cells[model], cells[baseline])
-        common = common_records(cells[model], cells[baseline])
-        if not common:
+    names = sorted(cells, key=comparison_order)
+    for name in names[1:]:
+        check_sources(cells[names[0]], cells[name])
+    ends = dict(zip(names, np.cumsum([len(cells[name].records) for name in names]).tolist(), strict=True))
+    runs = {name: np.arange(end - len(cells[name].records), end) for name, end in ends.items()}
+    compared: dict[tuple[str, str], list[Pair]] = {pair: [] for pair in itertools.combinations(names, 2)}
+    for part, metric in itertools.product(TEST_PARTS, PAIRED):
+        defined = [name for name in names if all(value is not None for value in cells[name].values(part, metric))]
+        covariance = joint_covariance([cells[name] for name in names], part, metric) if len(defined) > 1 else None
+        if covariance is None:
             continue
-        sides = [
-            restricted(reader, cells[name], list({record.run_id: record for record in records}.values()), card)
-            for name, records in ((model, [a for a, _ in common]), (baseline, [b for _, b in common]))
-        ]
-        for part, metric in itertools.product(TEST_PARTS, PAIRED):
-            ends = intervals[model, part, metric], intervals[baseline, part, metric]
-            exact = _difference(common, sides, part, metric, ends)
-            if exact is not None:
-                pairs.append(_pair(common, part, metric, exact))
-    return pairs
+        for model, baseline in itertools.combinations(defined, 2):
+            chosen = np.concatenate([runs[model], runs[baseline]])
+            sides = [
+                Side(cells[name], of_weights(variances[name, part, metric]), intervals[name, part, metric])
+                for name in (model, baseline)
+            ]
+            compared[model, baseline].append(_pair(sides, part, metric, covariance[np.ix_(chosen, chosen)]))
+    return [pair for pairs in compared.values() for pair in pairs]
 
 
-def restricted(reader: Reader, cell: Cell, records: Sequence[Record], card: DataCard) -> Cell:
-    """The cell of some of its seeds."""
-    return cell if len(records) == len(cell.records) else read_cell(reader, records, card)
+@dataclass(frozen=True)
+class Side:
+    """One of two cells, with its variance over seeds and its own interval by one measure."""
+
+    cell: Cell
+    seed: SeedVariance
+    ends: Interval
+
+    def values(self, part: str, metric: str) -> list[float]:
+        """Of each seed."""
+        return [value for value in self.cell.values(part, metric) if value is not None]
 
 
-def _difference(
-    common: Sequence[tuple[Record, Record]],
-    sides: Sequence[Cell],
-    part: str,
-    metric: str,
-    ends: tuple[Interval, Interval],
-) -> Difference | None:
-    """None where a value is undefined."""
-    firsts, seconds = ([(getattr(pair[i], part) or {}).get(metric) for pair in common] for i in (0, 1))
-    values = [value for value in (*firsts, *seconds) if value is not None]
-    if len(values) < 2 * len(common):
-        return None
-    differences = [first - second for first, second in zip(values, values[len(common) :], strict=False)]
-    exact = paired_difference(sides[0].resampled(part, metric) - sides[1].resampled(part, metric), differences)
-    if exact.low == exact.high and any(value in (0.0, 1.0) for value in values):
-        return end_to_end(exact.value, *ends)
+def _pair(sides: Sequence[Side], part: str, metric: str, covariance: Floats) -> Pair:
+    """The pair of two cells; `covariance` over images is that of the first's seeds and then the second's."""
+    first, second = (side.cell.records[0] for side in sides)
+    counts = [len(side.cell.records) for side in sides]
+    uncertainty = of_difference(covariance, counts[0], (sides[0].seed, sides[1].seed))
+    primary = (part, metric) == ("test", "auc") and is_primary(first.protocol, first.dataset, first.model, second.model)
+    family, tests = ("primary", _planned(second)) if primary else ("exploratory", 1)
+    exact = _exact(sides, part, metric, uncertainty)
+    return Pair(
+        family=family,
+        protocol=first.protocol,
+        dataset=first.dataset,
+        part=part,
+        metric=metric,
+        model=first.model,
+        baseline=second.model,
+        n_seeds=counts[0],
+        n_seeds_baseline=counts[1],
+        exact=exact,
+        uncertainty=uncertainty,
+        correlation=errors_and_correlation(covariance, counts[0])[2],
+        tests=tests,
+        corrected=single_step([exact.p], tests)[0] if primary else math.nan,
+    )
+
+
+def _planned(baseline: Record) -> int:
+    """Comparisons planned in the primary family of a baseline."""
+    synthetic = baseline.dataset.startswith(SYNTHETIC_PREFIX)
+    return family_size(baseline.protocol, fitted=is_fitted(baseline.model), synthetic=synthetic)
+
+
+def _exact(sides: Sequence[Side], part: str, metric: str, uncertainty: Uncertainty) -> Difference:
+    """The difference with its interval and p: exact where both sides are one set of weights, and by accuracy."""
+    values = [side.values(part, metric) for side in sides]
+    if metric == "acc" and all(side.seed == FITTED for side in sides):
+        right = [side.cell.correct[0, side.cell.kept[part]] for side in sides]
+        only = [int((right[i] & ~right[1 - i]).sum()) for i in (0, 1)]
+        return paired_shares(only[0], only[1], len(right[0]))
+    exact = difference(values[0], values[1], uncertainty)
+    if uncertainty.error == 0.0 and any(value in (0.0, 1.0) for value in (*values[0], *values[1])):
+        return end_to_end(exact.value, sides[0].ends, sides[1].ends)
     return exact
 
 
-def _pair(common: Sequence[tuple[Record, Record]], part: str, metric: str, exact: Difference) -> Pair:
-    first, second = common[0]
-    primary = (part, metric) == ("test", "auc") and is_primary(first.protocol, first.dataset, first.model, second.model)
-    family = "primary" if primary else "exploratory"
-    names = (family, first.protocol, first.dataset, part, metric, first.model, second.model)
-    return Pair(*names, len(common), exact)
-
-
-def marks(pairs: Sequence[Pair], values: Mapping[str, float]) -> dict[str, str]:
-    """Which models of a group lead it: `best`, `not separated` from the best by a test, or neither.
-
-    The tests are those of the best against each other model, with Holm's correction over them. Several models with
-    exactly the highest mean are all best; one that shares no seed with the best cannot be separated from it.
-
-    Args:
-        pairs: Those of one protocol, data set, part and metric.
-        values: Model -> mean.
-    """
-    defined = {model: value for model, value in values.items() if not math.isnan(value)}
-    if not defined:
-        return dict.fromkeys(values, "")
-    top = max(defined.values())
-    leader = min((model for model, value in defined.items() if value == top), key=model_order)
-    tests = {
-        pair.baseline if pair.model == leader else pair.model: pair.exact.p
-        for pair in pairs
-        if leader in (pair.model, pair.baseline)
-    }
-    adjusted = dict(zip(tests, holm(list(tests.values())), strict=True))
-    by_model = dict.fromkeys(values, "")
-    for model, value in defined.items():
-        open_question = adjusted.get(model, 1.0) >= LEVEL
-        by_model[model] = "best" if value == top else "not separated" if open_question else ""
-    return by_model
-
-
-def tie_marks(marks: Sequence[str]) -> list[str]:
-    """What a column of marks may show: `best` for one that leads alone, `tie` for all that share the lead, else "".
-
-    A tie is never drawn as a win: where another model cannot be separated from the highest, the highest is in the tie.
-    Where only one model was measured there is nothing to win.
-    """
-    leaders = [mark for mark in marks if mark]
-    alone = len(leaders) == 1 and len(marks) > 1
-    return ["" if not mark or len(marks) == 1 else "best" if alone else "tie" for mark in marks]
-
-
-def judged(pairs: Sequence[Pair], *, synthetic: bool) -> list[Pair]:
-    """Pairs with Holm's correction over each protocol's primary family, which comes first."""
-    primary = [pair for pair in pairs if pair.family == "primary"]
-    corrected = {
-        pair: p
-        for protocol, family in grouped(primary, lambda pair: pair.protocol).items()
-        for pair, p in zip(
-            family, holm([pair.exact.p for pair in family], family_size(protocol, synthetic=synthetic)), strict=True
-        )
-    }
-    others = [pair for pair in pairs if pair.family != "primary"]
-    return [*(replace(pair, corrected=corrected[pair]) for pair in primary), *others]
+def primary_first(pairs: Sequence[Pair]) -> list[Pair]:
+    """The pairs of the primary families before the others."""
+    return sorted(pairs, key=lambda pair: pair.family != "primary")
 
 
 def mcnemar_tests(cells: Mapping[str, Cell]) -> list[McNemar]:

@@ -11,13 +11,17 @@ import numpy as np
 
 from bench.records.card import DataCard
 from bench.records.names import Run
-from bench.report.analysis.cells import CLASS_MEASURES, RATES, RESAMPLED, TEST_PARTS, Cell, kept_images
-from bench.report.analysis.pairs import PAIRED, Pair, marks, tie_marks
+from bench.report.analysis.cells import CLASS_MEASURES, RATES, TEST_PARTS, VARIED, Cell
+from bench.report.analysis.marks import drawn_marks, marks
+from bench.report.analysis.pairs import PAIRED, Pair
 from bench.report.analysis.predictions import Labels
-from bench.report.analysis_plan import PARTS
+from bench.report.analysis.seeds import SeedVariances, of_weights
+from bench.report.analysis_plan import PARTS, is_fitted
 from bench.report.published.numbers import PublishedScore, reference_score
 from bench.report.tidy import ten_digits
-from bench.stats.intervals import area_interval, fraction_interval, mean, plain_interval, spread, variance
+from bench.stats.intervals import IMAGES, IMAGES_AND_SEEDS, mean, variance
+from bench.stats.seed_variance import FITTED, SeedVariance
+from bench.stats.uncertainty import area_interval, of_mean, plain_interval, share_interval
 
 METRICS = ("auc", "acc", "balanced_acc", "pr_auc", "brier", "ece", "nll", *RATES)
 CEILINGS = {"brier": 2.0, "nll": math.inf}  # measures that are no fraction
@@ -37,10 +41,10 @@ class Score:
     num_images: int  # of the part
     mean: float  # over the seeds; NaN where one has no value
     sd: float  # sample standard deviation; NaN with one seed
-    low: float  # ends of the mean's 95 % interval; NaN for measures that are not resampled
+    low: float  # ends of the mean's 95 % interval; NaN for measures without one
     high: float
     interval: str  # what it is over: `images`, `images and seeds`, or "" for none
-    mark: str = ""  # `best`, `not separated` from the best of the models by a test, or ""
+    mark: str = ""  # `best` alone in the confidence set for the best model, `may be best` in it with others, or ""
     drawn: str = ""  # what a table shows of the marks: `best`, `tie` or ""
 
     @property
@@ -94,19 +98,27 @@ class ClassScore:
     n_seeds: int
 
 
-def cell_scores(cells: Mapping[str, Cell], card: DataCard) -> dict[Key, Score]:
-    """The scores of the models of one protocol and data set, without marks."""
+def cell_scores(cells: Mapping[str, Cell], variances: SeedVariances, card: DataCard) -> dict[Key, Score]:
+    """The scores of the models of one protocol and data set, without marks.
+
+    Args:
+        cells: Model -> cell.
+        variances: Of the cells over seeds.
+        card: The data set's.
+    """
     scores: dict[Key, Score] = {}
     for (model, cell), part, metric in itertools.product(cells.items(), TEST_PARTS, METRICS):
         values = [value for value in cell.values(part, metric) if value is not None]
         if not values and metric in RATES:
             continue
-        kept = kept_images(card, part)
+        kept = cell.kept[part]
         middle, deviation, low, high, kind = math.nan, math.nan, math.nan, math.nan, ""
         if len(values) == len(cell.records):
             middle = mean(values)
             deviation = math.sqrt(variance(values)) if len(values) > 1 else math.nan
-            low, high, kind = _interval(cell, part, metric, values, _fewest(cell.labels[kept], metric, card))
+            if metric in VARIED:
+                seed = of_weights(variances[model, part, metric])
+                low, high, kind = _interval(cell, part, metric, seed, _fewest(cell.labels[kept], metric, card), middle)
         first, seeds = cell.records[0], tuple(cell.seeds)
         scores[model, part, metric] = Score(
             first.protocol, model, first.dataset, part, metric, seeds, len(kept), middle, deviation, low, high, kind
@@ -114,16 +126,18 @@ def cell_scores(cells: Mapping[str, Cell], card: DataCard) -> dict[Key, Score]:
     return scores
 
 
-def _interval(cell: Cell, part: str, metric: str, values: Sequence[float], fewest: int) -> tuple[float, float, str]:
-    """95 % interval of a cell's mean; none for measures whose resampling is not worth its price."""
-    if metric not in RESAMPLED:
+def _interval(
+    cell: Cell, part: str, metric: str, seed: SeedVariance, fewest: int, middle: float
+) -> tuple[float, float, str]:
+    """95 % interval of a cell's mean, and what it is over; none where nothing tells how the images vary."""
+    covariance = cell.covariance(part, metric)
+    if np.isnan(covariance).any():
         return math.nan, math.nan, ""
-    varied = spread(cell.resampled(part, metric), values)
-    middle = mean(values)
+    uncertainty = of_mean(covariance, seed, cell.image_degrees(part, metric))
+    kind = IMAGES if seed == FITTED else IMAGES_AND_SEEDS
     if metric in CEILINGS:
-        return *plain_interval(middle, varied, 0.0, CEILINGS[metric]), varied.kind
-    ends = (area_interval if metric == "auc" else fraction_interval)(middle, varied, fewest)
-    return *ends, varied.kind
+        return *plain_interval(middle, uncertainty, CEILINGS[metric]), kind
+    return *(area_interval if metric == "auc" else share_interval)(middle, uncertainty, fewest), kind
 
 
 def _fewest(labels: Labels, metric: str, card: DataCard) -> int:
@@ -140,10 +154,11 @@ def marked(scores: Mapping[Key, Score], pairs: Sequence[Pair]) -> list[Score]:
     result = dict(scores)
     for part, metric in itertools.product(TEST_PARTS, PAIRED):
         group = {model: score for (model, *key), score in scores.items() if key == [part, metric]}
-        means = {model: score.mean for model, score in group.items() if model not in PARTS}
-        tests = [p for p in pairs if (p.part, p.metric) == (part, metric) and not {p.model, p.baseline} & PARTS.keys()]
-        by_test = marks(tests, means)
-        for model, drawn in zip(by_test, tie_marks(list(by_test.values())), strict=True):
+        own = {model: score for model, score in group.items() if model not in PARTS}
+        tests = [p for p in pairs if (p.part, p.metric) == (part, metric)]
+        leaders = [model for model, score in own.items() if score.n_seeds > 1 or is_fitted(model)]
+        by_test = marks(tests, {model: score.mean for model, score in own.items()}, leaders)
+        for model, drawn in zip(by_test, drawn_marks(list(by_test.values())), strict=True):
             result[model, part, metric] = replace(group[model], mark=by_test[model], drawn=drawn)
     return list(result.values())
 

@@ -63,7 +63,7 @@ def _pair(sources: Sources, baseline: str, dataset: str) -> Outcome:
     key = (dataset, "test", "acc", OURS, baseline)
     pairs = [p for p in sources.analysis.pairs if (p.dataset, p.part, p.metric, p.model, p.baseline) == key]
     expected = f"higher than {baseline} on every set under {STATED}"
-    stated = next((pair for pair in pairs if pair.protocol == STATED and pair.n_seeds >= len(SEEDS)), None)
+    stated = next((pair for pair in pairs if pair.protocol == STATED and pair.fewest_seeds >= len(SEEDS)), None)
     beside = [_pair_text(pair) for pair in pairs if pair.protocol != STATED]
     where = ("results/tables/pairs.csv",) if pairs else ()
     if stated is None:
@@ -77,7 +77,7 @@ def _pair(sources: Sources, baseline: str, dataset: str) -> Outcome:
 
 def _pair_text(pair: Pair) -> str:
     numbers = f"{pair.difference:+.3f} [{pair.ci_low:+.3f}, {pair.ci_high:+.3f}]"
-    return f"{pair.protocol}, {pair.dataset}: {pair.verdict} in {pair.metric}, {numbers}, n = {pair.n_seeds}"
+    return f"{pair.protocol}, {pair.dataset}: {pair.verdict} in {pair.metric}, {numbers}, n = {pair.seeds}"
 
 
 def _scores(sources: Sources, model: str, dataset: str, metric: str) -> list[Score]:

@@ -124,14 +124,16 @@ def _protocols(evidence: Evidence, table: str, model: str, dataset: str, protoco
 
 
 def _score_lines(evidence: Evidence, score: Score) -> list[str]:
-    drawn = {"best": " (bold: higher than every other)", "tie": " ≈ (shares the lead)"}.get(score.drawn, "")
+    drawn = {"best": " (bold: alone in the confidence set for the best)", "tie": " ≈ (may be the best)"}.get(
+        score.drawn, ""
+    )
     over = f"; 95 % interval over {score.interval}" if score.interval else ""
     spread = "mean over seeds ± sample standard deviation (n - 1)" if score.n_seeds > 1 else "the record's own number"
     lines = [
         f"  printed     {value_text(score.mean, score.sd)}{drawn}",
         f"  interval    {interval_text(score.ci_low, score.ci_high)}{over}",
         f"  formula     n = {score.n_seeds}, {score.num_images} images: {spread}; {METHODS[score.metric]}",
-        "              resampled and tested as results/ANALYSIS_PLAN.md says",
+        "              computed and tested as results/ANALYSIS_PLAN.md says",
     ]
     reference = score.reference
     if reference is None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Hashable, Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -16,12 +16,13 @@ from bench.data.names import PAPER_DATASETS
 from bench.records.names import SYNTHETIC_PREFIX
 from bench.records.run_record import Record
 from bench.report.analysis.pairs import Pair
-from bench.report.analysis_plan import NUM_TEST_SCANS
+from bench.report.analysis_plan import NUM_TEST_SCANS, is_fitted
 from bench.report.figures.style import ROW, WIDE, WIDTH, Caption, Plot, colour, legend_below, legend_height, new_figure
 from bench.report.tidy import model_order, table
 
 COLUMNS = [
-    "dataset", "model", "baseline", "n_seeds", "difference", "ci_low", "ci_high", "p_holm", "verdict", "margin"
+    "dataset", "model", "baseline", "n_seeds", "n_seeds_baseline", "difference", "ci_low", "ci_high", "p_corrected",
+    "verdict", "margin"
 ]  # fmt: skip
 # Verdict -> marker, filled or not, index of its colour.
 VERDICTS = {
@@ -51,11 +52,11 @@ def forest_plot(name: str, pairs: Sequence[Pair], records: Sequence[Record], dat
     datasets = {pair.dataset for pair in pairs}
     protocol, num_sets, scans = records[0].protocol, len(datasets), datasets & NUM_TEST_SCANS.keys()
     text = (
-        f"AUC on the official test split, {models} minus each baseline, mean over common seeds, with 95 % intervals; "
+        f"AUC on the official test split, {models} minus each baseline, means over all seeds, with 95 % intervals; "
         f"right of zero {models} is better. Shaded: the zone within which the analysis plan calls models comparable. "
-        "Filled marks are verdicts of the plan, which corrects them for the size of the primary family (Holm), the "
-        "intervals are not corrected; an empty mark is not separated. n: common seeds; with one, the interval is over "
-        f"images alone and speaks of those trained weights. {len(pairs)} difference{'s' if len(pairs) > 1 else ''} on "
+        "Filled marks are verdicts of the plan, which corrects p for the comparisons planned on the data set with "
+        "fitted models, or with networks; the intervals are not corrected; an empty mark is not separated. n: seeds, "
+        f"of both where they differ. {len(pairs)} difference{'s' if len(pairs) > 1 else ''} on "
         f"{num_sets} data set{'s' if num_sets > 1 else ''}. {SCANS_NOTE if scans else ''}Not in the paper. {data} "
         f"Protocol {protocol}, {len(records)} records."
     )
@@ -107,7 +108,7 @@ def _draw_column(axes: Axes, parts: Sequence[pd.DataFrame], rows: int) -> None:
         labels.append(str(part["dataset"].iloc[0]))
         for row in part.to_dict("records"):
             row_index = len(labels)
-            labels.append(f"{row['baseline']}, n = {row['n_seeds']}")
+            labels.append(f"{row['baseline']}, n = {_seeds(row)}")
             look = _look(str(row["verdict"]))
             axes.barh(row_index, 2 * row["margin"], left=-row["margin"], height=1.0, color="0.88", zorder=0.5)
             axes.plot([row["ci_low"], row["ci_high"]], [row_index, row_index], color=look["color"], linewidth=1.0)
@@ -119,6 +120,12 @@ def _draw_column(axes: Axes, parts: Sequence[pd.DataFrame], rows: int) -> None:
     axes.set(ylim=(rows - 0.4, -0.6), xlabel="difference in AUC")
     axes.tick_params(axis="y", length=0)
     axes.grid(axis="y", visible=False)
+
+
+def _seeds(row: Mapping[Hashable, Any]) -> str:
+    """`3`, `3 and 1` where the baseline, a network, has fewer or more."""
+    same = row["n_seeds"] == row["n_seeds_baseline"] or is_fitted(str(row["baseline"]))
+    return str(row["n_seeds"]) if same else f"{row['n_seeds']} and {row['n_seeds_baseline']}"
 
 
 def _look(verdict: str) -> dict[str, Any]:

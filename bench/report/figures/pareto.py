@@ -196,8 +196,8 @@ def pareto_plot(name: str, axis: Axis, accuracies: Sequence[Score], records: Seq
     dotted = "The dotted line is the accuracy of always saying the most frequent class. " if floors else ""
     missing = f" Without a cost, so not drawn: {', '.join(without)}." if without else ""
     text = (
-        f"Mean test accuracy over seeds, vertical bars: 95 % interval from images crossed with seeds (one seed: images "
-        f"alone). Ringed and joined: the Pareto front, models that no other beats in both; it ignores the intervals. "
+        f"Mean test accuracy over seeds, vertical bars: 95 % interval over test images and "
+        f"seeds. Ringed and joined: the Pareto front, models that no other beats in both; it ignores the intervals. "
         f"{dotted}{axis.words}{missing} {data} "
         f"Protocol {first.protocol}, {len(records)} records. Not in the paper as a figure."
     )

@@ -183,7 +183,7 @@ def _protocol(
         name=protocol,
         entries=own,
         resolution=[
-            *(resolution_lines(analysis.resolution, dataset) if own else []),
+            *resolution_lines(analysis.resolution, protocol, dataset),
             *unpinned_lines(used),
             *dirty_lines(used),
         ],

@@ -14,8 +14,9 @@ from bench.report.analysis.resolution import Resolution
 from bench.report.analysis.scores import ClassScore, Score
 from bench.report.evidence import Evidence
 from bench.report.links import Links
-from bench.report.tables.score_cells import METRICS, TEST_PARTS, interval_text, value_text
+from bench.report.tables.score_cells import METRICS, TEST_PARTS, interval_text, smallest_text, value_text
 from bench.report.tidy import grouped, seeds_text
+from bench.stats.power import POWER
 
 ROUNDING = 1e-9  # statistics are rounded to ten digits
 OVER = {"images": "over test images", "images and seeds": "over test images and seeds"}
@@ -167,11 +168,11 @@ def comparison_rows(pairs: Iterable[Pair], dataset: str, protocol: str) -> Itera
             yield {
                 "model": pair.model,
                 "baseline": pair.baseline,
-                "n_seeds": str(pair.n_seeds),
+                "n_seeds": pair.seeds,
                 "difference": f"{pair.difference:+.3f}".replace("-", "−"),
                 "interval": f"{pair.ci_low:+.3f} to {pair.ci_high:+.3f}".replace("-", "−"),
                 "p": _probability(pair.p),
-                "p_holm": _probability(pair.p_holm),
+                "p_corrected": _probability(pair.p_corrected),
                 "verdict": pair.verdict,
             }
 
@@ -180,16 +181,15 @@ def _probability(p: float) -> str:
     return "n/a" if math.isnan(p) else "< 0.001" if p < 0.001 else f"{p:.3f}"
 
 
-def resolution_lines(resolution: Iterable[Resolution], dataset: str) -> list[str]:
-    """The smallest differences that a data set's test images could show; a second line for a design effect."""
-    rows = [row for row in resolution if row.dataset == dataset]
+def resolution_lines(resolution: Iterable[Resolution], protocol: str, dataset: str) -> list[str]:
+    """The smallest differences that a protocol's comparisons find; a second line for a design effect."""
     lines: dict[str, dict[str, list[str]]] = {}
-    for row in rows:
-        part = f"{TEST_PARTS[row.part]} ({row.num_images:,} images)"
-        value = "n/a" if math.isnan(row.smallest_difference) else f"{row.smallest_difference:.3f}"
-        lines.setdefault(row.note, {}).setdefault(part, []).append(f"{METRICS[row.metric]} {value}")
+    for row in resolution:
+        if (row.protocol, row.dataset) == (protocol, dataset):
+            part = f"{TEST_PARTS[row.part]} ({row.num_images:,} images)"
+            lines.setdefault(row.note, {}).setdefault(part, []).append(f"{METRICS[row.metric]} {smallest_text(row)}")
     return [
-        f"Smallest difference that these images could show around {rows[0].reference:g}: "
+        f"Smallest difference that the comparisons find with a power of {POWER:g}: "
         + "; ".join(f"{part} {', '.join(values)}" for part, values in parts.items())
         + (f". {note[0].upper()}{note[1:]}." if note else ".")
         for note, parts in lines.items()

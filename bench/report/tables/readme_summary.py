@@ -21,9 +21,10 @@ from bench.report.evidence import Evidence, first_line
 from bench.report.formats import NOTHING, Row, Table, Text, markdown_text
 from bench.report.links import Links
 from bench.report.published.numbers import quoted_cost
-from bench.report.tables.score_cells import interval_text, measured_text
+from bench.report.tables.score_cells import interval_text, measured_text, smallest_text
 from bench.report.tables.table4 import NUM_CLASSES, own_models
 from bench.report.tidy import grouped, model_order, seeds_text
+from bench.stats.power import POWER
 
 BEGIN, END = "<!-- measured: written by medbench report -->", "<!-- measured: end -->"
 PROTOCOLS = ("lite-96", "paper-224-scratch", "paper-224-imagenet")  # the ones with MedSpectralNet, weakest first
@@ -146,16 +147,16 @@ def _scores(analysis: Analysis, scores: Sequence[Score], protocol: str, links: L
     for _, part, name in columns:
         header += [*(["n"] if part == "test" else []), name, "95 %"]
     header.append("published, Breast")
-    smallest: dict[tuple[str, str], float] = {}
+    smallest: dict[tuple[str, str], str] = {}
     for row in analysis.resolution:
-        if row.metric == "auc":
-            smallest.setdefault((row.dataset, row.part), row.smallest_difference)
+        if (row.protocol, row.metric) == (protocol, "auc"):
+            smallest.setdefault((row.dataset, row.part), smallest_text(row))
     fixed = links.to_document("ANALYSIS_PLAN.md")
-    gaps = [f"{name} {smallest[dataset, part]:.3f}" for dataset, part, name in columns if (dataset, part) in smallest]
+    gaps = [f"{name} {smallest[dataset, part]}" for dataset, part, name in columns if (dataset, part) in smallest]
     notes = (
-        "Bold leads alone, by tests against every other model of the column; ≈ shares the lead: no test separates it "
-        "from the highest value. n: seeds, in both Breast columns the same. Smallest AUC difference that the images "
-        f"could show around 0.9: {', '.join(gaps)}. Published numbers come from other protocols. All cells with "
+        "≈: may be the best of the column, by a confidence set that holds the best at 95 %; bold: alone in it; one "
+        "seed excludes nobody. n: seeds, in both Breast columns the same. Smallest AUC difference found with a power "
+        f"of {POWER:g}: {'; '.join(gaps)}. Published numbers come from other protocols. All cells with "
         f"accuracy: [Table 3]({links.to_report('table3.md')}); statistics fixed beforehand: "
         f"{f'[analysis plan]({fixed})' if fixed else 'analysis plan'}."
     )

@@ -22,6 +22,8 @@ from bench.report.links import Links
 from bench.report.published.rows import row_id
 from bench.report.tables.missing import why_missing
 from bench.report.tidy import STAMP, csv_bytes, dirty_lines, grouped, seeds_text, unpinned_lines
+from bench.stats.families import discoveries
+from bench.stats.power import POWER
 
 METRICS = {"auc": "AUC", "acc": "ACC"}
 TEST_PARTS = {"test": "official test", "test_twin_free": "twin-free test"}
@@ -32,12 +34,13 @@ COLUMNS = [
 ]
 UNITS = "AUC, ACC and their differences are fractions between 0 and 1, never percentages."
 READING = (
-    "mean ± sample standard deviation over n seeds (none with one seed); 95 % intervals are over test images, with "
-    "several seeds over images and seeds."
+    "mean ± sample standard deviation over n seeds (none with one seed); 95 % intervals are over test images and "
+    "seeds, the variance over seeds pooled over the networks of a protocol and data set; over test images alone of "
+    "what is fitted, and where no network has two seeds: those speak of the trained weights."
 )
 MARKS = (
-    "Bold: higher than every other model of the column by a test. ≈: these share the lead, no test separates them from "
-    "the column's highest value; being the highest among them means nothing."
+    "≈: the models of the column that may be the best, a confidence set that holds the best one at 95 %; being the "
+    "highest among them means nothing. Bold: alone in that set. A model of one seed may be in it and excludes nobody."
 )
 
 
@@ -199,10 +202,11 @@ def _comment(scores: Iterable[Score]) -> str:
 
 
 def resolution_text(
-    resolution: Iterable[Resolution], part: str, metric: str, datasets: Sequence[str], *, notes: bool
+    resolution: Iterable[Resolution], protocol: str, part: str, metric: str, datasets: Sequence[str], *, notes: bool
 ) -> str:
-    """What the test sets can show, in one line; "" where nothing was measured."""
-    chosen = [row for row in resolution if (row.part, row.metric) == (part, metric) and row.dataset in datasets]
+    """What the comparisons of a protocol can find, in one line; "" where nothing was measured."""
+    key = (protocol, part, metric)
+    chosen = [row for row in resolution if (row.protocol, row.part, row.metric) == key and row.dataset in datasets]
     if not chosen:
         return ""
     texts = []
@@ -210,8 +214,31 @@ def resolution_text(
         values = []
         for row in rows:
             note = f"; {row.note}" if notes and row.note else "; a lower bound" if row.note else ""
-            gap = row.smallest_difference
-            values.append(f"{'n/a' if math.isnan(gap) else f'{gap:.3f}'} ({row.num_images} images{note})")
+            values.append(f"{smallest_text(row)} ({row.num_images} images{note})")
         texts.append(f"{dataset} " + ", or ".join(values if notes else values[:1]))
-    around = f"{chosen[0].reference:g}"
-    return f"Smallest {METRICS[metric]} difference that a test set could show, around {around}: {', '.join(texts)}."
+    return f"Smallest {METRICS[metric]} difference found with a power of {POWER:g}: {', '.join(texts)}."
+
+
+def smallest_text(row: Resolution) -> str:
+    """`0.089, by the corrected test 0.131`, `n/a` where there is no comparison."""
+    if math.isnan(row.smallest_difference):
+        return "n/a"
+    corrected = "" if math.isnan(row.smallest_corrected) else f", by the corrected test {row.smallest_corrected:.3f}"
+    return f"{row.smallest_difference:.3f}{corrected}"
+
+
+def exploratory_text(p_values: Iterable[float], what: str) -> str:
+    """How many exploratory tests are below 5 %, and how many would be by chance; "" without a test.
+
+    Args:
+        p_values: Of the tests, not corrected; NaN where there was none.
+        what: Which tests.
+    """
+    counts = discoveries([p for p in p_values if not math.isnan(p)])
+    if not counts.tests:
+        return ""
+    return (
+        f"Exploratory, {what}: {counts.tests} tests, {counts.seen} with p below 5 % where {counts.expected:.1f} would "
+        f"be expected if no model differed; Benjamini and Hochberg's correction keeps {counts.kept}, at most 5 % of "
+        "them false on average."
+    )

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import math
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 from bench.records.names import SYNTHETIC_PREFIX
 from bench.report.ablations import FACTORS
 from bench.report.analysis.analyse import Analysis
-from bench.report.analysis.contrasts import gain_of_cutmix
+from bench.report.analysis.contrasts import Contrast, gain_of_cutmix
 from bench.report.analysis.scores import Score
 from bench.report.evidence import Evidence
 from bench.report.formats import NOTHING, Block, Bullets, Heading, Row, Table, quoted, signed
@@ -20,12 +21,13 @@ from bench.report.tables.score_cells import (
     UNITS,
     MissingCell,
     detail_table,
+    exploratory_text,
     missing_cell,
-    resolution_text,
     signed_interval,
     table_files,
 )
 from bench.report.tidy import STAMP, grouped
+from bench.stats.power import POWER
 
 OPTIMISERS = {"sgd": "SGD", "rmsprop": "RMSprop", "adam": "Adam"}
 AUGMENTATIONS = {"plain": "plain", "cutmix": "CutMix"}
@@ -72,12 +74,12 @@ def _section(
         shown = [score for score in scores if score.part == part]
         if part != "test" and not shown:
             continue
-        lines = [resolution_text(analysis.resolution, part, metric, [dataset], notes=True) for metric in METRICS]
-        blocks += [text for text in (" ".join(filter(None, lines)),) if text]
         entries = {name: [s for s in shown if s.protocol == protocol] for protocol, name in SETTINGS.items()}
         caption = f"{model}, {dataset}, {name}{stamp}"
         blocks.append(detail_table(entries, part, caption, evidence.links, label="setting"))
-    blocks.append(_gain_table(analysis, pair, f"{model}, {dataset}{stamp}"))
+    gains = _gains(analysis, pair)
+    blocks += [text for text in (_can_find(gains),) if text]
+    blocks.append(_gain_table(gains, f"{model}, {dataset}{stamp}"))
     missing = [protocol for protocol in SETTINGS if protocol not in {score.protocol for score in scores}]
     reasons = grouped(missing, lambda protocol: why_missing(evidence, protocol, *pair))
     if reasons:
@@ -91,12 +93,30 @@ def _section(
     return [*blocks, "Planned seeds without scores, and seeds that no study plans:", Bullets(lost)] if lost else blocks
 
 
-def _gain_table(analysis: Analysis, pair: tuple[str, str], caption: str) -> Table:
-    """CutMix less plain of each optimiser, paired over common seeds and test images."""
+def _gains(analysis: Analysis, pair: tuple[str, str]) -> dict[tuple[str, str], Contrast]:
+    """(optimiser, metric) -> what CutMix does for a model on the official test."""
     model, dataset = pair
     key = (dataset, gain_of_cutmix(model), "test")
     chosen = [row for row in analysis.contrasts if (row.dataset, row.effect, row.part) == key]
-    gains = {(row.optimiser, row.metric): row for row in chosen}
+    return {(row.optimiser, row.metric): row for row in chosen}
+
+
+def _can_find(gains: Mapping[tuple[str, str], Contrast]) -> str:
+    """The smallest gains that these comparisons find, and how many tests of how many are below 5 %."""
+    smallest = [
+        f"{title} {OPTIMISERS[optimiser]} {row.detectable:.3f}"
+        for metric, title in METRICS.items()
+        for (optimiser, of_metric), row in gains.items()
+        if of_metric == metric and not math.isnan(row.detectable)
+    ]
+    if not smallest:
+        return ""
+    counted = exploratory_text([row.p for row in gains.values()], "CutMix less plain")
+    return f"Smallest difference found with a power of {POWER:g}: {', '.join(smallest)}. {counted}"
+
+
+def _gain_table(gains: Mapping[tuple[str, str], Contrast], caption: str) -> Table:
+    """CutMix less plain of each optimiser, means over all seeds, paired by test image."""
     rows = []
     for optimiser, title in OPTIMISERS.items():
         texts = [title]

@@ -29,7 +29,7 @@ from bench.report.tables.score_cells import (
     table_files,
 )
 from bench.report.tidy import STAMP, grouped, model_order, paper_datasets
-from bench.stats.power import CORRELATION, POWER
+from bench.stats.power import POWER
 
 STUDIED = ("lite-96", "medmnist-28", "medmnist-224", "paper-224-scratch", "paper-224-imagenet")
 Missing = list[tuple[str, str]]
@@ -70,13 +70,15 @@ def _head(*, synthetic: bool) -> list[Block]:
     )
     floors = "Floors come first: the majority class, and the nearest neighbour on raw pixels."
     shows = (
-        "The smallest difference that a test set could show is that of two models, correlated by "
-        f"{CORRELATION:g} over images, that a two-sided 5 % test finds with a power of {POWER:g}; seeds come on top."
+        f"The smallest difference is what a two-sided test at 5 % finds with a power of {POWER:g}, by the measured "
+        "errors over images and seeds and the measured correlations: the median over MedSpectralNet's comparisons with "
+        "the networks of a protocol (of all pairs where it did not run). The corrected test is the one that decides a "
+        "planned comparison."
     )
     signs = 2 ** len(PAPER_DATASETS)
     ranks = (
         f"No rank test over the {len(PAPER_DATASETS)} data sets: the smallest two-sided p of Wilcoxon's is 2/{signs} = "
-        f"{2 / signs:.3f}, which Holm's correction over two baselines already lifts above 5 %."
+        f"{2 / signs:.3f}, which a correction for two baselines already lifts above 5 %."
     )
     explain = "`medbench explain table3 --model M --dataset D --metric acc` tells where a cell comes from."
     reading = f"{UNITS} Shown: {READING} n stands in the table of each set. {MARKS}"
@@ -100,7 +102,7 @@ def _section(
         blocks.append(Heading(f"{name[0].upper()}{name[1:]}, `{protocol}`{stamp}", 3))
         for metric, title in METRICS.items():
             shown = [score for score in scores if (score.part, score.metric) == (part, metric)]
-            line = resolution_text(analysis.resolution, part, metric, datasets, notes=False)
+            line = resolution_text(analysis.resolution, protocol, part, metric, datasets, notes=False)
             blocks += [line] if line else []
             have = {score.model for score in shown}
             rows = models if part == "test" else [model for model in models if model in have]
@@ -128,7 +130,7 @@ def _detail(evidence: Evidence, analysis: Analysis, scores: Sequence[Score], par
     heading = Heading(f"{dataset}, {TEST_PARTS[part]}, `{protocol}`{stamp}", 4)
     if part != "test" and images == every:
         return [heading, f"None of the {every} test images has a twin: the official test's numbers."]
-    lines = [resolution_text(analysis.resolution, part, metric, [dataset], notes=True) for metric in METRICS]
+    lines = [resolution_text(analysis.resolution, protocol, part, m, [dataset], notes=True) for m in METRICS]
     caption = f"{dataset}, {TEST_PARTS[part]}, {images} images, {protocol}{stamp}"
     entries = grouped((score for score in scores if score.part == part), lambda score: score.model)
     return [heading, " ".join(filter(None, lines)), detail_table(entries, part, caption, evidence.links)]
