@@ -113,8 +113,8 @@ def standings(results: Path, records: Iterable[Record]) -> list[str]:
     bands = read_bands(results)
     if bands is None:
         return []
-    found = list(records)
-    return [_standing(band, found) for band in bands.band]
+    finished = list(records)
+    return [_standing(band, finished) for band in bands.band]
 
 
 def _standing(band: Band, records: list[Record]) -> str:
@@ -124,10 +124,10 @@ def _standing(band: Band, records: list[Record]) -> str:
     if not runs:
         return f"band: {which}: no record yet"
     values = {metric: [(run.test or {}).get(metric) for run in runs] for metric in METRICS}
-    known = {metric: [value for value in found if value is not None] for metric, found in values.items()}
-    if any(len(found) < len(runs) for found in known.values()):
+    known = {metric: [value for value in scores if value is not None] for metric, scores in values.items()}
+    if any(len(scores) < len(runs) for scores in known.values()):
         return f"band: {which}: a run has no AUC or no accuracy: no verdict"
-    means = {metric: sum(found) / len(found) for metric, found in known.items()}
+    means = {metric: sum(scores) / len(scores) for metric, scores in known.items()}
     parts = [
         f"{metric.upper()} {means[metric]:.3f} ({getattr(band, metric)[0]:.3f} to {getattr(band, metric)[1]:.3f})"
         for metric in METRICS

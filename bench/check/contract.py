@@ -47,9 +47,9 @@ EXEMPT = (
 )
 
 
-def _close(found: Tensor, expected: Tensor, tolerance: float, what: str) -> str:
-    found, expected = found.double(), expected.double()
-    apart = float((found - expected).norm() / expected.norm().clamp_min(1e-12))
+def _close(actual: Tensor, expected: Tensor, tolerance: float, what: str) -> str:
+    actual, expected = actual.double(), expected.double()
+    apart = float((actual - expected).norm() / expected.norm().clamp_min(1e-12))
     if not apart <= tolerance:
         raise Broken(f"{what} differ by {apart:.1e} of their norm; {tolerance:g} is allowed")
     return f"{apart:.1e} of the norm; {tolerance:g} is allowed"
@@ -112,16 +112,16 @@ def check_batch(subject: Subject) -> str:
 def check_channels_last(subject: Subject) -> str:
     """Channels_last equals contiguous."""
     model = cast(subject.twin(), torch.float32, torch.channels_last)
-    found = logits(model, subject.x_BCHW.to(memory_format=torch.channels_last))
-    return _close(found, logits(subject.model, subject.x_BCHW), FLOAT32_TOLERANCE, "logits in channels_last")
+    actual = logits(model, subject.x_BCHW.to(memory_format=torch.channels_last))
+    return _close(actual, logits(subject.model, subject.x_BCHW), FLOAT32_TOLERANCE, "logits in channels_last")
 
 
 def check_autocast(subject: Subject) -> str:
     """Autocast to bfloat16 stays near float32."""
     model = cast(subject.twin(), torch.float32, torch.channels_last)
     with torch.autocast("cpu", dtype=torch.bfloat16):
-        found = logits(model, subject.x_BCHW.to(memory_format=torch.channels_last))
-    return _close(found, logits(subject.model, subject.x_BCHW), BFLOAT16_TOLERANCE, "logits in bfloat16")
+        actual = logits(model, subject.x_BCHW.to(memory_format=torch.channels_last))
+    return _close(actual, logits(subject.model, subject.x_BCHW), BFLOAT16_TOLERANCE, "logits in bfloat16")
 
 
 def check_state_dict(subject: Subject) -> str:
@@ -240,9 +240,9 @@ def check_compile(subject: Subject) -> str:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # the compiler's own; they say nothing of the model
         model.compile(dynamic=False)
-        found = logits(model, subject.x_BCHW)
+        actual = logits(model, subject.x_BCHW)
     torch._dynamo.reset()
-    return _close(found, logits(subject.model, subject.x_BCHW), FLOAT32_TOLERANCE, "compiled and eager logits")
+    return _close(actual, logits(subject.model, subject.x_BCHW), FLOAT32_TOLERANCE, "compiled and eager logits")
 
 
 CHECKS: dict[str, Callable[[Subject], str]] = {
@@ -279,27 +279,27 @@ def check_model(name: str, *, img_size: int = 64, slow: bool = False) -> list[di
     """
     rows: list[dict[str, str]] = []
 
-    def tell(check: str, holds: str, detail: str) -> None:
+    def add_row(check: str, holds: str, detail: str) -> None:
         rows.append({"model": name, "check": check, "holds": holds, "detail": detail})
 
     if get_spec(name).kind != "network":
-        tell("contract", "skipped", "fitted, not trained: exempt")
+        add_row("contract", "skipped", "fitted, not trained: exempt")
         return rows
     with restored(), Pinned() as pinned:
         try:
             subject = Subject(name, img_size)
         except (Exception, SystemExit) as error:
-            tell("build", "no", error_line(error))
+            add_row("build", "no", error_line(error))
             return rows
         for check, function in ({**CHECKS, "torch.compile": check_compile} if slow else CHECKS).items():
             try:
                 detail = function(subject)
                 pinned.check_threads()
-                tell(check, "yes", detail)
+                add_row(check, "yes", detail)
             except Skipped as reason:
-                tell(check, "skipped", error_line(reason))
+                add_row(check, "skipped", error_line(reason))
             except (Exception, SystemExit) as error:
-                tell(check, "no", error_line(error))
+                add_row(check, "no", error_line(error))
             finally:
                 pinned.hold()
     return rows

@@ -28,7 +28,7 @@ class Broken(Exception):
 
 
 class Skipped(Exception):
-    """A check that asks nothing of this model; the message says why."""
+    """A check that does not apply to this model; the message says why."""
 
 
 class Subject:

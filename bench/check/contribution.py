@@ -90,42 +90,44 @@ def check_contribution(results: Path, base: Path) -> Contribution:
     for folder in (results, base):
         if not folder.is_dir() or folder.is_symlink():
             raise RecordError(f"There is no results folder {folder}; name the contributed one and the one that stands")
-    found = Contribution()
+    contribution = Contribution()
     theirs, ours = _files(results), _files(base)
     for name in sorted(ours.keys() - theirs.keys()):
-        found.problems.append(f"{name}: vanished; what stands stays, a maintainer removes records")
+        contribution.problems.append(f"{name}: vanished; what stands stays, a maintainer removes records")
     for name in sorted(theirs.keys() & ours.keys()):
         if theirs[name].is_symlink():
-            found.problems.append(f"{name}: symbolic links are refused")
+            contribution.problems.append(f"{name}: symbolic links are refused")
         elif _differs(theirs[name], ours[name]):
-            found.problems.extend(_changed(name, ours[name], base))
-    found.new = sorted(theirs.keys() - ours.keys())
+            contribution.problems.extend(_changed(name, ours[name], base))
+    contribution.new = sorted(theirs.keys() - ours.keys())
     inventory = take_inventory(results, MAX_FILE_BYTES)
     known = {table for name, one in inventory.evidence.items() for table in tables_of(one, name)}
-    for name in found.new:
-        found.problems.extend(f"{name}: {problem}" for problem in _refused(name, theirs[name], inventory, known))
+    for name in contribution.new:
+        contribution.problems.extend(f"{name}: {problem}" for problem in _refused(name, theirs[name], inventory, known))
         if name in inventory.evidence and name.parts[0] in NOTICES:
-            found.notices.append(f"{name}: {NOTICES[name.parts[0]]}")
-    total = sum(theirs[name].lstat().st_size for name in found.new)
+            contribution.notices.append(f"{name}: {NOTICES[name.parts[0]]}")
+    total = sum(theirs[name].lstat().st_size for name in contribution.new)
     if total > MAX_TOTAL_BYTES:
-        found.problems.append(f"the new files have {total:,} bytes; at most {MAX_TOTAL_BYTES:,} are taken at once")
-    new = {name: inventory.evidence[name] for name in found.new if name in inventory.evidence}
-    found.problems.extend(_unplanned(new))
-    found.problems.extend(_own_reruns(new, ours))
-    return found
+        contribution.problems.append(
+            f"the new files have {total:,} bytes; at most {MAX_TOTAL_BYTES:,} are taken at once"
+        )
+    new = {name: inventory.evidence[name] for name in contribution.new if name in inventory.evidence}
+    contribution.problems.extend(_unplanned(new))
+    contribution.problems.extend(_own_reruns(new, ours))
+    return contribution
 
 
 def _files(folder: Path) -> dict[PurePosixPath, Path]:
     """Everything of a results folder that is not made from the rest; a link is a file here, never followed."""
-    found = {}
+    files = {}
     for path in sorted(folder.rglob("*")):
         name = PurePosixPath(path.relative_to(folder).as_posix())
         if name.parts[0] in UNTRACKED or (path.is_dir() and not path.is_symlink()):
             continue
         if name.parts[0] == "tables" and _is_table(name, path):
             continue
-        found[name] = path
-    return found
+        files[name] = path
+    return files
 
 
 def _differs(theirs: Path, ours: Path) -> bool:

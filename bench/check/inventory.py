@@ -1,4 +1,4 @@
-"""What stands in a results folder, file by file: each read through its schema, at the place that its content names.
+"""What stands in a results folder, file by file: each read through its schema, at the path that its content names.
 
 Nothing is believed for where it stands or how it is called: a link, a pipe, a hidden file, JSON that is no evidence and
 a table that no record is sealed with are named. No torch.
@@ -38,7 +38,7 @@ class Kind:
     """One kind of evidence: how a file is read, and where its content belongs, relative to the results folder."""
 
     read: Callable[[Path], Evidence]
-    places: Callable[[Any], list[Path]]
+    paths: Callable[[Any], list[Path]]
 
 
 KINDS = {
@@ -92,32 +92,32 @@ def take_inventory(folder: Path, max_bytes: int | None = None) -> Inventory:
         folder: The results folder.
         max_bytes: Larger files are named and not read, None for no limit.
     """
-    found = Inventory(folder)
+    inventory = Inventory(folder)
     tables: set[PurePosixPath] = set()
     for name, state in _files(folder):
         problem = _unfit(name, state, max_bytes)
         if problem:
-            found.problems[name] = problem
+            inventory.problems[name] = problem
         elif name.name.startswith(LEFT):
-            found.left.append(name)
+            inventory.left.append(name)
         elif name.suffix == ".parquet":
             tables.add(name)
         else:
-            found.read(name)
-    for name, evidence in list(found.evidence.items()):
+            inventory.read(name)
+    for name, evidence in list(inventory.evidence.items()):
         for table, sha256 in tables_of(evidence, name).items():
             tables.discard(table)
             try:
                 read_attached(folder / table, sha256)
             except RecordError as error:
-                found.problems[table] = str(error).removeprefix(str(folder / table)).lstrip(": ")
+                inventory.problems[table] = str(error).removeprefix(str(folder / table)).lstrip(": ")
     for name in sorted(tables):
         record = name.with_name(name.name.split(".")[0] + ".json")
-        if name.parts[0] in ("records", "cams") and record not in {*found.evidence, *found.problems}:
-            found.left.append(name)
+        if name.parts[0] in ("records", "cams") and record not in {*inventory.evidence, *inventory.problems}:
+            inventory.left.append(name)
         else:
-            found.problems[name] = "no record names this table; remove it"
-    return found
+            inventory.problems[name] = "no record names this table; remove it"
+    return inventory
 
 
 def read_evidence(folder: Path, name: PurePosixPath) -> Evidence:
@@ -138,9 +138,9 @@ def read_evidence(folder: Path, name: PurePosixPath) -> Evidence:
         if len(name.parts) != 2 or not ROW_NAME.fullmatch(name.name):
             raise RecordError(f"{path}: a row stands in self_reported/<name>.json")
         return evidence
-    places = [PurePosixPath(place.as_posix()) for place in kind.places(evidence)]
-    if name not in places:
-        raise RecordError(f"{path}: its content belongs to {places[0]}")
+    homes = [PurePosixPath(home.as_posix()) for home in kind.paths(evidence)]
+    if name not in homes:
+        raise RecordError(f"{path}: its content belongs to {homes[0]}")
     dataset, synthetic = getattr(evidence, "dataset", ""), getattr(evidence, "synthetic", None)
     if synthetic is not None and synthetic != dataset.startswith(SYNTHETIC_PREFIX):
         raise RecordError(f"{path}: synthetic does not fit the data set's name")

@@ -101,18 +101,18 @@ def _inventory(source: Path) -> Inventory:
     Raises:
         RecordError: If something in it is no evidence, by its name.
     """
-    found = take_inventory(source)
-    for name, problem in found.problems.items():
-        more = f" (and {len(found.problems) - 1} more files)" if len(found.problems) > 1 else ""
+    inventory = take_inventory(source)
+    for name, problem in inventory.problems.items():
+        more = f" (and {len(inventory.problems) - 1} more files)" if len(inventory.problems) > 1 else ""
         raise RecordError(f"{source / name}: {problem}{more}")
-    return found
+    return inventory
 
 
-def _offers(found: Sequence[Inventory], results: Path, merged: Merged) -> list[Offer]:
+def _offers(inventories: Sequence[Inventory], results: Path, merged: Merged) -> list[Offer]:
     """One offer a file, the best outcome of each run; cards first, since records are checked against them."""
     best: dict[PurePosixPath, Offer] = {}
     takes_real_only = real_only(results)
-    for inventory in found:
+    for inventory in inventories:
         for name, evidence in inventory.evidence.items():
             if takes_real_only and getattr(evidence, "synthetic", False):
                 raise RecordError(
@@ -150,11 +150,11 @@ def _outcome(standing: Evidence | None, folder: Path, offer: Offer) -> bool:
         return False
     if isinstance(standing, Record) and isinstance(new, Record):
         if "done" not in (standing.status, new.status) or new.status != "done":
-            return False  # a failure never takes a place
+            return False  # a failure never displaces a record
         if standing.status != "done":
             return True
         raise RecordError(
-            f"{new.run_id} ended differently in {folder} and {offer.source}; medbench compare tells how, then remove "
+            f"{new.run_id} ended differently in {folder} and {offer.source}; medbench compare shows how, then remove "
             "one of them"
         )
     files = f"{offer.source / offer.name} and {folder / offer.name}"

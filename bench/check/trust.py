@@ -73,7 +73,7 @@ class SelfReported(Strict):
         except BenchError as error:
             raise ValueError(str(error)) from None
         if value.startswith(SYNTHETIC_PREFIX):
-            raise ValueError("scores on data made here cannot be reported")
+            raise ValueError("scores on synthetic data cannot be reported")
         return value
 
     @model_validator(mode="after")
@@ -139,7 +139,7 @@ class Rerun(Sealed):
 
 @dataclass(frozen=True)
 class CellTrust:
-    """A cell's level, the lowest of its runs, and what should be told beside it."""
+    """A cell's level, the lowest of its runs, and what should be shown beside it."""
 
     level: Level
     detail: str = ""
@@ -182,13 +182,13 @@ def rerun_path(results: Path, run_id: str) -> Path:
 
 def read_reruns(results: Path) -> tuple[dict[str, Rerun], list[str]]:
     """Evidence of re-runs by the digest of the record that was run again, and why others were left out."""
-    found, notes = read_all(
-        (results / "reruns").glob("*.json"), Rerun, lambda rerun, path: _objection(rerun, path, results)
+    reruns, notes = read_all(
+        (results / "reruns").glob("*.json"), Rerun, lambda rerun, path: _problem_of(rerun, path, results)
     )
-    return {rerun.reference_digest: rerun for rerun in found}, notes
+    return {rerun.reference_digest: rerun for rerun in reruns}, notes
 
 
-def _objection(rerun: Rerun, path: Path, results: Path) -> str:
+def _problem_of(rerun: Rerun, path: Path, results: Path) -> str:
     """Why evidence does not count: its name, or the record that it is about where that stands here."""
     if path.stem != rerun.run_id:
         return f"it is about {rerun.run_id}, which belongs elsewhere"
@@ -252,12 +252,12 @@ def trust_of_cell(records: Sequence[Record], reruns: Mapping[str, Rerun], *, res
     """
     if not rescored:
         return CellTrust("self-reported", "the stored predictions do not give these scores")
-    found = [reruns[record.record_digest] for record in records if record.record_digest in reruns]
-    agreeing = [rerun for rerun in found if rerun.verdict in AGREEING]
+    known = [reruns[record.record_digest] for record in records if record.record_digest in reruns]
+    agreeing = [rerun for rerun in known if rerun.verdict in AGREEING]
     for verdict, words in NOT_AGREEING.items():
-        against = sum(rerun.verdict == verdict for rerun in found)
+        against = sum(rerun.verdict == verdict for rerun in known)
         if against:
-            return CellTrust("re-scored", f"{against} of {len(found)} re-runs {words}")
+            return CellTrust("re-scored", f"{against} of {len(known)} re-runs {words}")
     if len(agreeing) == len(records) and records:
         kinds = [kind for kind in AGREEING if any(rerun.verdict == kind for rerun in agreeing)]
         return CellTrust("re-run", f"{len(agreeing)} of {len(records)} seeds, {' and '.join(kinds)}")

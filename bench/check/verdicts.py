@@ -1,4 +1,4 @@
-"""What may be said of a run and of its re-run: four verdicts by one rule. No files, no torch.
+"""What may be concluded about a run and its re-run: four verdicts by one rule. No files, no torch.
 
 *Bit-equal*: every stored class score is equal. *Equivalent*: on the same test images the 90 % intervals of the AUC
 difference and of the accuracy difference both lie inside the analysis plan's margin. A 90 % interval is two one-sided

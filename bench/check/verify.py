@@ -96,8 +96,8 @@ def verify(results: Path, *, scores: bool = False) -> Findings:
     findings.problems.extend(copied_problems(done, tables, results))
     findings.problems.extend(outlier_problems(done, results))
     by_id = {record.run_id: record for record in records}
-    found, stale = evidence_problems(results, by_id, tables, cards)
-    findings.problems.extend(found)
+    wrong, stale = evidence_problems(results, by_id, tables, cards)
+    findings.problems.extend(wrong)
     findings.stale.extend(stale)
     findings.problems.extend(strays(results))
     findings.problems.extend(_orphans(results))
@@ -145,29 +145,29 @@ def _check_records(
     for record in records:
         findings.counts[record.status] += 1
         path = record.run.path(results)
-        found = list(field_problems(record, results))
+        problems = list(field_problems(record, results))
         if record.status == "done":
             card = cards.get(record.dataset)
             reason = staleness(record, card)
             if reason:
                 findings.stale.append(f"{record.run_id}: {reason}")
             checked = check_files(record, path, card, scores=scores)
-            found += checked.problems
+            problems += checked.problems
             if card is not None and not reason:
-                found += filter(None, [params_problem(record, card, counted)])
+                problems += filter(None, [params_problem(record, card, counted)])
             if checked.table is not None:
                 tables[record.run_id] = checked.table
                 findings.rescored += 1
                 if card is not None and record.dataset not in labelled:
                     labelled.add(record.dataset)
-                    found_ = label_problems(card, checked.table)
-                    findings.problems.extend(f"{card_path(results, card.dataset)}: {line}" for line in found_)
-        findings.problems.extend(f"{path}: {problem}" for problem in found)
+                    wrong_labels = label_problems(card, checked.table)
+                    findings.problems.extend(f"{card_path(results, card.dataset)}: {line}" for line in wrong_labels)
+        findings.problems.extend(f"{path}: {problem}" for problem in problems)
     return tables
 
 
 def _check_code(findings: Findings, records: list[Record], *, strict: bool) -> None:
-    """Where a store takes finished evidence alone, its code must be one that can be looked at; elsewhere it is told."""
+    """Where a store takes finished evidence alone, its code must be open to inspection; elsewhere a notice says so."""
     results, known = findings.results, ancestors()
     evidence = [(str(record.run.path(results)), record.commit, record.dirty) for record in records]
     evidence += [(f"costs of {c.model}", c.commit, c.dirty) for c in read_costs(results)[0]]

@@ -22,8 +22,8 @@ def files_of(results: Path) -> list[Path]:
 
 
 def _flip(content: bytes, draw: random.Random) -> bytes:
-    place = draw.randrange(len(content))
-    return content[:place] + bytes([content[place] ^ (1 << draw.randrange(8))]) + content[place + 1 :]
+    position = draw.randrange(len(content))
+    return content[:position] + bytes([content[position] ^ (1 << draw.randrange(8))]) + content[position + 1 :]
 
 
 def _cut(content: bytes, draw: random.Random) -> bytes:
@@ -31,13 +31,13 @@ def _cut(content: bytes, draw: random.Random) -> bytes:
 
 
 def _insert(content: bytes, draw: random.Random) -> bytes:
-    place = draw.randrange(len(content) + 1)
-    return content[:place] + draw.randbytes(draw.randrange(1, 9)) + content[place:]
+    position = draw.randrange(len(content) + 1)
+    return content[:position] + draw.randbytes(draw.randrange(1, 9)) + content[position:]
 
 
 def _repeat(content: bytes, draw: random.Random) -> bytes:
-    place = draw.randrange(len(content))
-    return content[:place] + content[place : place + 64] * 2 + content[place + 64 :]
+    position = draw.randrange(len(content))
+    return content[:position] + content[position : position + 64] * 2 + content[position + 64 :]
 
 
 def _nested(content: bytes, draw: random.Random) -> bytes:
@@ -66,12 +66,12 @@ def _value(old: Any, draw: random.Random) -> Any:
     return draw.choice(VALUES)
 
 
-def _places(content: Any) -> Iterator[tuple[Any, Any]]:
+def _entries(content: Any) -> Iterator[tuple[Any, Any]]:
     """(container, key) of everything inside."""
     inside = content.items() if isinstance(content, dict) else enumerate(content) if isinstance(content, list) else ()
     for key, value in list(inside):
         yield content, key
-        yield from _places(value)
+        yield from _entries(value)
 
 
 def _edited(path: Path, draw: random.Random) -> bytes | None:
@@ -80,10 +80,10 @@ def _edited(path: Path, draw: random.Random) -> bytes | None:
         content = json.loads(path.read_bytes())
     except ValueError:
         return None
-    places = list(_places(content))
-    if not places:
+    entries = list(_entries(content))
+    if not entries:
         return None
-    container, key = draw.choice(places)
+    container, key = draw.choice(entries)
     if isinstance(container, dict) and draw.random() < 0.2:
         del container[key]
     else:

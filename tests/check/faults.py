@@ -86,7 +86,7 @@ def logits_of(table: pd.DataFrame) -> list[str]:
 
 
 def swapped_logits(results: Path) -> Path:
-    """The logits of two models change places."""
+    """The logits of two models are swapped."""
     first, second = read_table(results, SEEDS[0]), read_table(results, OTHER)
     rescore(results, OTHER, first)
     return rescore(results, SEEDS[0], second)

@@ -1,4 +1,4 @@
-"""Bands: made of published numbers alone, narrow enough to mean something, and told by `verify`."""
+"""Bands: made of published numbers alone, narrow enough to mean something, and reported by `verify`."""
 
 from __future__ import annotations
 

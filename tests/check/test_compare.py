@@ -1,4 +1,4 @@
-"""`medbench compare`: the same run twice, and what may be said of the two."""
+"""`medbench compare`: the same run twice, and what may be concluded about the two."""
 
 from __future__ import annotations
 
@@ -76,42 +76,42 @@ def test_equal_scores_are_bit_equal_whatever_the_file(folders: tuple[Path, Path]
     """Rows in another order make another file of the same scores; what only one folder has does not count."""
     a, b = folders
     make_rerun(b, RUN, lambda table: table.sample(frac=1, random_state=0))
-    found = compare_folders(a, b)
-    assert [(row.run_id, row.verdict) for row in found.rows] == [
+    comparison = compare_folders(a, b)
+    assert [(row.run_id, row.verdict) for row in comparison.rows] == [
         (RUN.run_id, "bit-equal"),
         (OTHER.run_id, "only in A"),
     ]
-    assert (found.verdict, found.exit_code()) == ("bit-equal", 0)
-    assert [(cell.n_seeds, cell.verdict) for cell in found.cells] == [(1, "bit-equal")]
-    assert found.summary() == "bit-equal: 1 bit-equal, 1 only in A"
+    assert (comparison.verdict, comparison.exit_code()) == ("bit-equal", 0)
+    assert [(cell.n_seeds, cell.verdict) for cell in comparison.cells] == [(1, "bit-equal")]
+    assert comparison.summary() == "bit-equal: 1 bit-equal, 1 only in A"
 
 
 def test_a_few_images_cannot_show_equivalence(folders: tuple[Path, Path]) -> None:
     """Logits that moved in the third decimal change no answer, and 24 images are no evidence that none would change."""
     a, b = folders
     make_rerun(b, RUN, jittered)
-    found = compare_folders(a, b)
-    row = found.rows[0]
-    assert row.verdict == found.cells[0].verdict == "not told apart"
+    comparison = compare_folders(a, b)
+    row = comparison.rows[0]
+    assert row.verdict == comparison.cells[0].verdict == "not told apart"
     assert "McNemar p = 1" in row.reason
     assert "no evidence of equality" in row.reason
     assert row.contrast is not None
     assert not row.contrast.bit_equal
-    assert (found.exit_code(), found.exit_code(strict=True)) == (0, 1)
+    assert (comparison.exit_code(), comparison.exit_code(strict=True)) == (0, 1)
 
 
 @pytest.mark.usefixtures("many_images")
 def test_many_images_show_equivalence(tmp_path: Path) -> None:
-    """The same jitter on 2,000 images: the verdict says what it rests on, and the numbers are told."""
+    """The same jitter on 2,000 images: the verdict says what it rests on, and the numbers are shown."""
     a, b = tmp_path / "a", tmp_path / "b"
     make_run(a, RUN)
     make_rerun(b, RUN, jittered)
-    found = compare_folders(a, b)
-    row = found.rows[0]
-    assert row.verdict == found.cells[0].verdict == "equivalent"
+    comparison = compare_folders(a, b)
+    row = comparison.rows[0]
+    assert row.verdict == comparison.cells[0].verdict == "equivalent"
     assert row.reason.startswith("both intervals lie within 0.02; ")
-    assert (found.exit_code(), found.exit_code(strict=True)) == (0, 0)
-    numbers = json.loads(json.dumps(found.as_dict()))["runs"][0]
+    assert (comparison.exit_code(), comparison.exit_code(strict=True)) == (0, 0)
+    numbers = json.loads(json.dumps(comparison.as_dict()))["runs"][0]
     for name in ("auc", "acc"):
         low, high = numbers[f"{name}_interval_90"]
         assert -EQUIVALENCE_MARGIN < low <= numbers[f"{name}_difference"] <= high < EQUIVALENCE_MARGIN
@@ -123,10 +123,10 @@ def test_opposite_answers_differ(folders: tuple[Path, Path]) -> None:
     """A model that answers the opposite is told apart, and the command fails."""
     a, b = folders
     make_rerun(b, RUN, reversed_logits)
-    found = compare_folders(a, b)
-    assert found.rows[0].verdict == "differs"
-    assert (found.verdict, found.exit_code()) == ("differs", 1)
-    assert json.loads(json.dumps(found.as_dict()))["runs"][0]["auc_difference"] < -0.3
+    comparison = compare_folders(a, b)
+    assert comparison.rows[0].verdict == "differs"
+    assert (comparison.verdict, comparison.exit_code()) == ("differs", 1)
+    assert json.loads(json.dumps(comparison.as_dict()))["runs"][0]["auc_difference"] < -0.3
 
 
 def test_the_two_tests_by_hand() -> None:
@@ -134,15 +134,15 @@ def test_the_two_tests_by_hand() -> None:
     card = make_card("breastmnist")
     stored = make_predictions("breastmnist", 0), make_predictions("breastmnist", 1)
     first, second = (read_frame(content) for content in stored)
-    found = contrast(*(read_predictions(content) for content in stored), card, ("one", "two"))
+    pair = contrast(*(read_predictions(content) for content in stored), card, ("one", "two"))
     right = []
     for table in (first, second):
         test = table[table["split"] == "test"]
         right.append((test["logit_1"] > test["logit_0"]).to_numpy() == (test["label"] == 1).to_numpy())
     only = int((right[0] & ~right[1]).sum()), int((right[1] & ~right[0]).sum())
-    assert found.mcnemar_p == pytest.approx(scipy_stats.binomtest(only[0], sum(only)).pvalue, abs=1e-12)
-    assert found.acc.value == pytest.approx(right[1].mean() - right[0].mean(), abs=1e-15)
-    assert found.auc_resamples.std() > 0
+    assert pair.mcnemar_p == pytest.approx(scipy_stats.binomtest(only[0], sum(only)).pvalue, abs=1e-12)
+    assert pair.acc.value == pytest.approx(right[1].mean() - right[0].mean(), abs=1e-15)
+    assert pair.auc_resamples.std() > 0
 
 
 def made_table(labels: np.ndarray, scores: np.ndarray) -> PredictionTable:
@@ -161,32 +161,32 @@ def test_no_image_answered_differently_is_no_interval_without_width() -> None:
     """One image more each way: 1.645 sqrt(2) / (N + 2) to either side, though nothing moved."""
     labels = np.arange(156) % 2
     scores = np.random.default_rng(0).normal(size=156) + labels
-    found = compared(labels, scores, scores * 2)
-    assert (found.acc.value, found.mcnemar_p) == (0.0, 1.0)
-    assert found.acc.high_90 == pytest.approx(Z_90 * math.sqrt(2) / 158, rel=0.1)
-    assert found.acc.low_90 == -found.acc.high_90
+    pair = compared(labels, scores, scores * 2)
+    assert (pair.acc.value, pair.mcnemar_p) == (0.0, 1.0)
+    assert pair.acc.high_90 == pytest.approx(Z_90 * math.sqrt(2) / 158, rel=0.1)
+    assert pair.acc.low_90 == -pair.acc.high_90
 
 
 def test_two_perfect_areas_are_as_wide_as_the_smaller_class_allows() -> None:
     """As the analysis plan has it: Wilson's bound on 40 images is far outside the margin."""
     labels = (np.arange(2000) < 1960).astype(int)
-    found = compared(labels, labels * 2.0 - 1, labels * 3.0 - 1.5)
-    assert found.auc is not None
-    assert found.auc.value == 0.0
-    assert found.auc.high == pytest.approx(1 - 40 / (40 + 1.959964**2))
-    assert found.verdict == "not told apart"
-    assert mean_contrast([found, found]).auc == found.auc
+    pair = compared(labels, labels * 2.0 - 1, labels * 3.0 - 1.5)
+    assert pair.auc is not None
+    assert pair.auc.value == 0.0
+    assert pair.auc.high == pytest.approx(1 - 40 / (40 + 1.959964**2))
+    assert pair.verdict == "not told apart"
+    assert mean_contrast([pair, pair]).auc == pair.auc
 
 
 def test_an_undefined_area_shows_no_equivalence() -> None:
     """One class alone has no AUC, whatever its accuracy shows."""
     labels = np.zeros(2000, dtype=int)
     scores = np.random.default_rng(0).normal(size=2000)
-    found = compared(labels, scores, scores * 2)
-    assert found.auc is None
-    assert found.acc.high_90 < EQUIVALENCE_MARGIN
-    assert found.verdict == "not told apart"
-    assert mean_contrast([found, found]).verdict == "not told apart"
+    pair = compared(labels, scores, scores * 2)
+    assert pair.auc is None
+    assert pair.acc.high_90 < EQUIVALENCE_MARGIN
+    assert pair.verdict == "not told apart"
+    assert mean_contrast([pair, pair]).verdict == "not told apart"
 
 
 INSIDE, TOUCHING, OUTSIDE = (-0.019, 0.019), (-0.02, 0.01), (0.03, 0.05)
@@ -219,10 +219,10 @@ def test_equivalent_is_what_lies_inside_on_both_measures(seed: int, scale: float
     generator = np.random.default_rng(seed)
     labels = np.arange(num_images) % 2
     scores = generator.normal(size=num_images) + 2 * labels
-    found = compared(labels, scores, scores + scale * generator.normal(size=num_images))
-    assert found.auc is not None
-    inside = all(d.low_90 > -EQUIVALENCE_MARGIN and d.high_90 < EQUIVALENCE_MARGIN for d in (found.auc, found.acc))
-    assert (found.verdict == "equivalent") == inside
+    pair = compared(labels, scores, scores + scale * generator.normal(size=num_images))
+    assert pair.auc is not None
+    inside = all(d.low_90 > -EQUIVALENCE_MARGIN and d.high_90 < EQUIVALENCE_MARGIN for d in (pair.auc, pair.acc))
+    assert (pair.verdict == "equivalent") == inside
 
 
 def test_another_network_of_the_store_is_never_taken_for_a_re_run() -> None:
@@ -236,12 +236,12 @@ def test_another_network_of_the_store_is_never_taken_for_a_re_run() -> None:
     card = read_card(RESULTS, "breastmnist")
     assert card is not None
     tables = {record.run_id: read_table(RESULTS, record) for record in records}
-    found = [contrast(tables[a], tables[b], card, (a, b)) for a, b in itertools.combinations(tables, 2)]
-    for pair in found:
+    pairs = [contrast(tables[a], tables[b], card, (a, b)) for a, b in itertools.combinations(tables, 2)]
+    for pair in pairs:
         assert pair.auc is not None
         widest = max(-pair.auc.low_90, pair.auc.high_90, -pair.acc.low_90, pair.acc.high_90)
         assert pair.verdict not in AGREEING or widest < EQUIVALENCE_MARGIN
-    assert any(pair.verdict == "not told apart" for pair in found)
+    assert any(pair.verdict == "not told apart" for pair in pairs)
 
 
 def test_the_spread_over_seeds_by_hand() -> None:
@@ -256,15 +256,15 @@ def test_the_spread_over_seeds_by_hand() -> None:
 
 
 def test_a_difference_as_between_seeds_is_a_difference(folders: tuple[Path, Path]) -> None:
-    """A re-run of a seed should be that seed: that A's own seeds disagree as much is told and excuses nothing."""
+    """A re-run of a seed should be that seed: that A's own seeds disagree as much is noted and excuses nothing."""
     a, b = folders
     make_rerun(b, RUN, reversed_logits)
     assert "no further apart" not in compare_folders(a, b).rows[0].reason
     make_rerun(a, Run("smoke", "resnet18_28", "breastmnist", 2), reversed_logits)
-    found = compare_folders(a, b)
-    assert found.rows[0].verdict == "differs"
-    assert "no further apart than two of A's 3 seeds" in found.rows[0].reason
-    assert found.exit_code() == 1
+    comparison = compare_folders(a, b)
+    assert comparison.rows[0].verdict == "differs"
+    assert "no further apart than two of A's 3 seeds" in comparison.rows[0].reason
+    assert comparison.exit_code() == 1
 
 
 FULL: dict[str, Any] = {
@@ -284,7 +284,7 @@ def described(**changes: Any) -> Record:
 
 
 @pytest.mark.parametrize(
-    ("change", "told"),
+    ("change", "expected"),
     [
         ({"cpu_isa": "avx512"}, "other instruction set (avx2 and avx512)"),
         ({"cpu_environment": {}}, "other settings of numeric libraries (MKL_CBWR)"),
@@ -309,19 +309,19 @@ def described(**changes: Any) -> Record:
         ),
     ],
 )
-def test_a_difference_comes_with_what_the_records_show(change: dict[str, Any], told: str) -> None:
+def test_a_difference_comes_with_what_the_records_show(change: dict[str, Any], expected: str) -> None:
     """Each thing that can move a number is named where it differs, and what is not stated is not taken for equal."""
-    assert origins(described(), described(**change)) == told
+    assert origins(described(), described(**change)) == expected
 
 
 def test_a_gpu_promises_no_equal_bits() -> None:
-    """There nothing can be said to have been broken."""
+    """There no promise was made that could be broken."""
     gpu = described(device="cuda: one")
     assert origins(gpu, gpu) == f"{SAME}a GPU does not promise equal bits"
 
 
 def test_the_reason_stands_in_the_row(folders: tuple[Path, Path]) -> None:
-    """What differs is told beside what the images show; equal bits need no reason."""
+    """What differs is named beside what the images show; equal bits need no reason."""
     a, b = folders
     origin = {"packages": {"numpy": "2.0"}, "commit": "a" * 40, "dirty": False, "num_threads": 1}
     make_run(a, RUN, **origin, device="cpu: one")
@@ -353,13 +353,13 @@ def test_a_cell_is_judged_over_its_seeds() -> None:
 
 
 def folder_with(*verdicts: Verdict, cells: tuple[RerunVerdict, ...] = ()) -> Comparison:
-    rows = [RunRow(str(place), verdict) for place, verdict in enumerate(verdicts)]
+    rows = [RunRow(str(number), verdict) for number, verdict in enumerate(verdicts)]
     none = Contrast(False, None, Difference(0.0, 0.0, 0.0, 1.0, 0.0, 0.0))
     return Comparison(Path("a"), Path("b"), rows, [CellRow("p", "m", "d", 2, verdict, "", none) for verdict in cells])
 
 
 @pytest.mark.parametrize(
-    ("found", "codes"),
+    ("comparison", "codes"),
     [
         (folder_with("bit-equal", "only in A", "only in B"), (0, 0)),
         (folder_with("equivalent", "bit-equal"), (0, 0)),
@@ -372,9 +372,9 @@ def folder_with(*verdicts: Verdict, cells: tuple[RerunVerdict, ...] = ()) -> Com
         (folder_with("bit-equal", "not the same run"), (1, 1)),
     ],
 )
-def test_exit_codes(found: Comparison, codes: tuple[int, int]) -> None:
+def test_exit_codes(comparison: Comparison, codes: tuple[int, int]) -> None:
     """0 unless something contradicts A; strict: 0 only if all that both have is shown to be the same."""
-    assert (found.exit_code(), found.exit_code(strict=True)) == codes
+    assert (comparison.exit_code(), comparison.exit_code(strict=True)) == codes
 
 
 def test_the_command_takes_strict(folders: tuple[Path, Path]) -> None:
@@ -389,7 +389,7 @@ def test_the_command_takes_strict(folders: tuple[Path, Path]) -> None:
 
 
 @pytest.mark.parametrize(
-    ("change", "told"),
+    ("change", "expected"),
     [
         ({"protocol_digest": "1" * 64}, "the protocol"),
         ({"data_md5": "2" * 32}, "the file of the data set"),
@@ -397,17 +397,17 @@ def test_the_command_takes_strict(folders: tuple[Path, Path]) -> None:
         ({"model_fingerprint": "1" * 64}, "the model's code"),
     ],
 )
-def test_another_protocol_data_or_code_is_refused(tmp_path: Path, change: dict[str, object], told: str) -> None:
+def test_another_protocol_data_or_code_is_refused(tmp_path: Path, change: dict[str, object], expected: str) -> None:
     """Equal ids do not make the same run; equal predictions do not excuse it."""
     a, b = tmp_path / "a", tmp_path / "b"
     make_run(a, RUN, data_md5="0" * 32)
     make_rerun(b, RUN, same, **{"data_md5": "0" * 32, **change})
-    found = compare_folders(a, b, record=True)
-    assert found.rows[0].verdict == "not the same run"
-    assert told in found.rows[0].reason
-    assert found.exit_code() == 1
-    assert found.cells == []
-    assert found.written == []
+    comparison = compare_folders(a, b, record=True)
+    assert comparison.rows[0].verdict == "not the same run"
+    assert expected in comparison.rows[0].reason
+    assert comparison.exit_code() == 1
+    assert comparison.cells == []
+    assert comparison.written == []
 
 
 def test_images_in_another_order_are_refused(folders: tuple[Path, Path]) -> None:
@@ -433,17 +433,17 @@ def test_damaged_and_stale_records_are_named(folders: tuple[Path, Path]) -> None
     make_rerun(b, OTHER, same)
     RUN.path(b).write_bytes(b"{")
     predictions_path(OTHER.path(a)).write_bytes(b"not parquet")
-    found = compare_folders(a, b)
-    assert [row.verdict for row in found.rows] == ["damaged", "damaged"]
-    assert "seed0.json" in found.rows[0].reason
-    assert "not the file that the record was sealed with" in found.rows[1].reason
-    assert found.exit_code() == 1
+    comparison = compare_folders(a, b)
+    assert [row.verdict for row in comparison.rows] == ["damaged", "damaged"]
+    assert "seed0.json" in comparison.rows[0].reason
+    assert "not the file that the record was sealed with" in comparison.rows[1].reason
+    assert comparison.exit_code() == 1
     stale = Run("smoke", "resnet18_28", "breastmnist", 2)
     make_run(a, stale, model_fingerprint="1" * 64)
     make_rerun(b, stale, same, model_fingerprint="1" * 64)
-    found = compare_folders(a, b)
-    assert found.rows[2].verdict == "bit-equal"
-    assert [note.split(":")[0] for note in found.notes] == ["stale in A", "stale in B"]
+    comparison = compare_folders(a, b)
+    assert comparison.rows[2].verdict == "bit-equal"
+    assert [note.split(":")[0] for note in comparison.notes] == ["stale in A", "stale in B"]
 
 
 def test_doctored_scores_beside_equal_predictions_fail(folders: tuple[Path, Path]) -> None:
@@ -457,7 +457,7 @@ def test_doctored_scores_beside_equal_predictions_fail(folders: tuple[Path, Path
 
 
 def test_folders_that_cannot_be_compared(tmp_path: Path) -> None:
-    """A missing folder and folders without a common run are told in one line."""
+    """A missing folder and folders without a common run give a message of one line."""
     make_run(tmp_path / "a", RUN)
     with pytest.raises(RecordError, match="There is no results folder"):
         compare_folders(tmp_path / "a", tmp_path / "nowhere")
@@ -480,17 +480,17 @@ def test_recording_writes_sealed_evidence_once(folders: tuple[Path, Path]) -> No
     a, b = folders
     record = make_rerun(b, RUN, jittered)
     make_run(b, OTHER)
-    found = compare_folders(a, b, record=True)
-    assert found.written == [a / "reruns" / f"{RUN.run_id}.json"]
-    assert found.notes == [f"not recorded: {OTHER.run_id}: {COPY}"]
+    comparison = compare_folders(a, b, record=True)
+    assert comparison.written == [a / "reruns" / f"{RUN.run_id}.json"]
+    assert comparison.notes == [f"not recorded: {OTHER.run_id}: {COPY}"]
     reruns, notes = read_reruns(a)
     assert notes == []
     (rerun,) = reruns.values()
     assert (rerun.verdict, rerun.rerun_device, rerun.rerun_cpu_isa) == ("not told apart", "cpu: another", None)
     assert rerun.acc_interval_90[0] < rerun.acc_difference < rerun.acc_interval_90[1]
     assert rerun.rerun_digest == record.record_digest
-    before = found.written[0].read_bytes()
+    before = comparison.written[0].read_bytes()
     assert compare_folders(a, b, record=True).written == []
     make_rerun(b, RUN, same)
     assert any("another re-run of it stands" in note for note in compare_folders(a, b, record=True).notes)
-    assert found.written[0].read_bytes() == before
+    assert comparison.written[0].read_bytes() == before

@@ -109,7 +109,7 @@ def test_torch_compile_equals_eager(name: str) -> None:
 
 
 def test_a_plugin_by_path_keeps_the_contract(plugins: Path) -> None:
-    """A file that the catalogue was told of is checked like a registered family, one channel and all."""
+    """A file that the catalogue loaded is checked like a registered family, one channel and all."""
     name = write_plugin(plugins, "tiny_net", GOOD, claims="num_params=296")
     rows = check_model(name, img_size=32)
     assert {row["holds"] for row in rows} == {"yes"}
@@ -182,12 +182,12 @@ def test_a_defect_is_a_row_with_one_line(defect: str, plugins: Path) -> None:
     path = plugins / f"{name}.py"
     path.write_text(NETWORK_CLASS.format(name=name, extra=extra, returned=returned, claims=claims), encoding="utf-8")
     load_plugin(path)
-    found = broken(check_model(name, img_size=16))
-    assert expected.keys() <= found.keys(), found
+    failures = broken(check_model(name, img_size=16))
+    assert expected.keys() <= failures.keys(), failures
     for check, words in expected.items():
-        assert words in found[check]
-    assert next(iter(found)) == next(iter(expected)), found
-    assert all("\n" not in detail and len(detail) < 300 for detail in found.values())
+        assert words in failures[check]
+    assert next(iter(failures)) == next(iter(expected)), failures
+    assert all("\n" not in detail and len(detail) < 300 for detail in failures.values())
 
 
 def test_a_draw_that_happens_once_a_process_is_found(plugins: Path) -> None:

@@ -60,11 +60,15 @@ def test_new_records_and_new_tables_pass(folders: tuple[Path, Path]) -> None:
     results, base = folders
     make_run(results, NEW)
     (results / "tables" / "scores.csv").write_text("new\n", encoding="utf-8")
-    found = check_contribution(results, base)
-    assert found.problems == []
-    assert [name.name for name in found.new] == ["seed1.history.parquet", "seed1.json", "seed1.predictions.parquet"]
-    assert found.notices == []
-    assert found.summary() == "contribution: 3 new files: nothing that stands changes"
+    contribution = check_contribution(results, base)
+    assert contribution.problems == []
+    assert [name.name for name in contribution.new] == [
+        "seed1.history.parquet",
+        "seed1.json",
+        "seed1.predictions.parquet",
+    ]
+    assert contribution.notices == []
+    assert contribution.summary() == "contribution: 3 new files: nothing that stands changes"
 
 
 def test_a_changed_number_fails(folders: tuple[Path, Path]) -> None:
@@ -147,7 +151,7 @@ def test_what_no_schema_knows_fails(folders: tuple[Path, Path], name: str, conte
 
 
 def test_a_pipe_is_refused_unread(folders: tuple[Path, Path]) -> None:
-    """It would never end, in a standing file's place as in a new one's."""
+    """It would never end, in a standing file's stead as in a new one's."""
     results, base = folders
     os.mkfifo(results / "data" / "bloodmnist.json")
     (results / "data" / "breastmnist.json").unlink()
@@ -181,10 +185,10 @@ def test_measured_costs_and_timings_are_marked(folders: tuple[Path, Path]) -> No
     shutil.copytree(Path(__file__).parents[2] / "results" / "costs" / "resnet18", results / "costs" / "resnet18")
     device = "cpu: one, 1 thread"
     write_sealed(timing_path(results, device, "resnet18"), make_timing("resnet18", device, []))
-    found = check_contribution(results, base)
-    assert found.problems == []
-    assert {notice.split("/")[0] for notice in found.notices} == {"costs", "timings"}
-    assert len(found.notices) == len(found.new)
+    contribution = check_contribution(results, base)
+    assert contribution.problems == []
+    assert {notice.split("/")[0] for notice in contribution.notices} == {"costs", "timings"}
+    assert len(contribution.notices) == len(contribution.new)
 
 
 def test_a_card_for_another_place_fails(folders: tuple[Path, Path]) -> None:
@@ -204,7 +208,7 @@ def test_a_standing_file_that_becomes_a_link_fails(folders: tuple[Path, Path]) -
 
 
 def test_large_files_fail(folders: tuple[Path, Path]) -> None:
-    """The limit is told with the size."""
+    """The message names the limit and the size."""
     results, base = folders
     path = results / "records" / "smoke" / "large.parquet"
     with path.open("wb") as stream:
@@ -230,9 +234,12 @@ def test_what_stands_on_somebody_s_word_is_noticed(folders: tuple[Path, Path]) -
     make_run(results, Run("smoke", "resnet18_28", "pneumoniamnist", 0))
     (results / "self_reported").mkdir()
     (results / "self_reported" / "some.json").write_text(json.dumps(ROW), encoding="utf-8")
-    found = check_contribution(results, base)
-    assert found.problems == []
-    assert [notice.split(":")[0] for notice in found.notices] == ["data/pneumoniamnist.json", "self_reported/some.json"]
+    contribution = check_contribution(results, base)
+    assert contribution.problems == []
+    assert [notice.split(":")[0] for notice in contribution.notices] == [
+        "data/pneumoniamnist.json",
+        "self_reported/some.json",
+    ]
     (results / "self_reported" / "some.json").write_text(json.dumps({**ROW, "acc": 91}), encoding="utf-8")
     assert "self_reported/some.json: acc" in only(check_contribution(results, base).problems)
 
@@ -242,9 +249,9 @@ def test_a_re_run_comes_apart_from_its_record(folders: tuple[Path, Path], tmp_pa
     results, base = folders
     make_rerun(tmp_path / "mine", RUN, same)
     compare_folders(results, tmp_path / "mine", record=True)
-    found = check_contribution(results, base)
-    assert found.problems == []
-    assert "a re-run is the sender's word" in only(found.notices)
+    contribution = check_contribution(results, base)
+    assert contribution.problems == []
+    assert "a re-run is the sender's word" in only(contribution.notices)
     make_run(results, NEW)
     make_rerun(tmp_path / "mine", NEW, same)
     compare_folders(results, tmp_path / "mine", record=True)

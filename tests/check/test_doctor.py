@@ -1,4 +1,4 @@
-"""`medbench doctor` tells what is there, and what to do about what is not."""
+"""`medbench doctor` shows what is there, and what to do about what is not."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ from bench.data.names import PAPER_DATASETS
 
 
 def row(what: str) -> dict[str, str]:
-    (found,) = [found for found in doctor.examine() if found["what"] == what]
-    return found
+    (match,) = [candidate for candidate in doctor.examine() if candidate["what"] == what]
+    return match
 
 
 def pretend(monkeypatch: pytest.MonkeyPatch, **versions: str | None) -> None:
@@ -34,13 +34,13 @@ def pretend(monkeypatch: pytest.MonkeyPatch, **versions: str | None) -> None:
 def test_here_nothing_is_missing() -> None:
     """Where the tests run the suite is installed; each row has its three keys and one line."""
     rows = doctor.examine()
-    assert not [found for found in rows if found["state"] == "missing"]
-    for found in rows:
-        assert list(found) == ["what", "state", "detail"]
-        assert found["state"] in ("ok", "note")
-        assert found["detail"]
-        assert "\n" not in found["detail"]
-    whats = [found["what"] for found in rows]
+    assert not [entry for entry in rows if entry["state"] == "missing"]
+    for entry in rows:
+        assert list(entry) == ["what", "state", "detail"]
+        assert entry["state"] in ("ok", "note")
+        assert entry["detail"]
+        assert "\n" not in entry["detail"]
+    whats = [entry["what"] for entry in rows]
     assert len(whats) == len(set(whats))
     assert {"python", "numpy", "torch (run)", "cpu", "threads", "free disk", "code", "mamba-ssm kernel"} <= set(whats)
     assert set(PAPER_DATASETS) <= set(whats)
@@ -105,7 +105,7 @@ def test_busy_threads_are_told(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_data_sets_are_looked_for_where_runs_look(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A file that is there is told with its size; an absent one with what to do, which is no failure."""
+    """A file that is there is shown with its size; an absent one with what to do, which is no failure."""
     monkeypatch.setenv("MEDMNIST_ROOT", str(tmp_path))
     (tmp_path / "breastmnist.npz").write_bytes(b"0" * 2**20)
     assert row("breastmnist")["detail"].startswith("1.0 MiB")

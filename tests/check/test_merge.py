@@ -34,11 +34,11 @@ DEVICE = "cpu: one, 1 thread"
 
 def refused(source: Path, target: Path) -> str:
     """Why a merge is refused, of which nothing may be written."""
-    with pytest.raises(RecordError) as found:
+    with pytest.raises(RecordError) as refusal:
         merge([source], target)
     assert not target.exists()
-    assert len(str(found.value).splitlines()) == 1
-    return str(found.value)
+    assert len(str(refusal.value).splitlines()) == 1
+    return str(refusal.value)
 
 
 def content_of(folder: Path) -> dict[str, bytes]:
@@ -231,7 +231,7 @@ def test_a_file_system_without_locks_is_one_line(tmp_path: Path, shard: Path, mo
         raise OSError(errno.EOPNOTSUPP, "Operation not supported")
 
     monkeypatch.setattr("fcntl.flock", no_flock)
-    with pytest.raises(RecordError, match="no file locks") as found:
+    with pytest.raises(RecordError, match="no file locks") as refusal:
         merge([shard], tmp_path / "whole")
-    assert len(str(found.value).splitlines()) == 1
+    assert len(str(refusal.value).splitlines()) == 1
     assert not RUN.path(tmp_path / "whole").exists()

@@ -156,7 +156,7 @@ def test_changed_evidence_of_a_re_run_is_left_out_and_named(tmp_path: Path) -> N
 
 
 @pytest.mark.parametrize(
-    ("verdict", "change", "told"),
+    ("verdict", "change", "message"),
     [
         ("bit-equal", {"acc_difference": 0.01}, "differences of 0"),
         ("bit-equal", {"auc_interval_90": [-0.01, 0.01]}, "differences of 0"),
@@ -173,7 +173,7 @@ def test_changed_evidence_of_a_re_run_is_left_out_and_named(tmp_path: Path) -> N
     ],
 )
 def test_evidence_that_contradicts_itself_is_refused(
-    tmp_path: Path, verdict: str, change: dict[str, Any], told: str
+    tmp_path: Path, verdict: str, change: dict[str, Any], message: str
 ) -> None:
     """Its numbers give its verdict, or it is left out by name, whatever its seal says."""
     make_run(tmp_path, RUN)
@@ -182,8 +182,8 @@ def test_evidence_that_contradicts_itself_is_refused(
     make_evidence(tmp_path, "1" * 64, verdict, **change)
     reruns, notes = read_reruns(tmp_path)
     assert reruns == {}
-    assert told in notes[0]
-    assert any(told in problem for problem in verify(tmp_path).problems)
+    assert message in notes[0]
+    assert any(message in problem for problem in verify(tmp_path).problems)
 
 
 def test_evidence_is_held_against_its_record(tmp_path: Path) -> None:
@@ -191,7 +191,7 @@ def test_evidence_is_held_against_its_record(tmp_path: Path) -> None:
     writers = {"pandas": "3.1.1", "pyarrow": "26.0.1"}
     record = make_run(tmp_path, RUN, packages=writers)
     sha256 = record.predictions_sha256
-    for verdict, change, told in [
+    for verdict, change, message in [
         ("bit-equal", {"rerun_packages": writers}, "wrote other predictions"),
         ("bit-equal", {"rerun_packages": {}}, "no pandas and pyarrow that wrote them"),
         ("differs", {"rerun_predictions_sha256": sha256}, "byte for byte"),
@@ -201,28 +201,28 @@ def test_evidence_is_held_against_its_record(tmp_path: Path) -> None:
     ]:
         make_evidence(tmp_path, record.record_digest, verdict, **change)
         reruns, notes = read_reruns(tmp_path)
-        assert (notes == []) == (not told)
-        assert told in "".join(notes)
-        assert (record.record_digest in reruns) == (not told)
+        assert (notes == []) == (not message)
+        assert message in "".join(notes)
+        assert (record.record_digest in reruns) == (not message)
     make_evidence(tmp_path, "1" * 64, "bit-equal", rerun_packages=writers)
     assert read_reruns(tmp_path)[1] == []  # about an older record, of which nothing is known
 
 
 def test_a_cell_has_the_level_of_its_least_trusted_run(tmp_path: Path) -> None:
-    """One seed re-run of two is told, and does not raise the mean of both."""
+    """One seed re-run of two is mentioned, and does not raise the mean of both."""
     records = [make_record(Run("smoke", "resnet18_28", "breastmnist", seed)) for seed in (0, 1)]
     make_evidence(tmp_path, records[0].record_digest, "bit-equal")
     reruns, _ = read_reruns(tmp_path)
-    found = trust_of_cell(records, reruns, rescored=True)
-    assert (found.level, found.detail) == ("re-scored", "1 of 2 seeds re-run")
+    trust = trust_of_cell(records, reruns, rescored=True)
+    assert (trust.level, trust.detail) == ("re-scored", "1 of 2 seeds re-run")
     assert trust_of_cell(records[:1], reruns, rescored=True).level == "re-run"
     assert trust_of_cell(records[:1], reruns, rescored=False).level == "self-reported"
     make_evidence(tmp_path, records[0].record_digest, "differs")
-    found = trust_of_cell(records[:1], read_reruns(tmp_path)[0], rescored=True)
-    assert (found.level, found.detail) == ("re-scored", "1 of 1 re-runs differ")
+    trust = trust_of_cell(records[:1], read_reruns(tmp_path)[0], rescored=True)
+    assert (trust.level, trust.detail) == ("re-scored", "1 of 1 re-runs differ")
     make_evidence(tmp_path, records[0].record_digest, "not told apart")
-    found = trust_of_cell(records[:1], read_reruns(tmp_path)[0], rescored=True)
-    assert (found.level, found.detail) == ("re-scored", "1 of 1 re-runs show no equivalence")
+    trust = trust_of_cell(records[:1], read_reruns(tmp_path)[0], rescored=True)
+    assert (trust.level, trust.detail) == ("re-scored", "1 of 1 re-runs show no equivalence")
 
 
 def test_only_measured_levels_are_ranked() -> None:
@@ -232,7 +232,7 @@ def test_only_measured_levels_are_ranked() -> None:
 
 
 @pytest.mark.parametrize(
-    ("change", "told"),
+    ("change", "message"),
     [
         ({"acc": 90.0}, "acc"),
         ({"acc": None}, "give auc, acc or both"),
@@ -245,7 +245,7 @@ def test_only_measured_levels_are_ranked() -> None:
         ({"rank": 1}, "rank"),
     ],
 )
-def test_a_self_reported_row_is_strict(tmp_path: Path, change: dict[str, Any], told: str) -> None:
+def test_a_self_reported_row_is_strict(tmp_path: Path, change: dict[str, Any], message: str) -> None:
     """Percent, missing scores, other schemes, unknown sets and keys are refused by name."""
     folder = tmp_path / "self_reported"
     folder.mkdir()
@@ -253,7 +253,7 @@ def test_a_self_reported_row_is_strict(tmp_path: Path, change: dict[str, Any], t
     rows, notes = read_self_reported(tmp_path)
     assert rows == []
     assert "somenet.json" in notes[0]
-    assert told in notes[0]
+    assert message in notes[0]
 
 
 def test_a_self_reported_row_is_read(tmp_path: Path) -> None:

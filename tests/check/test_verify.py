@@ -1,4 +1,4 @@
-"""Verification: every planted fault is found, and nothing else."""
+"""Verification: every planted fault is detected, and nothing else."""
 
 from __future__ import annotations
 

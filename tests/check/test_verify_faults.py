@@ -109,7 +109,7 @@ def test_a_planted_fault_is_named(store: Path, name: str) -> None:
 
 
 def test_a_commit_that_is_not_here_is_named(store: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The code that made it cannot be looked at; nobody asks where there is no history."""
+    """The code that made it cannot be looked at; nothing is checked where there is no history."""
     path = reseal(store, SEEDS[0], commit="f" * 40)
     known = frozenset(item.commit for item in (*read_records(store)[0], *read_costs(store)[0])) - {"f" * 40}
     known |= {read_record(SEEDS[0].path(RESULTS)).commit}

@@ -32,7 +32,7 @@ IDENTITY = {
     "labels_digest": "the labels",
     "model_fingerprint": "the model's code (or timm's version)",
     "weights_sha256": "the file of public weights",
-    "synthetic": "whether the data was made here",
+    "synthetic": "whether the data is synthetic",
 }
 
 
@@ -143,12 +143,12 @@ def _area_difference(
         return None, np.zeros(NUM_RESAMPLES)
     weights = _weights(labels.tobytes(), card.dataset, True)
     drawn = [auc_resamples(labels, scores[None], card.task, weights) for scores in probs]
-    found = paired_difference(drawn[1] - drawn[0], [areas[1] - areas[0]])
-    if found.low == found.high and {0.0, 1.0} & set(areas):  # as the analysis plan has it: no width is no proof
+    shift = paired_difference(drawn[1] - drawn[0], [areas[1] - areas[0]])
+    if shift.low == shift.high and {0.0, 1.0} & set(areas):  # as the analysis plan has it: no width is no proof
         fewest = int(np.bincount(labels).min())
         ends = [area_interval(area, Spread(0.0, math.inf, IMAGES), fewest) for area in areas]
-        found = end_to_end(found.value, ends[1], ends[0])
-    return found, drawn[1] - drawn[0]
+        shift = end_to_end(shift.value, ends[1], ends[0])
+    return shift, drawn[1] - drawn[0]
 
 
 def _equal_logits(first: PredictionTable, second: PredictionTable) -> bool:
@@ -199,5 +199,5 @@ def mean_contrast(contrasts: Sequence[Contrast]) -> Contrast:
 
 def _mean_area(areas: Sequence[Difference], resamples: Floats) -> Difference:
     """An AUC difference over seeds; where nothing moves it, as wide as the widest of one seed."""
-    found = paired_difference(resamples, [area.value for area in areas])
-    return max(areas, key=lambda area: area.high - area.low) if found.low == found.high else found
+    mean = paired_difference(resamples, [area.value for area in areas])
+    return max(areas, key=lambda area: area.high - area.low) if mean.low == mean.high else mean

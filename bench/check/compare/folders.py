@@ -68,7 +68,7 @@ def compare_folders(a: Path, b: Path, *, record: bool = False) -> Comparison:
 
 
 def _run_id(name: Path) -> str:
-    """The id that a record's place stands for: `records/<protocol>/<model>/<dataset>/seed<k>.json`."""
+    """The id that a record's path stands for: `records/<protocol>/<model>/<dataset>/seed<k>.json`."""
     _, protocol, slug, dataset, file = name.parts
     return f"{slug}__{dataset}__{protocol}__s{file.removeprefix('seed').removesuffix('.json')}"
 
@@ -96,55 +96,55 @@ def _row(comparison: Comparison, path_a: Path, path_b: Path) -> RunRow:
         return RunRow(name, "damaged", f"neither folder has data/{a.dataset}.json: medbench measure data", None, a, b)
     try:
         tables = read_table(comparison.a, a), read_table(comparison.b, b)
-        found = contrast(*tables, card, (f"{name} in A", f"{name} in B"))
+        compared = contrast(*tables, card, (f"{name} in A", f"{name} in B"))
     except BenchError as error:
         return RunRow(name, "damaged", str(error), None, a, b)
-    verdict, reason = _judge(comparison, a, b, found, card)
-    return RunRow(name, verdict, reason, found if verdict != "damaged" else None, a, b)
+    verdict, reason = _judge(comparison, a, b, compared, card)
+    return RunRow(name, verdict, reason, compared if verdict != "damaged" else None, a, b)
 
 
-def _judge(comparison: Comparison, a: Record, b: Record, found: Contrast, card: DataCard) -> tuple[Verdict, str]:
-    if found.bit_equal:
+def _judge(comparison: Comparison, a: Record, b: Record, compared: Contrast, card: DataCard) -> tuple[Verdict, str]:
+    if compared.bit_equal:
         if not (same_scores(a.test, b.test or {}) and same_scores(a.val, b.val or {})):
             return "damaged", "equal predictions, other scores: medbench verify --scores names the wrong one"
         return "bit-equal", COPY if a.record_digest == b.record_digest else ""
-    reason = _numbers_say(found)
-    if found.verdict == "differs":
+    reason = _numbers_say(compared)
+    if compared.verdict == "differs":
         seeds = _finished_seeds(comparison.a, a, card)
         values = {name: [v for r in seeds if (v := (r.test or {}).get(name)) is not None] for name in ("auc", "acc")}
-        area = None if found.auc is None else found.auc.value
-        if within_seeds(area, values["auc"]) and within_seeds(found.acc.value, values["acc"]):
+        area = None if compared.auc is None else compared.auc.value
+        if within_seeds(area, values["auc"]) and within_seeds(compared.acc.value, values["acc"]):
             reason += f", no further apart than two of A's {len(seeds)} seeds"
-    return found.verdict, f"{reason}; {origins(a, b)}"
+    return compared.verdict, f"{reason}; {origins(a, b)}"
 
 
-def _numbers_say(found: Contrast) -> str:
+def _numbers_say(compared: Contrast) -> str:
     """What a verdict on runs that are not bit-equal rests on."""
-    if found.verdict == "equivalent":
-        also = f", though told apart ({found.told_apart_by})" if found.told_apart_by else ""
+    if compared.verdict == "equivalent":
+        also = f", though told apart ({compared.told_apart_by})" if compared.told_apart_by else ""
         return f"both intervals lie within {EQUIVALENCE_MARGIN:g}{also}"
-    if found.verdict == "differs":
-        return found.told_apart_by
-    return f"{in_words(found.tests)}: no evidence of equality"
+    if compared.verdict == "differs":
+        return compared.told_apart_by
+    return f"{in_words(compared.tests)}: no evidence of equality"
 
 
 def _finished_seeds(results: Path, record: Record, card: DataCard) -> list[Record]:
     """The readable finished seeds of a record's cell, of the same protocol, code and data."""
-    found = []
+    others = []
     for path in sorted(record.run.path(results).parent.glob("seed*.json")):
         try:
             other = read_record(path, results)
         except RecordError:
             continue
         if other.status == "done" and not other_run(record, other) and other.labels_digest == card.labels_digest:
-            found.append(other)
-    return found
+            others.append(other)
+    return others
 
 
 def _cells(rows: Sequence[RunRow]) -> list[CellRow]:
     """Verdicts over seeds, of the runs that were compared."""
     compared = [(row.a, row.contrast, row.reason) for row in rows if row.a is not None and row.contrast is not None]
-    found = []
+    cells = []
     for key, group in itertools.groupby(
         sorted(compared, key=lambda item: item[0].run),
         key=lambda item: (item[0].protocol, item[0].model, item[0].dataset),
@@ -155,8 +155,8 @@ def _cells(rows: Sequence[RunRow]) -> list[CellRow]:
         else:
             judged = mean_contrast([contrast_ for _, contrast_, _ in members])
             reason = "" if judged.bit_equal else _numbers_say(judged)
-        found.append(CellRow(*key, len(members), judged.verdict, reason, judged))
-    return found
+        cells.append(CellRow(*key, len(members), judged.verdict, reason, judged))
+    return cells
 
 
 def _record(comparison: Comparison) -> None:
@@ -178,21 +178,21 @@ def _record(comparison: Comparison) -> None:
             comparison.written.append(path)
 
 
-def _rerun(row: RunRow, a: Record, b: Record, found: Contrast) -> Rerun:
-    area = found.auc
+def _rerun(row: RunRow, a: Record, b: Record, compared: Contrast) -> Rerun:
+    area = compared.auc
     return Rerun(
         suite_version=__version__,
         run_id=row.run_id,
         reference_digest=a.record_digest,
         rerun_digest=b.record_digest,
-        verdict=found.verdict,
+        verdict=compared.verdict,
         reason=row.reason,
         auc_difference=None if area is None else area.value,
-        acc_difference=found.acc.value,
+        acc_difference=compared.acc.value,
         auc_interval_90=None if area is None else (area.low_90, area.high_90),
-        acc_interval_90=(found.acc.low_90, found.acc.high_90),
-        auc_p=None if found.bit_equal or area is None else area.p,
-        mcnemar_p=found.mcnemar_p,
+        acc_interval_90=(compared.acc.low_90, compared.acc.high_90),
+        auc_p=None if compared.bit_equal or area is None else area.p,
+        mcnemar_p=compared.mcnemar_p,
         rerun_predictions_sha256=str(b.predictions_sha256),
         rerun_device=b.device,
         rerun_cpu_isa=b.cpu_isa,

@@ -17,7 +17,7 @@ SAME = "same instruction set, versions, code and device: "
 def origins(a: Record, b: Record) -> str:
     """What the records show that can have made their scores differ, in words; several things may be named.
 
-    Where they show nothing, that is said: with all of it stated and equal, the scores should be equal bit for bit.
+    Where they show nothing, the text says so: with all of it stated and equal, the scores should be equal bit for bit.
     """
     shown = [text for name, words in COMPUTED_BY.items() if (text := _other(a, b, name, words))]
     shown += [text for text in (_settings(a, b), _versions(a, b), _code(a, b)) if text]
@@ -68,10 +68,10 @@ def _code(a: Record, b: Record) -> str:
 
 def _unstated(a: Record, b: Record) -> list[str]:
     """What one of the records lacks, so that it cannot be compared."""
-    found = [
+    missing = [
         words
         for name, words in COMPUTED_BY.items()
         if name not in ONLY_SOME_STATE and None in (getattr(a, name, None), getattr(b, name, None))
     ]
-    found += [] if a.packages and b.packages else ["package versions"]
-    return found + ([] if None not in (a.commit, b.commit, a.dirty, b.dirty) else ["commit"])
+    missing += [] if a.packages and b.packages else ["package versions"]
+    return missing + ([] if None not in (a.commit, b.commit, a.dirty, b.dirty) else ["commit"])

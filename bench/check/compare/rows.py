@@ -19,11 +19,11 @@ FAILING: tuple[Verdict, ...] = ("damaged", "not the same run", "differs")  # any
 ONE_SIDED: tuple[Verdict, ...] = ("only in A", "only in B")
 
 
-def _numbers(found: Contrast | None) -> dict[str, Any]:
+def _numbers(contrast: Contrast | None) -> dict[str, Any]:
     """Differences and intervals for `--json`."""
     numbers: dict[str, Any] = {}
     for name in ("auc", "acc"):
-        difference: Difference | None = getattr(found, name, None)
+        difference: Difference | None = getattr(contrast, name, None)
         numbers[f"{name}_difference"] = None if difference is None else difference.value
         numbers[f"{name}_interval_90"] = None if difference is None else [difference.low_90, difference.high_90]
     return numbers
@@ -35,10 +35,10 @@ def _in_words(difference: Difference | None, bit_equal: bool) -> str:
     return f"{difference.value:+.4f} ({difference.low_90:+.4f} to {difference.high_90:+.4f})"
 
 
-def _columns(found: Contrast | None) -> dict[str, str]:
+def _columns(contrast: Contrast | None) -> dict[str, str]:
     """Differences and intervals for a person."""
-    bit_equal = found is not None and found.bit_equal
-    return {f"{name} (90 %)": _in_words(getattr(found, name.lower(), None), bit_equal) for name in ("AUC", "ACC")}
+    bit_equal = contrast is not None and contrast.bit_equal
+    return {f"{name} (90 %)": _in_words(getattr(contrast, name.lower(), None), bit_equal) for name in ("AUC", "ACC")}
 
 
 @dataclass(frozen=True)
@@ -58,12 +58,12 @@ class RunRow:
 
     def as_dict(self) -> dict[str, Any]:
         """For `--json`."""
-        found = self.contrast
+        contrast = self.contrast
         p_values = {
-            "auc_p": None if found is None or found.bit_equal or found.auc is None else found.auc.p,
-            "mcnemar_p": None if found is None else found.mcnemar_p,
+            "auc_p": None if contrast is None or contrast.bit_equal or contrast.auc is None else contrast.auc.p,
+            "mcnemar_p": None if contrast is None else contrast.mcnemar_p,
         }
-        return {"run": self.run_id, "verdict": self.verdict, **_numbers(found), **p_values, "reason": self.reason}
+        return {"run": self.run_id, "verdict": self.verdict, **_numbers(contrast), **p_values, "reason": self.reason}
 
 
 @dataclass(frozen=True)
@@ -112,8 +112,8 @@ class Comparison:
     @property
     def verdict(self) -> Verdict:
         """The worst of all runs and cells that both folders have."""
-        found = {row.verdict for row in self.rows} | {cell.verdict for cell in self.cells}
-        return next((verdict for verdict in WORST_FIRST if verdict in found), "no scores")
+        reached = {row.verdict for row in self.rows} | {cell.verdict for cell in self.cells}
+        return next((verdict for verdict in WORST_FIRST if verdict in reached), "no scores")
 
     def exit_code(self, *, strict: bool = False) -> int:
         """1 if something differs, is damaged or is another run, else 0.

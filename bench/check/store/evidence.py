@@ -27,8 +27,8 @@ MAX_MACS_PER_SECOND = {"cpu": 1e12, "cuda": 1e16}  # of a thread, of a device: t
 
 def sorted_notes(notes: Iterable[str]) -> tuple[list[str], list[str]]:
     """Problems, and what is stale: why evidence was left out of a report."""
-    told = [note.removeprefix(LEFT_OUT) for note in notes]
-    return [note for note in told if STALE not in note], [note for note in told if STALE in note]
+    reasons = [note.removeprefix(LEFT_OUT) for note in notes]
+    return [note for note in reasons if STALE not in note], [note for note in reasons if STALE in note]
 
 
 def card_problem(card: DataCard) -> str:
@@ -148,10 +148,10 @@ def evidence_problems(
     for cam in cams:
         run, table, card = records.get(cam.run_id), tables.get(cam.run_id), cards.get(cam.dataset)
         same = run is not None and table is not None and run.predictions_sha256 == cam.predictions_sha256
-        found = [*map_problems(cam, results)]
+        wrong = [*map_problems(cam, results)]
         if same and table is not None and card is not None:
-            found += shown_problems(cam, table, card)
-        problems += [f"{cam_path(results, cam.run)}: {problem}" for problem in found]
+            wrong += shown_problems(cam, table, card)
+        problems += [f"{cam_path(results, cam.run)}: {problem}" for problem in wrong]
     return problems, stale
 
 
@@ -165,7 +165,7 @@ def strays(results: Path) -> Iterator[str]:
                 yield f"{path}: {INTERRUPTED}"
             elif path.is_dir():
                 continue
-            elif not path.is_file() or not _has_place(path.relative_to(results)):
+            elif not path.is_file() or not _belongs(path.relative_to(results)):
                 yield f"{path}: left by a killed writer or put there by hand; remove it"
             elif path.suffix == ".parquet" and not _cam_record(path).is_file():
                 yield f"{path}: no record of maps beside it; remove it"
@@ -174,7 +174,7 @@ def strays(results: Path) -> Iterator[str]:
 DEPTH = {"data": 2, "self_reported": 2, "reruns": 2, "costs": 3, "timings": 3, "cams": 5}
 
 
-def _has_place(name: Path) -> bool:
+def _belongs(name: Path) -> bool:
     """Whether a file below the results folder stands where its kind of evidence does."""
     if name.name.startswith(".") or len(name.parts) != DEPTH[name.parts[0]]:
         return False

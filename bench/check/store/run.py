@@ -31,7 +31,7 @@ class Checked:
 
     Attributes:
         problems: One line each.
-        table: Its predictions, None where they cannot be scored or nobody asked.
+        table: Its predictions, None where they cannot be scored or need not be.
     """
 
     problems: list[str]
@@ -134,9 +134,15 @@ def params_problem(record: Record, card: DataCard, counted: dict[tuple[str, int,
     exact = counted.get((record.model, data.img_size, classes)) if has_three else None
     if exact is not None:
         return "" if record.num_params == exact else f"num_params is {record.num_params:,}, {exact:,} were counted"
-    near = [found for (model, _, number), found in counted.items() if (model, number) == (record.model, classes)]
+    near = [
+        number_counted
+        for (model, _, number), number_counted in counted.items()
+        if (model, number) == (record.model, classes)
+    ]
     near = near or [claimed for claimed in (get_spec(record.model).num_params,) if claimed]
-    if not near or any(abs(record.num_params - found) <= PARAMS_TOLERANCE * found for found in near):
+    if not near or any(
+        abs(record.num_params - number_counted) <= PARAMS_TOLERANCE * number_counted for number_counted in near
+    ):
         return ""
     return f"num_params is {record.num_params:,}, {near[0]:,} were counted at another image size"
 
@@ -191,8 +197,8 @@ def _differences(record: Record, name: str, computed: Scores) -> Iterator[str]:
     stored: Scores = getattr(record, name) or {}
     for metric in sorted({*computed, *stored}):
         if not same_score(stored.get(metric), computed.get(metric)):
-            found = f"{stored.get(metric)} in the record, {computed.get(metric)} by its predictions"
-            yield f"{name} {metric} is {found}"
+            values = f"{stored.get(metric)} in the record, {computed.get(metric)} by its predictions"
+            yield f"{name} {metric} is {values}"
 
 
 def _history_problems(record: Record, content: bytes, card: DataCard, table: PredictionTable) -> list[str]:

@@ -1,4 +1,4 @@
-"""Does a training's history tell the same as the rest of its record? No torch.
+"""Does a training's history agree with the rest of its record? No torch.
 
 Whoever swaps, invents or rounds logits and scores them again leaves a history that gives other scores of val; whoever
 edits the history leaves an epoch, a learning rate or a maximum that does not follow.
@@ -83,8 +83,8 @@ def prediction_problems(
     chosen = history.iloc[record.best_epoch or 0]
     val = table.split("val")
     probs = softmax(val.logits)
-    found = score(val.labels, probs, card.task)
-    given = {"val_auc": found["auc"], "val_acc": found["acc"], "val_loss": clipped_loss(val.labels, probs)}
+    scores = score(val.labels, probs, card.task)
+    given = {"val_auc": scores["auc"], "val_acc": scores["acc"], "val_loss": clipped_loss(val.labels, probs)}
     tolerance = CPU_TOLERANCE if (record.device or "cpu").startswith("cpu") else OTHER_TOLERANCE
     for name, value in given.items():
         noted = float(chosen[name])
