@@ -89,9 +89,9 @@ def _find(name: str, folder: Path, word: str, beside: Path | None = None) -> Pat
     """A name of the folder, a file beside the one that names it, or a path that ends in .toml."""
     if name.endswith(".toml"):
         return Path(name)
-    for place in (folder, beside):
-        if place is not None and (place / f"{name}.toml").exists():
-            return place / f"{name}.toml"
+    for directory in (folder, beside):
+        if directory is not None and (directory / f"{name}.toml").exists():
+            return directory / f"{name}.toml"
     known = sorted(file.stem for file in folder.glob("*.toml"))
     raise ProtocolError(f"Unknown {word} {name!r}; {suggestion(name, known)}")
 

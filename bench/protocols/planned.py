@@ -10,11 +10,11 @@ from bench.protocols.loading import list_studies, load_study
 @cache
 def _seeds(protocol: str) -> dict[tuple[str, str], frozenset[int]]:
     """(model, data set) -> seeds of every study's part under a protocol."""
-    found: dict[tuple[str, str], frozenset[int]] = {}
+    by_cell: dict[tuple[str, str], frozenset[int]] = {}
     for part in (part for name in list_studies() for part in load_study(name).parts if protocol in part.protocols):
         for cell in ((model, dataset) for model in part.models for dataset in part.datasets):
-            found[cell] = found.get(cell, frozenset()) | set(part.seeds)
-    return found
+            by_cell[cell] = by_cell.get(cell, frozenset()) | set(part.seeds)
+    return by_cell
 
 
 def planned_seeds(protocol: str, model: str, dataset: str) -> tuple[int, ...]:
@@ -23,8 +23,8 @@ def planned_seeds(protocol: str, model: str, dataset: str) -> tuple[int, ...]:
     Empty where no study uses the protocol: then nothing is missing, and every seed counts.
     """
     cells = _seeds(protocol)
-    found = cells.get((model, dataset))
-    return tuple(sorted(frozenset().union(*cells.values()) if found is None else found))
+    named = cells.get((model, dataset))
+    return tuple(sorted(frozenset().union(*cells.values()) if named is None else named))
 
 
 def is_planned(protocol: str, model: str, dataset: str, seed: int) -> bool:

@@ -30,7 +30,7 @@ from models.catalog import ModelError, is_current
 
 TRAINED = "trained"
 RANDOM = "random"  # followed by a space and its number
-# Licences under which a set's images may be stored and printed by anybody; MIT is that of the sets made here.
+# Licences under which a set's images may be stored and printed by anybody; MIT is that of the synthetic sets.
 FREE_LICENSES = ("CC BY 4.0", "CC0 1.0", "MIT")
 # Where MedMNIST has its images from; whoever prints one must name them.
 IMAGE_SOURCES = {
@@ -48,7 +48,7 @@ Map = NDArray[np.float64]
 
 
 class CamLayer(Strict):
-    """A layer whose maps are stored: module path, what it is, and the map's places."""
+    """A layer whose maps are stored: module path, what it is, and the map's size."""
 
     path: Line
     words: Line
@@ -196,11 +196,13 @@ def write_cam(results: Path, record: CamRecord, maps: bytes, images: bytes | Non
         with held(lock_file(results, f"cams__{record.run_id}"), wait_seconds=WAIT_SECONDS):
             replace_together(path, sealed_bytes(record), {maps_path(path): maps, images_path(path): images})
     except BusyError:
-        raise RecordError(f"{path} is being written by another process; wait for it, then ask again") from None
+        raise RecordError(
+            f"{path} is being written by another process; wait for it, then run the command again"
+        ) from None
     return path
 
 
-def objection(record: CamRecord, path: Path) -> str:
+def problem_of(record: CamRecord, path: Path) -> str:
     """Why a record does not count, "" if it does: it stands elsewhere, is stale, or its files are not its own."""
     if cam_path(path.parents[4], record.run) != path or record.run.run_id != record.run_id:
         return f"the record names {record.run_id}, which belongs elsewhere"
@@ -229,7 +231,7 @@ def objection(record: CamRecord, path: Path) -> str:
 
 def read_cams(results: Path) -> tuple[list[CamRecord], list[str]]:
     """Every record of maps that counts, and why the others were left out, one line each."""
-    return read_all((results / "cams").glob("*/*/*/seed*.json"), CamRecord, objection)
+    return read_all((results / "cams").glob("*/*/*/seed*.json"), CamRecord, problem_of)
 
 
 def read_maps(results: Path, record: CamRecord) -> dict[tuple[int, str, str], Map]:
@@ -241,7 +243,7 @@ def read_maps(results: Path, record: CamRecord) -> dict[tuple[int, str, str], Ma
     table = _read_table(maps_path(cam_path(results, record.run)), record.maps_sha256)
     shapes = {layer.path: (layer.height, layer.width) for layer in record.layers}
     try:
-        found = {
+        stored = {
             (row["index"], row["layer"], row["weights"]): np.asarray(row["values"], float).reshape(shapes[row["layer"]])
             for row in table.to_dict("records")
         }
@@ -249,9 +251,9 @@ def read_maps(results: Path, record: CamRecord) -> dict[tuple[int, str, str], Ma
         raise RecordError(f"{record.run_id}: the maps do not fit their record ({error})") from None
     weights = (TRAINED, *(f"{RANDOM} {number}" for number in range(record.num_random)))
     for image, layer, which in itertools.product(record.images, record.layers, weights):
-        if (image.index, layer.path, which) not in found:
+        if (image.index, layer.path, which) not in stored:
             raise RecordError(f"{record.run_id}: no map of {layer.path} for test image {image.index}, {which}")
-    return found
+    return stored
 
 
 def read_images(results: Path, record: CamRecord) -> dict[int, NDArray[np.uint8]]:
@@ -263,13 +265,13 @@ def read_images(results: Path, record: CamRecord) -> dict[int, NDArray[np.uint8]
     if record.images_sha256 is None:
         return {}
     table = _read_table(images_path(cam_path(results, record.run)), record.images_sha256)
-    found = {}
+    images = {}
     for row in table.to_dict("records"):
         pixels = np.asarray(row["pixels"], np.uint8)
         height, width = int(row["height"]), int(row["width"])
         shape = (height, width) if len(pixels) == height * width else (height, width, 3)
-        found[int(row["index"])] = pixels.reshape(shape)
-    return found
+        images[int(row["index"])] = pixels.reshape(shape)
+    return images
 
 
 def _read_table(path: Path, sha256: str) -> pd.DataFrame:

@@ -41,7 +41,7 @@ def similarity_across_images(
     """Rank correlations of the trained model's maps of each two different images that are predicted alike.
 
     With two classes the maps of one class's score are much like those of the other's with the sign turned, so pairs
-    across predictions would tell of classes and not of images.
+    across predictions would describe classes and not images.
 
     Args:
         maps: As `read_maps` gives them.

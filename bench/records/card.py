@@ -89,19 +89,19 @@ class DataCard(Sealed):
         for key in SPLIT_PAIRS:
             if any(len(pair) != 2 for pair in pairs[key]) or len(pairs[key]) > total[key]:
                 raise ValueError(f"{name} of {key}: pairs of images, no more than are counted")
-            for place, split in enumerate(key.split("/")):
-                _check_indices(f"{name} of {key}", {pair[place] for pair in pairs[key]}, self.num_images[split])
+            for side, split in enumerate(key.split("/")):
+                _check_indices(f"{name} of {key}", {pair[side] for pair in pairs[key]}, self.num_images[split])
 
 
-def _check_keys(name: str, found: Mapping[str, Any], wanted: Iterable[str]) -> None:
-    if set(found) != set(wanted):
+def _check_keys(name: str, given: Mapping[str, Any], wanted: Iterable[str]) -> None:
+    if set(given) != set(wanted):
         raise ValueError(f"{name}: {', '.join(wanted)}, and no other")
 
 
 def _check_indices(name: str, indices: Iterable[int], count: int) -> None:
-    """Different places in 0 .. count - 1, in order where they are a list."""
-    found = sorted(indices) if isinstance(indices, set) else list(indices)
-    if any(not 0 <= index < count for index in found) or any(a >= b for a, b in itertools.pairwise(found)):
+    """Different indices in 0 .. count - 1, in order where they are a list."""
+    ordered = sorted(indices) if isinstance(indices, set) else list(indices)
+    if any(not 0 <= index < count for index in ordered) or any(a >= b for a, b in itertools.pairwise(ordered)):
         raise ValueError(f"{name}: different indices below {count}, in order")
 
 

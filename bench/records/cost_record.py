@@ -95,7 +95,7 @@ class CostCell:
         return results / "costs" / model_slug(self.model) / f"{self.img_size}-{self.num_classes}.json"
 
 
-def objection(record: CostRecord, path: Path | None = None) -> str:
+def problem_of(record: CostRecord, path: Path | None = None) -> str:
     """Why a record does not count, "" if it does: it stands elsewhere, or the model's source changed since."""
     if path is not None and CostCell(record.model, record.img_size, record.num_classes).path(path.parents[2]) != path:
         return f"the record names {record.model}, which belongs elsewhere"
@@ -110,9 +110,9 @@ def recorded(cell: CostCell, results: Path) -> CostRecord | None:
             return None
     except RecordError:
         return None
-    return None if objection(record) else record
+    return None if problem_of(record) else record
 
 
 def read_costs(results: Path) -> tuple[list[CostRecord], list[str]]:
     """Every cost record that counts, and why the others were left out, one line each."""
-    return read_all((results / "costs").glob("*/*.json"), CostRecord, objection)
+    return read_all((results / "costs").glob("*/*.json"), CostRecord, problem_of)

@@ -32,7 +32,7 @@ class Run:
 
     @property
     def synthetic(self) -> bool:
-        """Whether the data was made here."""
+        """Whether the data is synthetic."""
         return self.dataset.startswith(SYNTHETIC_PREFIX)
 
     def path(self, results: Path) -> Path:

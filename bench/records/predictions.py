@@ -133,7 +133,7 @@ def _check_size(metadata: Any, max_rows: int) -> None:
     rows, columns = metadata.num_rows, metadata.num_columns
     if rows > max_rows or columns > MAX_COLUMNS:
         raise ValueError(f"{rows:,} rows and {columns:,} columns; at most {max_rows:,} and {MAX_COLUMNS:,}")
-    unfolded = sum(metadata.row_group(place).total_byte_size for place in range(metadata.num_row_groups))
+    unfolded = sum(metadata.row_group(number).total_byte_size for number in range(metadata.num_row_groups))
     most = HEAD_BYTES + VALUE_BYTES * rows * columns
     if unfolded > most:
         raise ValueError(f"{unfolded:,} bytes unfolded; {rows:,} rows have at most {most:,}")
@@ -151,11 +151,11 @@ def read_attached(file: Path, sha256: str | None, of: str = "the record") -> byt
         RecordError: If the file is missing or another.
     """
     problem = f"{file} is not the file that {of} was sealed with; restore it or do the run again"
-    for place in (file, kept_path(file)):  # the other while a replacement goes on, or was interrupted
+    for path in (file, kept_path(file)):  # the other while a replacement goes on, or was interrupted
         try:
-            content = read_file(place)
+            content = read_file(path)
         except RecordError as error:
-            problem = str(error) if place == file else problem
+            problem = str(error) if path == file else problem
             continue
         if hashlib.sha256(content).hexdigest() == sha256:
             return content

@@ -1,7 +1,7 @@
 """What a run leaves: one JSON record, its predictions and its history. No torch.
 
 `results/records/<protocol>/<model>/<dataset>/seed<k>.json` beside `seed<k>.predictions.parquet` and
-`seed<k>.history.parquet`. All three are written beside their places first and renamed then, the JSON last, so that a
+`seed<k>.history.parquet`. All three are written under temporary names first and renamed then, the JSON last, so that a
 kill at any moment leaves the former record whole, the new one, or none where there was none.
 """
 
@@ -110,7 +110,7 @@ def finished_digest(path: Path) -> str:
 def write_run(results: Path, record: Record, predictions: bytes | None, history: bytes | None) -> Path:
     """Write a run's files; an older record of the run stands until the new one is whole, and goes last.
 
-    A record without scores never takes the place of a finished one: what was measured is not lost to a later failure.
+    A record without scores never replaces a finished one: what was measured is not lost to a later failure.
     Call it only while holding the run's lock.
 
     Raises:

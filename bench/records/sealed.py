@@ -57,7 +57,7 @@ class Strict(BaseModel):
 
 
 class Sealed(Strict):
-    """A record that tells when it was changed: `record_digest` covers all its other fields."""
+    """A record that shows when it was changed: `record_digest` covers all its other fields."""
 
     schema_version: Literal[1] = 1
     record_digest: str = ""
@@ -91,12 +91,12 @@ def explain_validation(error: Exception) -> str:
 
 @contextlib.contextmanager
 def staged(path: Path, content: bytes) -> Iterator[Path]:
-    """A file written whole and flushed beside its place, under a temporary name; gone afterwards unless it was renamed.
+    """A file written whole and flushed beside its path, under a temporary name; gone afterwards unless it was renamed.
 
     It is locked meanwhile, so that `sweep_left` takes no file of a living writer for one that was left.
 
     Args:
-        path: The place.
+        path: Where it belongs.
         content: What to write.
 
     Yields:
@@ -123,7 +123,7 @@ def staged(path: Path, content: bytes) -> Iterator[Path]:
 
 
 def _open_temporary(path: Path) -> tuple[Path, BinaryIO]:
-    """A new temporary file beside a place, locked where the file system has locks."""
+    """A new temporary file beside a path, locked where the file system has locks."""
     while True:
         temporary = path.with_name(f"{TEMPORARY}{os.getpid()}-{secrets.token_hex(4)}-{path.name}")
         stream = temporary.open("xb")
@@ -224,11 +224,11 @@ def read_file(path: Path, max_bytes: int = MAX_FILE_BYTES) -> bytes:
         RecordError: If there is none, it is no regular file, or it is too large to be evidence.
     """
     try:
-        found = path.stat()
-        if not stat.S_ISREG(found.st_mode):
+        state = path.stat()
+        if not stat.S_ISREG(state.st_mode):
             raise RecordError(f"{path} is no regular file; remove it")
-        if found.st_size > max_bytes:
-            raise RecordError(f"{path} has {found.st_size:,} bytes; a file of evidence has at most {max_bytes:,}")
+        if state.st_size > max_bytes:
+            raise RecordError(f"{path} has {state.st_size:,} bytes; a file of evidence has at most {max_bytes:,}")
         return path.read_bytes()
     except OSError as error:
         raise RecordError(f"{path}: {error.strerror}") from None
@@ -293,14 +293,14 @@ def read_sealed(path: Path, kind: type[Kind]) -> Kind:
 
 
 def read_all(
-    paths: Iterable[Path], kind: type[Kind], objection: Callable[[Kind, Path], str]
+    paths: Iterable[Path], kind: type[Kind], problem_of: Callable[[Kind, Path], str]
 ) -> tuple[list[Kind], list[str]]:
     """Every record that counts, and why the others were left out, one line each.
 
     Args:
         paths: The files.
         kind: What they hold.
-        objection: Why a readable record does not count, "" if it does.
+        problem_of: Why a readable record does not count, "" if it does.
     """
     records: list[Kind] = []
     notes: list[str] = []
@@ -311,7 +311,7 @@ def read_all(
             notes.append(f"left out: {error}")
             continue
         try:
-            reason = objection(record, path)
+            reason = problem_of(record, path)
         except RecordError as error:  # one that cannot be placed must not hide the others
             reason = str(error)
         if reason:

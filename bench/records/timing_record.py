@@ -25,7 +25,7 @@ from models.catalog import outdated
 Mode = Literal["inference", "training"]
 Precision = Literal["fp32", "tf32", "bf16", "fp16"]
 MemoryFormat = Literal["contiguous", "channels_last"]
-Scan = Literal["auto", "torch"]  # what is asked for, not what ran
+Scan = Literal["auto", "torch"]  # what is requested, not what ran
 WarmUp = Literal["steady", "moving", "cold"]
 RoundStatus = Literal["done", "oom", "timeout", "failed"]
 
@@ -93,7 +93,7 @@ class Round(Strict):
         warm_up_seconds: Seconds before the first block.
         compile_seconds: Seconds of the first, compiling call.
         wall_over_event: Wall time over the time between the device's events; None on a CPU. Above 1 by what starting
-            and waiting cost. It does not tell who waits inside: a device that idles between launches does so between
+            and waiting cost. It does not show who waits inside: a device that idles between launches does so between
             the events too.
         peak_memory_mib: Highest resident memory of the process with its libraries (CPU) or highest allocation (CUDA),
             with the four batches that take turns and, where compiled, with what the compiler allocates.
@@ -232,13 +232,13 @@ def device_label(device_name: str, num_threads: int) -> str:
 
 
 def timing_path(results: Path, device: str, model: str, scan: Scan = "auto") -> Path:
-    """Where a record stands; `device` is a device label. A scan that was asked for has a record of its own."""
+    """Where a record stands; `device` is a device label. A scan that was requested has a record of its own."""
     slug = re.sub(r"[^a-z0-9]+", "-", device.lower()).strip("-")
-    asked = "" if scan == "auto" else f"__{scan}-scan"
-    return results / "timings" / slug / f"{model_slug(model)}{asked}.json"
+    requested = "" if scan == "auto" else f"__{scan}-scan"
+    return results / "timings" / slug / f"{model_slug(model)}{requested}.json"
 
 
-def objection(record: TimingRecord, path: Path) -> str:
+def problem_of(record: TimingRecord, path: Path) -> str:
     """Why a record does not count, "" if it does: it stands elsewhere, or the model's source changed since."""
     scans: list[Scan] = ["auto", "torch"] if record.scan_backend == "torch" else ["auto"]
     if path not in [timing_path(path.parents[2], record.device, record.model, scan) for scan in scans]:
@@ -248,4 +248,4 @@ def objection(record: TimingRecord, path: Path) -> str:
 
 def read_timings(results: Path) -> tuple[list[TimingRecord], list[str]]:
     """Every timing record that counts, and why the others were left out, one line each."""
-    return read_all((results / "timings").glob("*/*.json"), TimingRecord, objection)
+    return read_all((results / "timings").glob("*/*.json"), TimingRecord, problem_of)

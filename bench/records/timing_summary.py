@@ -90,11 +90,11 @@ def bootstrap_median(rounds: Sequence[NDArray[np.float64]]) -> tuple[float, floa
     random = np.random.default_rng(0)
     lengths = np.array([len(blocks) for blocks in rounds])
     table = np.full((len(rounds), lengths.max()), np.nan)
-    for place, blocks in enumerate(rounds):
-        table[place, : len(blocks)] = blocks
+    for row, blocks in enumerate(rounds):
+        table[row, : len(blocks)] = blocks
     chosen = random.integers(len(rounds), size=(NUM_BOOTSTRAPS, len(rounds), 1))
-    places = (random.random((NUM_BOOTSTRAPS, len(rounds), table.shape[1])) * lengths[chosen]).astype(np.int64)
-    drawn = np.where(np.arange(table.shape[1]) < lengths[chosen], table[chosen, places], np.nan)
+    drawn_columns = (random.random((NUM_BOOTSTRAPS, len(rounds), table.shape[1])) * lengths[chosen]).astype(np.int64)
+    drawn = np.where(np.arange(table.shape[1]) < lengths[chosen], table[chosen, drawn_columns], np.nan)
     drawn = np.sort(drawn.reshape(NUM_BOOTSTRAPS, -1), axis=1)  # NaN, what a short round lacks, goes last
     count = lengths[chosen].sum(axis=(1, 2))
     draws = np.arange(NUM_BOOTSTRAPS)

@@ -45,12 +45,12 @@ def test_no_damage_to_a_recorded_card_is_read(tmp_path: Path, path: Path) -> Non
     (tmp_path / "data").mkdir()
     draw = random.Random(path.stem)
     for number in range(100):
-        place = draw.randrange(len(content))
+        position = draw.randrange(len(content))
         damaged = bytearray(content)
         if number % 3 == 0:
-            del damaged[place:]
+            del damaged[position:]
         elif number % 3 == 1:
-            damaged[place] ^= draw.randrange(1, 256)
+            damaged[position] ^= draw.randrange(1, 256)
         else:
             digits = [index for index, byte in enumerate(content) if byte in b"0123456789"]
             damaged[draw.choice(digits)] = ord(draw.choice("0123456789"))
@@ -89,10 +89,10 @@ def test_a_sealed_card_whose_numbers_do_not_fit_is_refused(tmp_path: Path, chang
     sealed = DataCard.model_construct(**content).computed_digest()
     (tmp_path / "data").mkdir()
     card_path(tmp_path, "breastmnist").write_bytes(pretty({**content, "record_digest": sealed}))
-    with pytest.raises(RecordError, match=r"breastmnist\.json: ") as found:
+    with pytest.raises(RecordError, match=r"breastmnist\.json: ") as refusal:
         read_card(tmp_path, "breastmnist")
-    assert len(str(found.value).splitlines()) == 1
-    assert "record_digest" not in str(found.value)
+    assert len(str(refusal.value).splitlines()) == 1
+    assert "record_digest" not in str(refusal.value)
 
 
 def test_a_card_without_a_digest_is_one_line_with_the_command(tmp_path: Path) -> None:

@@ -158,7 +158,7 @@ def test_the_command_on_a_full_disk_loses_nothing(tmp_path: Path) -> None:
 
 
 def test_a_table_that_the_new_record_lacks_goes(tmp_path: Path) -> None:
-    """A fitted model's record in place of a trained one's leaves no history behind."""
+    """A fitted model's record that replaces a trained one's leaves no history behind."""
     store, _, new = two_outcomes(tmp_path)
     fitted = new[0].model_copy(update={"history_sha256": None}).sealed()
     write_run(store, fitted, new[1], None)

@@ -1,8 +1,8 @@
 """Several files that belong together, replaced so that a full disk, a kill or a power cut loses none of them. No torch.
 
 A record names its tables by digest. All new files are written whole beside the old ones first, which is where a full
-disk ends it. Then the old tables get a name of their own (`.kept-seed0.predictions.parquet`), the new tables their
-places, and last the new record its place: from that moment on it counts, and what was kept is removed. Whoever reads
+disk ends it. Then the old tables get a name of their own (`.kept-seed0.predictions.parquet`), the new tables
+theirs, and last the new record its own: from that moment on it counts, and what was kept is removed. Whoever reads
 finds a table under either name, by its digest. `put_right` ends or takes back what a kill interrupted.
 """
 
@@ -22,7 +22,7 @@ INTERRUPTED = "a replacement was interrupted; medbench run or merge into this fo
 
 
 def kept_path(file: Path) -> Path:
-    """Where the former file stands while new ones take their places."""
+    """Where the former file stands while new ones are moved in."""
     return file.with_name(f"{KEPT}{file.name}")
 
 
@@ -30,9 +30,9 @@ def replace_together(record: Path, content: bytes, tables: Mapping[Path, bytes |
     """Replace a record and its tables; call it only while holding their lock.
 
     Args:
-        record: The record's place.
+        record: The record's path.
         content: The new record.
-        tables: Places and new content of its tables, None for one that it does not have.
+        tables: Paths and new content of its tables, None for one that it does not have.
 
     Raises:
         RecordError: If the file system refuses; then all is as it was.
@@ -60,11 +60,11 @@ def replace_together(record: Path, content: bytes, tables: Mapping[Path, bytes |
 
 
 def put_right(record: Path, tables: Iterable[Path]) -> None:
-    """After an interrupted replacement: the tables that the record names come back to their places, others go.
+    """After an interrupted replacement: the tables that the record names come back, others go.
 
     Args:
-        record: The record's place.
-        tables: The places of its tables.
+        record: The record's path.
+        tables: The paths of its tables.
 
     Raises:
         RecordError: If the file system refuses.

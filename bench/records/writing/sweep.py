@@ -39,6 +39,6 @@ def _record_of(kept: Path) -> Path:
 
 
 def _tables_of(record: Path) -> list[Path]:
-    """The places of all tables of a record that are there or kept."""
+    """The paths of all tables of a record that are there or kept."""
     names = {path.name.removeprefix(KEPT) for path in record.parent.glob("*.parquet")}
     return [record.with_name(name) for name in sorted(names) if name.startswith(f"{record.stem}.")]
