@@ -56,7 +56,7 @@ class LocalEngine:
         results: The results folder; only this object writes its records.
         devices: The device of each run that goes on at once; its length is how many do.
         timeout: Seconds after which a run is killed and fails, None for never.
-        on_event: Told of every start, progress and end.
+        on_event: Called at every start, progress and end.
     """
 
     def __init__(

@@ -40,8 +40,8 @@ CONNECT_SECONDS = 10.0
 
 
 @dataclass(frozen=True)
-class Parcel:
-    """What travels to a node.
+class TaskInput:
+    """What is sent to a node: a run and what it needs.
 
     Attributes:
         request: The run.
@@ -75,28 +75,28 @@ def _packed_plugin(path: Path) -> tuple[tuple[str, bytes], ...]:
     return tuple((file.relative_to(made_of.root).as_posix(), file.read_bytes()) for file in made_of.files)
 
 
-def _at_hand(parcel: Parcel) -> RunRequest:
+def _unpacked(task_input: TaskInput) -> RunRequest:
     """The request with plugins and data where this node can read them."""
     from bench.data.loading import find_file
 
-    request = parcel.request
-    plugins = tuple(str(_scratch(*files)) for files in parcel.plugins)
+    request = task_input.request
+    plugins = tuple(str(_scratch(*files)) for files in task_input.plugins)
     request = replace(request, plugins=plugins)
-    if not parcel.data_file:
+    if not task_input.data_file:
         return request
     try:
         find_file(request.run.dataset, request.protocol.data.source_size, request.data_root, download=False)
     except DataMissingError:
         import ray
 
-        content: bytes = ray.get(parcel.data[0])
-        return replace(request, data_root=str(_scratch((parcel.data_file, content)).parent))
+        content: bytes = ray.get(task_input.data[0])
+        return replace(request, data_root=str(_scratch((task_input.data_file, content)).parent))
     return request
 
 
-def do_parcel(parcel: Parcel) -> RunBundle:
+def do_task(task_input: TaskInput) -> RunBundle:
     """A task: one run in a process of its own on this node."""
-    return isolate(_at_hand(parcel), parcel.timeout)
+    return isolate(_unpacked(task_input), task_input.timeout)
 
 
 class RayEngine:
@@ -108,7 +108,7 @@ class RayEngine:
         jobs: Runs under way at most; 0 for twice the cluster's CPUs, so that an autoscaler sees the demand.
         gpus_per_run: GPUs, or a share of one, that a network on CUDA takes.
         timeout: Seconds after which a run is killed and fails, None for never.
-        on_event: Told of every start and end.
+        on_event: Called at every start and end.
 
     Raises:
         BenchError: If Ray is not installed or the cluster does not answer.
@@ -186,7 +186,7 @@ class RayEngine:
             return True
         request = to_do
         needs_gpu = request.device.startswith("cuda") and get_spec(request.run.model).kind == "network"
-        task = ray.remote(do_parcel).options(
+        task = ray.remote(do_task).options(
             num_cpus=1,
             num_gpus=self.gpus_per_run if needs_gpu else 0,
             max_retries=NODE_LOSSES,
@@ -198,7 +198,7 @@ class RayEngine:
         self.on_event(Event("started", request))
         return True
 
-    def _pack(self, ray: Any, request: RunRequest) -> Parcel:
+    def _pack(self, ray: Any, request: RunRequest) -> TaskInput:
         from bench.data.loading import find_file
 
         data_file = ""
@@ -209,7 +209,7 @@ class RayEngine:
                 self.data[str(path)] = ray.put(path.read_bytes())
             data_file, data = path.name, (self.data[str(path)],)
         plugins = tuple(_packed_plugin(Path(path)) for path in request.plugins)
-        return Parcel(request, plugins, data_file, data, self.timeout)
+        return TaskInput(request, plugins, data_file, data, self.timeout)
 
     def _collect(self, ray: Any, reference: Any) -> None:
         """Write what a task brought; one that Ray gave up is a failed run."""
@@ -230,7 +230,7 @@ class RayEngine:
         self.on_event(Event("finished", request, record=bundle.record))
 
     def _release(self, ray: Any) -> None:
-        """Tell runs still under way to save and stop, and let their locks go."""
+        """Make runs still under way save and stop, and let their locks go."""
         for reference in self.under_way:
             ray.cancel(reference, force=False)
         if self.under_way:
@@ -248,7 +248,7 @@ def _connect(address: str) -> Any:
         raise BenchError("--engine ray needs Ray, which is not installed; install the extra [ray]") from None
     address = address or os.environ.get("RAY_ADDRESS", "")
     try:
-        _knock(address)
+        _check_reachable(address)
         ray.init(address=address or None, log_to_driver=False, logging_level=logging.ERROR, include_dashboard=False)
     except (ConnectionError, RuntimeError, ValueError, OSError) as error:
         reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
@@ -256,8 +256,8 @@ def _connect(address: str) -> Any:
     return ray
 
 
-def _knock(address: str) -> None:
-    """Fail at once where nobody listens; Ray itself asks for minutes.
+def _check_reachable(address: str) -> None:
+    """Fail at once where nothing listens; Ray itself tries for minutes.
 
     Raises:
         OSError: If host and port do not answer.

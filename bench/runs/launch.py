@@ -154,7 +154,7 @@ def ready_card(results: Path, dataset: str, sizes: Sequence[int], data_root: str
 
 
 def _cards(planned: Sequence[PlannedRun], launch: Launch, outcome: Outcome) -> dict[str, DataCard]:
-    """The cards of all sets at hand; runs on the others are noted as skipped."""
+    """The cards of all available sets; runs on the others are noted as skipped."""
     sizes: dict[str, set[int]] = {}
     for item in planned:
         sizes.setdefault(item.run.dataset, set()).add(load_protocol(item.run.protocol).data.source_size)
@@ -207,8 +207,8 @@ def execute(
     Args:
         planned: What to do.
         launch: Where and how.
-        on_event: Told of every start, progress and end.
-        on_skip: Told each reason for skipped runs, once.
+        on_event: Called at every start, progress and end.
+        on_skip: Called with each reason for skipped runs, once.
 
     Raises:
         BenchError: If data are damaged or results cannot be written; nothing ran in the first case.

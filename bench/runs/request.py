@@ -1,4 +1,4 @@
-"""What is asked of a run and of a launch of many, what a run hands back and reports meanwhile. No torch."""
+"""What is requested of a run and of a launch of many, what a run hands back and reports meanwhile. No torch."""
 
 from __future__ import annotations
 
@@ -110,7 +110,7 @@ class Hooks:
 
 @dataclass(frozen=True)
 class Event:
-    """What the driver tells the one that watches: `started`, `progress`, `finished`."""
+    """What the driver reports to whoever watches: `started`, `progress`, `finished`."""
 
     kind: str
     request: RunRequest

@@ -98,7 +98,7 @@ def run_one(request: RunRequest, hooks: Hooks | None = None) -> RunBundle:
     """Do one run and classify what goes wrong; only an interruption and a full disk get out as exceptions.
 
     Raises:
-        InterruptedTraining: If the hooks asked to stop; the checkpoint has been written.
+        InterruptedTraining: If the hooks requested a stop; the checkpoint has been written.
         RecordError: If a checkpoint cannot be written.
     """
     from bench.training.trainer import DivergedError, InterruptedTraining
@@ -186,13 +186,13 @@ def _arithmetic(request: RunRequest) -> dict[str, Any]:
     Raises:
         BenchError: If that is not what the run asks for.
     """
-    found = cpu_isa.in_force()
-    if request.cpu_isa not in (found, CpuIsa.native):
+    in_force = cpu_isa.in_force()
+    if request.cpu_isa not in (in_force, CpuIsa.native):
         raise BenchError(
-            f"this process computes at {found}, the run asks for {request.cpu_isa}: a numeric library was loaded "
+            f"this process computes at {in_force}, the run asks for {request.cpu_isa}: a numeric library was loaded "
             "before the pin; start the run in a new process, as `medbench run` does"
         )
-    return {"cpu_isa": found, "cpu_environment": cpu_isa.variables()}
+    return {"cpu_isa": in_force, "cpu_environment": cpu_isa.variables()}
 
 
 def _cut(arrays: Arrays, max_train: int | None) -> Arrays:

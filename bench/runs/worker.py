@@ -27,7 +27,7 @@ PROGRESS_SECONDS = 0.5
 PATIENCE_SECONDS = 0.2
 ATTEMPTS = 3  # at an isolated run that is stopped from outside
 INTERRUPTED = (-signal.SIGTERM, -signal.SIGINT, -signal.SIGHUP)  # exit codes that are nobody's fault
-WRITTEN, STOP = "written", "stop"  # what a driver says
+WRITTEN, STOP = "written", "stop"  # a driver's messages
 
 
 class Link:
@@ -49,7 +49,7 @@ class Link:
             self.stopped = True
 
     def should_stop(self) -> bool:
-        """Whether the run was asked to save and end, or its driver is gone: a driver says nothing else meanwhile."""
+        """Whether the run should save and end, or its driver is gone: a driver sends nothing else meanwhile."""
         self.stopped = self.stopped or self.pipe.poll()
         return self.stopped
 
@@ -153,7 +153,7 @@ def isolate(request: RunRequest, timeout: float | None) -> RunBundle:
     """Do one run in a child process and wait for it; a dead or late child becomes a failed record.
 
     Raises:
-        KeyboardInterrupt: If this process was told to stop; the child has saved its checkpoint.
+        KeyboardInterrupt: If this process received a signal to stop; the child has saved its checkpoint.
     """
     for _ in range(ATTEMPTS):
         with contextlib.suppress(_InterruptedRunError, ServerLostError):

@@ -118,8 +118,8 @@ def scores(results: Path) -> dict[str, tuple[object, ...]]:
 
 def leftovers(results: Path) -> list[str]:
     """Files that a finished plan must not leave."""
-    found = [path for path in results.rglob("*") if path.is_file()]
-    return [str(path) for path in found if path.name.startswith(".tmp") or path.suffix in (".ckpt", ".tmp")]
+    files = [path for path in results.rglob("*") if path.is_file()]
+    return [str(path) for path in files if path.name.startswith(".tmp") or path.suffix in (".ckpt", ".tmp")]
 
 
 def test_the_same_command_twice_is_bit_identical_and_again_does_nothing(workshop: Path) -> None:
@@ -246,12 +246,12 @@ def interrupted(workshop: Path, process: subprocess.Popen[str], code: int = 143)
 
 def in_group(group: int) -> list[int]:
     """The processes of a group that have not ended."""
-    found = []
+    members = []
     for process in psutil.process_iter():
         with contextlib.suppress(OSError, psutil.Error):
             if os.getpgid(process.pid) == group and process.status() != psutil.STATUS_ZOMBIE:
-                found.append(process.pid)
-    return found
+                members.append(process.pid)
+    return members
 
 
 def test_a_worker_stopped_alone_is_no_failure(workshop: Path, calm: dict[str, tuple[object, ...]]) -> None:
@@ -343,12 +343,12 @@ def test_a_rerun_beside_a_finished_checkpoint_trains(workshop: Path, monkeypatch
 
 def _holders(file: Path) -> list[int]:
     """The processes that hold a file open: of a run's lock, its worker."""
-    found = []
+    holders = []
     for entry in Path("/proc").iterdir():
         with contextlib.suppress(OSError):
             if entry.name.isdigit() and any(link.readlink() == file.resolve() for link in (entry / "fd").iterdir()):
-                found.append(int(entry.name))
-    return found
+                holders.append(int(entry.name))
+    return holders
 
 
 def test_two_drivers_share_the_work(workshop: Path) -> None:

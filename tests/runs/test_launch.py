@@ -21,7 +21,7 @@ from bench.records.names import Run, lock_path
 from bench.records.run_record import Failure, read_record, write_run
 from bench.runs import engine_ray, launch
 from bench.runs.engine_local import BUSY_SECONDS, LocalEngine
-from bench.runs.engine_ray import Parcel
+from bench.runs.engine_ray import TaskInput
 from bench.runs.request import Event, RunRequest
 from bench.runs.runner import failed_record
 from bench.training.checkpoint import Checkpoint
@@ -74,8 +74,8 @@ def test_a_node_without_data_or_plugins_gets_them(tmp_path: Path, monkeypatch: p
     nowhere: dict[str, Any] = {"data_root": str(tmp_path / "empty"), "plugins": ("/far/away/net.py",)}
     request = RunRequest(run, load_protocol("smoke"), card, **nowhere)
     plugins = ((("net.py", b"# a plugin"), ("parts/stem.py", b"# its own file")),)
-    parcel = Parcel(request, plugins, file.name, (file.read_bytes(),), None)
-    arrived = engine_ray._at_hand(parcel)
+    task_input = TaskInput(request, plugins, file.name, (file.read_bytes(),), None)
+    arrived = engine_ray._unpacked(task_input)
     assert find_file("breastmnist", 28, arrived.data_root, download=False).read_bytes() == file.read_bytes()
     (plugin,) = (Path(path) for path in arrived.plugins)
     assert plugin.read_text(encoding="utf-8") == "# a plugin"
@@ -89,7 +89,7 @@ def test_a_node_with_another_version_of_the_model_refuses() -> None:
     assert card is not None
     run = Run("smoke", "resnet18_28", "breastmnist", 0)
     request = RunRequest(run, load_protocol("smoke"), card, model_fingerprint="0" * 64)
-    record = engine_ray.do_parcel(Parcel(request, (), "", (), None)).record
+    record = engine_ray.do_task(TaskInput(request, (), "", (), None)).record
     assert (record.status, record.failure and record.failure.kind) == ("failed", "infra")
     assert "resnet18_28's code here is not the one" in str(record.failure)
 

@@ -59,7 +59,7 @@ def with_arrays(monkeypatch: pytest.MonkeyPatch, change: Callable[[Arrays], Arra
 
 
 def test_a_run_names_the_arithmetic_that_it_had(tiny: str) -> None:
-    """The record states it, with the variables that held it; another than asked for is a failure, not a number."""
+    """The record states it, with the variables that held it; another than requested is a failure, not a number."""
     record = run_one(request(tiny)).record
     assert record.cpu_isa == cpu_isa.in_force()
     assert record.cpu_environment == cpu_isa.variables()
@@ -74,13 +74,13 @@ def test_a_record_holds_what_its_predictions_give(tiny: str) -> None:
     """Every score follows from the stored bytes; the twin-free part is scored apart; digests fit."""
     import hashlib
 
-    asked = request(tiny)
-    bundle = run_one(asked)
+    run_request = request(tiny)
+    bundle = run_one(run_request)
     record = bundle.record
     assert record.status == "done", record.failure
     assert bundle.predictions is not None
     table = read_predictions(bundle.predictions)
-    assert score_predictions(table, asked.card) == {
+    assert score_predictions(table, run_request.card) == {
         "val": record.val,
         "test": record.test,
         "test_twin_free": record.test_twin_free,
@@ -105,9 +105,9 @@ def test_nothing_but_the_final_score_depends_on_test(tiny: str, monkeypatch: pyt
         images = {**arrays.images, "test": 255 - arrays.images["test"]}
         return replace(arrays, images=images)
 
-    asked = request(tiny)
+    run_request = request(tiny)
     with_arrays(monkeypatch, poison)
-    poisoned = run_one(asked)
+    poisoned = run_one(run_request)
     assert plain.history == poisoned.history
     assert plain.record.best_epoch == poisoned.record.best_epoch
     assert plain.record.val == poisoned.record.val
@@ -154,8 +154,8 @@ def test_max_train_also_cuts_what_is_fitted(tiny: str, monkeypatch: pytest.Monke
     monkeypatch.setattr(classical, "fit_predict", spy)
     protocol = load_protocol("smoke")
     short = protocol.model_copy(update={"data": protocol.data.model_copy(update={"max_train": 50})})
-    asked = replace(request(tiny, "floor/prior"), protocol=short)
-    assert run_one(asked).record.status == "done"
+    run_request = replace(request(tiny, "floor/prior"), protocol=short)
+    assert run_one(run_request).record.status == "done"
     assert seen == [50]
 
 
@@ -167,24 +167,24 @@ def test_other_labels_than_the_cards_fail_the_run(tiny: str, monkeypatch: pytest
         assert labels_digest(labels["val"]) != labels_digest(arrays.labels["val"])
         return replace(arrays, labels=labels)
 
-    asked = request(tiny)
+    run_request = request(tiny)
     with_arrays(monkeypatch, other)
-    record = run_one(asked).record
+    record = run_one(run_request).record
     assert (record.status, record.failure and record.failure.kind) == ("failed", "data")
 
 
 def test_a_difference_from_medmnists_own_functions_fails_the_run(tiny: str) -> None:
     """AUC or accuracy that differ by more than 1e-9 are no result."""
-    asked = request(tiny)
-    bundle: RunBundle = run_one(asked)
+    run_request = request(tiny)
+    bundle: RunBundle = run_one(run_request)
     assert bundle.predictions is not None
     table = read_predictions(bundle.predictions)
-    scores = score_predictions(table, asked.card)
-    check_official(table, asked.card, scores)
+    scores = score_predictions(table, run_request.card)
+    check_official(table, run_request.card, scores)
     for key in ("auc", "acc"):
         off = {**scores, "test": {**scores["test"], key: (scores["test"][key] or 0.0) + 2e-9}}
         with pytest.raises(OfficialMismatchError, match=f"test {key}"):
-            check_official(table, asked.card, off)
+            check_official(table, run_request.card, off)
 
 
 def test_the_plugin_is_under_25_lines(tiny: str) -> None:
@@ -194,7 +194,7 @@ def test_the_plugin_is_under_25_lines(tiny: str) -> None:
 
 def test_a_record_names_the_code_that_ran(tiny: str) -> None:
     """A model file that is changed while a run goes on changes nothing about the record's fingerprint."""
-    asked, file = request(tiny), Path(tiny)
+    run_request, file = request(tiny), Path(tiny)
     text = file.read_text(encoding="utf-8")
     load_plugin(tiny)
     before = fingerprint(get_spec("runner_net"))
@@ -203,7 +203,7 @@ def test_a_record_names_the_code_that_ran(tiny: str) -> None:
         file.write_text(text.replace("stride=3", "stride=2 + 1"), encoding="utf-8")
 
     try:
-        record = run_one(asked, Hooks(on_progress=edit)).record
+        record = run_one(run_request, Hooks(on_progress=edit)).record
         assert fingerprint(get_spec("runner_net")) != before
     finally:
         file.write_text(text, encoding="utf-8")
@@ -225,7 +225,7 @@ def test_a_fitted_model_needs_no_gpu(tiny: str) -> None:
     assert str(record.device).startswith("cpu: ")
 
 
-def steps_of(asked: RunRequest, stop_after: int | None = None) -> tuple[RunBundle | None, int]:
+def steps_of(run_request: RunRequest, stop_after: int | None = None) -> tuple[RunBundle | None, int]:
     """Do a run and count its training steps; the bundle is None if it was stopped after some."""
     count = 0
 
@@ -234,23 +234,23 @@ def steps_of(asked: RunRequest, stop_after: int | None = None) -> tuple[RunBundl
         count += 1
 
     try:
-        return run_one(asked, Hooks(step, lambda: count == stop_after)), count
+        return run_one(run_request, Hooks(step, lambda: count == stop_after)), count
     except InterruptedTraining:
         return None, count
 
 
 def test_a_run_that_is_done_again_trains_again(tiny: str, tmp_path: Path) -> None:
     """The checkpoint of the finished run is not gone on from; a re-run's own is, and all end in the same bytes."""
-    asked = replace(request(tiny), checkpoint_dir=str(tmp_path / "checkpoints"))
-    first, steps = steps_of(asked)
+    run_request = replace(request(tiny), checkpoint_dir=str(tmp_path / "checkpoints"))
+    first, steps = steps_of(run_request)
     assert first is not None
-    assert steps_of(asked)[1] == 0  # a kill after the last step: nothing is left to train
-    again = replace(asked, replaces=first.record.record_digest)
+    assert steps_of(run_request)[1] == 0  # a kill after the last step: nothing is left to train
+    again = replace(run_request, replaces=first.record.record_digest)
     assert steps_of(again, stop_after=1) == (None, 1)
     second, rest = steps_of(again)
     assert second is not None
     assert rest == steps - 1
-    third, anew = steps_of(replace(asked, replaces=second.record.record_digest))
+    third, anew = steps_of(replace(run_request, replaces=second.record.record_digest))
     assert third is not None
     assert anew == steps
     assert first.predictions == second.predictions == third.predictions
