@@ -9,7 +9,7 @@ def choose_device(name: str) -> str:
     """`auto` -> `cuda` where there is one, else `cpu`; others as they are.
 
     Raises:
-        BenchError: If a CUDA device is asked for that is not there.
+        BenchError: If a CUDA device is requested that is not there.
     """
     if name == "cpu":
         return name
@@ -27,7 +27,7 @@ def device_slots(device: str, jobs: int, gpus_per_run: float) -> list[str]:
     """One device for each run that goes on at once: `cuda` means all GPUs, each shared by 1 / gpus_per_run runs.
 
     Raises:
-        BenchError: If the share is none, or more runs are asked for than the GPUs take.
+        BenchError: If the share is none, or more runs are requested than the GPUs take.
     """
     if not 0 < gpus_per_run <= 1:
         raise BenchError(f"--gpus-per-run {gpus_per_run:g} is refused; a run takes one GPU or a share of one")

@@ -25,7 +25,7 @@ from models.catalog import import_builder
 
 WORD = 0xFFFFFFFF  # numpy's legacy generator is seeded in words of 32 bits
 # Parents before children: a child that says "none" has what its parent says.
-FP32_PLACES = (
+FP32_BACKENDS = (
     torch.backends,
     torch.backends.mkldnn,
     torch.backends.cudnn,
@@ -43,8 +43,8 @@ SWITCHES: tuple[tuple[Callable[[], Any], Callable[[Any], Any], Any], ...] = (
     (torch.backends.mha.get_fastpath_enabled, torch.backends.mha.set_fastpath_enabled, True),
     (torch.backends.cuda.flash_sdp_enabled, torch.backends.cuda.enable_flash_sdp, True),
     *(
-        (partial(getattr, place, name), partial(setattr, place, name), wanted)
-        for place, name, wanted in (
+        (partial(getattr, backend, name), partial(setattr, backend, name), wanted)
+        for backend, name, wanted in (
             (torch.backends.mkldnn, "enabled", True),
             (torch.backends.cudnn, "enabled", True),
             (torch.backends.cudnn, "benchmark", False),
@@ -56,9 +56,9 @@ SWITCHES: tuple[tuple[Callable[[], Any], Callable[[Any], Any], Any], ...] = (
 
 def keep_fp32() -> None:
     """fp32 is fp32: no TF32, which is torch's default for convolutions on a GPU, and no bfloat16 inside a product."""
-    for place in FP32_PLACES:
-        if getattr(place, "fp32_precision", "none") not in ("none", "ieee"):
-            place.fp32_precision = "none"  # type: ignore[union-attr]
+    for backend in FP32_BACKENDS:
+        if getattr(backend, "fp32_precision", "none") not in ("none", "ieee"):
+            backend.fp32_precision = "none"  # type: ignore[union-attr]
     if torch.get_float32_matmul_precision() != "highest":
         torch.set_float32_matmul_precision("highest")
     torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = False
@@ -105,11 +105,11 @@ class Pinned:
         Raises:
             BenchError: If it did not; the threads are put back.
         """
-        found = torch.get_num_threads()
-        if found != self.num_threads:
+        num_threads = torch.get_num_threads()
+        if num_threads != self.num_threads:
             torch.set_num_threads(self.num_threads)
             raise BenchError(
-                f"the model sets torch to {found} threads while it runs, and a run uses {self.num_threads}; "
+                f"the model sets torch to {num_threads} threads while it runs, and a run uses {self.num_threads}; "
                 "remove torch.set_num_threads from its code"
             )
 

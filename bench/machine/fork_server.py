@@ -28,7 +28,7 @@ from bench.errors import BenchError
 SAYING = struct.Struct("<cqq")
 READY, STARTED, ENDED, REFUSED = b"r", b"s", b"e", b"x"
 OUT_OF_MEMORY = 71  # exit code of a process that got no memory for its libraries: EX_OSERR
-END_SECONDS = 60.0  # that processes have to save and end, once asked
+END_SECONDS = 60.0  # that processes have to save and end after a request
 NO_PROCESS = "No process can be started: free memory, or raise the limits that `ulimit -a` shows"
 CODE = "import json, sys; sys.path[:] = json.loads(sys.argv[1]); from bench.machine.fork_serving import main; main()"
 
@@ -121,11 +121,11 @@ class ForkServer:
         while not self.is_lost and select.select([self.control], [], [], patience)[0]:
             patience = 0.0
             try:
-                said = self.control.recv(4096)
+                received = self.control.recv(4096)
             except OSError:
-                said = b""
-            self.is_lost = not said
-            self._unread += said
+                received = b""
+            self.is_lost = not received
+            self._unread += received
             while len(self._unread) >= SAYING.size:
                 self._take(*SAYING.unpack(self._unread[: SAYING.size]))
                 self._unread = self._unread[SAYING.size :]

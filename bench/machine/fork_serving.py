@@ -1,7 +1,7 @@
-"""The fork server's own process: import, fork when asked, say how each process ended, end them all at the end.
+"""The fork server's own process: import, fork on request, report how each process ended, end them all at the end.
 
-Run by `fork_server.ForkServer` with the arguments sys.path, descriptor of the socket pair, process id of the one that
-asks, modules to import. SIGINT, SIGTERM and SIGHUP are ignored: they mean the one that asks, which then goes away.
+Run by `fork_server.ForkServer` with the arguments sys.path, descriptor of the socket pair, process id of the client,
+modules to import. SIGINT, SIGTERM and SIGHUP are ignored: they mean the client, which then goes away.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ class Serving:
     """The server's state.
 
     Args:
-        control: Its end of the socket pair; reads to the end when the one that asks is gone.
+        control: Its end of the socket pair; reads to the end when the client is gone.
     """
 
     def __init__(self, control: socket.socket) -> None:
@@ -43,7 +43,7 @@ class Serving:
         signal.signal(signal.SIGCHLD, lambda *_: None)
 
     def serve(self) -> None:
-        """Until the one that asks is gone."""
+        """Until the client is gone."""
         self.say(READY, 0, 0)
         while True:
             ready, _, _ = select.select([self.control.fileno(), self.wakes], [], [])
@@ -58,7 +58,7 @@ class Serving:
                 self.fork(descriptors[0] if descriptors else -1)  # no descriptor: too many are open here
 
     def say(self, kind: bytes, number: int, value: int) -> None:
-        """Tell the one that asks, if it is still there."""
+        """Report to the client, if it is still there."""
         with contextlib.suppress(OSError):
             self.control.sendall(SAYING.pack(kind, number, value))
 
@@ -125,7 +125,7 @@ def _work(descriptor: int) -> int:
         pipe = Connection(descriptor)
         target, arguments = pickle.loads(pipe.recv_bytes())  # from the process that started the server, nobody else
         target(*arguments, pipe)
-    except (EOFError, ConnectionError):  # the one that asks is gone
+    except (EOFError, ConnectionError):  # the client is gone
         return 0
     except SystemExit as error:
         return error.code if isinstance(error.code, int) else int(error.code is not None)
@@ -145,7 +145,7 @@ def _work(descriptor: int) -> int:
 
 
 def main(patience: float = END_SECONDS) -> None:
-    """The life of the server; what it forked has `patience` seconds to end when the one that asks is gone."""
+    """The life of the server; what it forked has `patience` seconds to end when the client is gone."""
     for signum in IGNORED:
         signal.signal(signum, signal.SIG_IGN)
     signal.pthread_sigmask(signal.SIG_UNBLOCK, IGNORED)

@@ -28,7 +28,7 @@ class _Process:
 
     pid: int
     pipe: Connection
-    place: int
+    number: int
 
 
 def forked_map(
@@ -50,12 +50,12 @@ def forked_map(
     if count >= 2:
         with _forked(work, items, count) as crew:
             _hand_out(crew, len(items), done)
-    for place, item in enumerate(items):
-        if place not in done:  # few items, or a process was killed: what it left undone is done here
-            done[place] = work(item), None
-        if (error := done[place][1]) is not None:
+    for number, item in enumerate(items):
+        if number not in done:  # few items, or a process was killed: what it left undone is done here
+            done[number] = work(item), None
+        if (error := done[number][1]) is not None:
             raise error
-    return [done[place][0] for place in range(len(items))]
+    return [done[number][0] for number in range(len(items))]
 
 
 def num_cores() -> int:
@@ -68,9 +68,9 @@ def _forked(work: Callable[[Item], Any], items: Sequence[Item], count: int) -> I
     """So many processes, or as many as the system gives; killed and reaped at the end, whatever happens."""
     crew: list[_Process] = []
     try:
-        for place in range(count):
+        for number in range(count):
             with contextlib.suppress(OSError):  # no process or descriptor left: the others, or this one, do the work
-                crew.append(_fork(work, items, place, [process.pipe for process in crew]))
+                crew.append(_fork(work, items, number, [process.pipe for process in crew]))
         yield crew
     finally:
         for process in crew:
@@ -81,7 +81,7 @@ def _forked(work: Callable[[Item], Any], items: Sequence[Item], count: int) -> I
                 os.waitpid(process.pid, 0)
 
 
-def _fork(work: Callable[[Item], Any], items: Sequence[Item], place: int, others: Sequence[Connection]) -> _Process:
+def _fork(work: Callable[[Item], Any], items: Sequence[Item], number: int, others: Sequence[Connection]) -> _Process:
     parent = os.getpid()
     ours, theirs = Pipe()
     with theirs:
@@ -98,15 +98,15 @@ def _fork(work: Callable[[Item], Any], items: Sequence[Item], place: int, others
                 _work(work, items, theirs)
             finally:
                 os._exit(0)
-    ours.send(place)
-    return _Process(pid, ours, place)
+    ours.send(number)
+    return _Process(pid, ours, number)
 
 
 def _work(work: Callable[[Item], Any], items: Sequence[Item], pipe: Connection) -> None:
     """A process's life: take a number, work on that item, hand over."""
-    while (place := pipe.recv()) is not None:
+    while (number := pipe.recv()) is not None:
         try:
-            content = pickle.dumps((work(items[place]), None))
+            content = pickle.dumps((work(items[number]), None))
         except Exception as error:
             content = pickle.dumps((None, error))
         pipe.send_bytes(content)
@@ -123,9 +123,9 @@ def _hand_out(crew: list[_Process], count: int, done: dict[int, tuple[Any, Excep
                 outcome = pickle.loads(process.pipe.recv_bytes())
             except Exception:  # killed, or its error cannot travel: the item is done again here
                 continue
-            done[process.place] = outcome
+            done[process.number] = outcome
             if following < count and outcome[1] is None:
-                process.place, following = following, following + 1
+                process.number, following = following, following + 1
                 with contextlib.suppress(OSError):
-                    process.pipe.send(process.place)
+                    process.pipe.send(process.number)
                     busy[process.pipe] = process

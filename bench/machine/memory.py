@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import errno
 
-# In lower case: what is said of tensors, objects, threads, and of a library's own code.
+# In lower case: what names tensors, objects, threads, and of a library's own code.
 SIGNS = (
     "out of memory",
     "allocate memory",

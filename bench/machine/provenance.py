@@ -1,4 +1,4 @@
-"""Where a number comes from: commit, packages, hardware, threads; asked once a process."""
+"""Where a number comes from: commit, packages, hardware, threads; looked up once a process."""
 
 from __future__ import annotations
 

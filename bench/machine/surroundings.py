@@ -15,7 +15,7 @@ def complete() -> None:
     """Call it before anything slow is imported.
 
     - A user id without a name, as containers have: torch asks for the name while it is imported.
-    - No home: a folder named `~` would be made here; caches go to the temporary folder instead.
+    - No home: a folder named `~` would appear in the working directory; caches go to the temporary folder instead.
     - `MPLBACKEND` of a notebook's other environment: matplotlib refuses to be imported with a module it cannot find.
     """
     try:

@@ -205,8 +205,8 @@ def test_a_run_that_is_not_pinned_is_named_under_its_table() -> None:
 def test_a_timing_is_native(tmp_path: Path) -> None:
     """The process that measures speed has no pin, though the one that starts it is pinned."""
     assert os.environ["ATEN_CPU_CAPABILITY"] == "avx2"
-    with (tmp_path / "said").open("w+") as said:
-        worker = process._start(1, said)
+    with (tmp_path / "output").open("w+") as log:
+        worker = process._start(1, log)
         environ = Path(f"/proc/{worker.pid}/environ")
         try:
             deadline = time.monotonic() + 60

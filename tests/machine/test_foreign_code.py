@@ -123,18 +123,18 @@ def broken(plugin: str) -> dict[str, str]:
     return {row["check"]: row["detail"] for row in check_model("their_net", img_size=16) if row["holds"] == "no"}
 
 
-@pytest.mark.parametrize("place", ["imported", "before", "after"])
-def test_what_a_file_or_a_builder_leaves_behind_moves_no_number(write: Write, place: str) -> None:
+@pytest.mark.parametrize("moment", ["imported", "before", "after"])
+def test_what_a_file_or_a_builder_leaves_behind_moves_no_number(write: Write, moment: str) -> None:
     """Threads, types, switches, seeds, directory: the run is bit for bit the one of the same model without them."""
     plain = trained(write())
     assert plain.record.status == "done", plain.record.failure
-    lines = [line for line in STATEMENTS if place != "before" or not line.startswith(OTHER_WEIGHTS)]
+    lines = [line for line in STATEMENTS if moment != "before" or not line.startswith(OTHER_WEIGHTS)]
     forward = "assert torch.get_num_threads() == 1 and torch.is_grad_enabled() == self.training"
     directory = Path.cwd()
-    found = trained(write(**{place: "; ".join(lines)}, forward=forward))
-    assert found.record.status == "done", found.record.failure
-    assert (found.predictions, found.history) == (plain.predictions, plain.history)
-    assert found.record.num_threads == 1
+    changed = trained(write(**{moment: "; ".join(lines)}, forward=forward))
+    assert changed.record.status == "done", changed.record.failure
+    assert (changed.predictions, changed.history) == (plain.predictions, plain.history)
+    assert changed.record.num_threads == 1
     assert Path.cwd() == directory
 
 
@@ -175,7 +175,7 @@ def test_the_threads_of_a_record_are_measured(write: Write, monkeypatch: pytest.
 
 
 def test_a_timing_has_the_threads_that_it_says(write: Write) -> None:
-    """A file that sets threads when it is imported is timed on those that were asked for."""
+    """A file that sets threads when it is imported is timed on those that were requested."""
     load_plugin(write(imported="torch.set_num_threads(3)"))
     with restored():
         CellTimer("their_net", "cpu", Budget(), 0, num_threads=2).build(28)
@@ -191,7 +191,7 @@ def test_complex_parameters_are_trained_as_such(write: Write) -> None:
 
 
 def test_a_cast_keeps_kinds_and_takes_five_axes() -> None:
-    """Complex stays complex in the precision asked for, whole numbers stay, channels_last leaves a 3-d kernel alone."""
+    """Complex stays complex in the requested precision, whole numbers stay, channels_last leaves a 3-d kernel alone."""
     model = nn.Sequential(nn.Conv2d(2, 3, 3), nn.BatchNorm2d(3), nn.Conv3d(1, 2, 3))
     model.filter = nn.Parameter(torch.tensor([1 + 2j, 3 - 4j], dtype=torch.complex64))
     cast(model, torch.float64, torch.channels_last)
@@ -258,9 +258,9 @@ def test_weights_that_are_not_drawn_are_named(write: Write, tmp_path: Path, case
     before, after, words = NOT_DRAWN[case]
     file = tmp_path / "weights.pt"
     torch.save(torch.arange(216.0).view(8, 3, 3, 3), file)
-    found = broken(write(before=before, after=after.replace("{file}", str(file))))
-    assert words in found["seeds"]
-    assert "loaded from a file, written as a formula, or seeded in the builder" in found["seeds"]
+    failures = broken(write(before=before, after=after.replace("{file}", str(file))))
+    assert words in failures["seeds"]
+    assert "loaded from a file, written as a formula, or seeded in the builder" in failures["seeds"]
 
 
 def test_parameters_that_start_from_one_value_are_no_fault(write: Write) -> None:

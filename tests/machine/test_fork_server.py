@@ -1,4 +1,4 @@
-"""The fork server: how each process ended is known, and nothing that it started outlives the one that asked."""
+"""The fork server: how each process ended is known, and nothing that it started outlives its client."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from bench.machine import fork_server
 from bench.machine.fork_server import ForkServer, ServerLostError
 
 SECONDS = 60.0
-# Starts a process that reports its id and then sleeps, whatever it is asked to do.
+# Starts a process that reports its id and then sleeps, whatever signals it gets.
 STUBBORN = """
 import sys, time
 from bench.machine.fork_server import ForkServer
@@ -122,7 +122,7 @@ def test_a_killed_server_is_noticed_and_its_processes_end(server: ForkServer) ->
 
 @pytest.mark.parametrize("signum", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
 def test_the_server_lives_through_a_signal_to_the_group(server: ForkServer, signum: signal.Signals) -> None:
-    """At its start too: what the signal means is for the one that asks to say."""
+    """At its start too: what the signal means is for the client to say."""
     server.process.send_signal(signum)
     assert server.call(add, 1, 2) == 3
     server.process.send_signal(signum)

@@ -57,8 +57,8 @@ def test_a_package_that_catches_everything_swallows_no_interruption(tmp_path: Pa
     """It is imported whole, then the interruption comes."""
     program = start(tmp_path, SLOW)
     program.send_signal(signum)
-    said, _ = program.communicate(timeout=60)
-    assert said == f"interrupted {int(signum)}, complete True\n"
+    output, _ = program.communicate(timeout=60)
+    assert output == f"interrupted {int(signum)}, complete True\n"
 
 
 def test_an_import_that_never_ends_is_ended_by_a_second_signal(tmp_path: Path) -> None:
