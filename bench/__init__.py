@@ -61,8 +61,8 @@ def _import_own_models() -> None:
     """
     own = Path(__file__).resolve().parents[1] / "models" / "__init__.py"
     known = sys.modules.get("models")
-    found = known.__spec__ if known is not None else importlib.util.find_spec("models")
-    if found is not None and found.origin is not None and Path(found.origin).resolve() == own:
+    spec = known.__spec__ if known is not None else importlib.util.find_spec("models")
+    if spec is not None and spec.origin is not None and Path(spec.origin).resolve() == own:
         return
     if known is not None:
         raise ImportError(f"another package named 'models' is imported already ({known}); import bench before it")

@@ -347,5 +347,5 @@ def _candidates(folder: Path, run_id: str) -> list[Path]:
     slug, *names = run_id.rsplit("__", 3)
     if len(names) != 3:
         return []
-    place = (names[1], slug, names[0], f"seed{names[2].removeprefix('s')}.json")
-    return [path for path in record_files(folder) if path.parts[-4:] == place]
+    expected_parts = (names[1], slug, names[0], f"seed{names[2].removeprefix('s')}.json")
+    return [path for path in record_files(folder) if path.parts[-4:] == expected_parts]

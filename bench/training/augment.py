@@ -196,7 +196,7 @@ def _moves(rules: AugmentRules) -> bool:
 
 
 def _homography(draws: dict[str, Tensor], rules: AugmentRules) -> Tensor:
-    """(B, 3, 3) from places in the batch to places in the source, both in [-1, 1] from edge to edge.
+    """(B, 3, 3) from positions in the batch to positions in the source, both in [-1, 1] from edge to edge.
 
     In float64, because a GPU may round 3 x 3 products in float32 to ten bits.
     """

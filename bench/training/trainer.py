@@ -198,7 +198,7 @@ class Trainer:
         Raises:
             BenchError: If the model's code changes the number of threads, or its logits are complex.
             DivergedError: If a loss is not finite.
-            InterruptedTraining: If `should_stop` said so.
+            InterruptedTraining: If `should_stop` returned true.
         """
         self._resume()
         progress = self.progress

@@ -165,7 +165,7 @@ def test_absent_data_skip_their_runs_and_the_others_go_on(tmp_path: Path) -> Non
 def test_what_can_never_run_fails_no_study(tmp_path: Path) -> None:
     """A study asks for every model under every protocol: one without public weights is named, and no failure.
 
-    Asked for by name it is one: nothing of what was wanted ran.
+    Requested by name it is one: nothing of what was wanted ran.
     """
     (tmp_path / "two.toml").write_text(
         """question = "?"

@@ -61,23 +61,23 @@ def test_no_name_is_broken_where_room_is_short(
     for width, is_table in ((140, True), (80, False)):
         monkeypatch.setattr(console, "out", Console(highlight=False, width=width))
         console.print_table("plan", rows)
-        said = capsys.readouterr().out
-        assert name in said
-        assert ("┃" in said) is is_table
+        output = capsys.readouterr().out
+        assert name in output
+        assert ("┃" in output) is is_table
         for text in ("0.123457", "it is [done]", "why [x]"):
-            assert text in said
-    assert "none" not in said
+            assert text in output
+    assert "none" not in output
 
 
 def test_no_word_is_cropped(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     """A long text beside a long name takes more lines, not letters."""
-    words = [f"word{place}" for place in range(60)]
+    words = [f"word{number}" for number in range(60)]
     rows = [{"run": "x" * 60, "number": "+0.0001 (-0.0002 to +0.0003)", "reason": " ".join(words)}]
     monkeypatch.setattr(console, "out", Console(highlight=False, width=110))
     console.print_table("runs", rows)
-    said = capsys.readouterr().out
-    assert "┃" in said
-    assert [word for word in words if word not in said] == []
+    output = capsys.readouterr().out
+    assert "┃" in output
+    assert [word for word in words if word not in output] == []
 
 
 @pytest.mark.parametrize("command", [("check", "--img-size", "28"), ("measure", "costs", "--models", "loud_net")])
@@ -103,6 +103,6 @@ def test_json_goes_where_stdout_went_and_stdout_comes_back(capfd: pytest.Capture
         print("a library's word")
         console.print_json({"a": 1})
     print("after")
-    said, error = capfd.readouterr()
-    assert said == '{\n "a": 1\n}\nafter\n'
+    output, error = capfd.readouterr()
+    assert output == '{\n "a": 1\n}\nafter\n'
     assert error == "a library's word\n"

@@ -184,7 +184,7 @@ def test_what_cannot_be_read_is_a_clear_error(official, root, what):
 
 
 def test_a_synthetic_set_has_no_file(root):
-    """Asking for a stand-in's file is an error that says how to get it."""
+    """Requesting a stand-in's file is an error that says how to get it."""
     with pytest.raises(DataError, match="made by formula"):
         data.find_file(STAND_IN, 28, root)
 
@@ -226,7 +226,7 @@ def test_a_single_array_is_no_npz(official, root):
 
 
 def test_an_npz_with_a_damaged_member_is_a_clear_error(official, root):
-    """A flipped byte inside a member is found by zip's own sum, without a traceback."""
+    """A flipped byte inside a member is detected by zip's own sum, without a traceback."""
     content = bytearray(official.content)
     content[len(content) // 2] ^= 0xFF
     put(root, with_md5(official, bytes(content)))

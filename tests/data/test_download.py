@@ -35,7 +35,7 @@ def test_a_missing_set_says_what_to_do(monkeypatch, official, root):
 
 
 def test_without_download_no_server_is_contacted(official, server, root):
-    """`download=False` asks no server."""
+    """`download=False` contacts no server."""
     official.entry["url"] = f"{server.address}/breastmnist.npz"
     with pytest.raises(DataMissingError, match="not tried"):
         data.find_file("breastmnist", 28, root, download=False)

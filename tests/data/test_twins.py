@@ -37,7 +37,7 @@ def test_a_negative_is_no_twin():
 
 
 def test_one_value_images_are_nobodys_twin():
-    """Images of one value have no correlation and give no NaN, but equal ones are found by their bytes."""
+    """Images of one value have no correlation and give no NaN, but equal ones are matched by their bytes."""
     first, second = gray((0, 0, 0), (255, 255, 255), (0, 1, 2)), gray((0, 0, 0), (7, 7, 7), (0, 2, 4))
     assert find_twins(first, second).pairs == [[2, 2]]
     assert find_exact(first, second).pairs == [[0, 0]]
@@ -65,29 +65,29 @@ def test_colours_are_compared_together():
 def test_pairs_are_counted_past_the_limit():
     """The list is cut at the limit, sorted; the count and the marks of the second split are whole."""
     first, second = gray((0, 1, 2), (5, 5, 6), (0, 1, 2)), gray((9, 0, 0), (0, 1, 2), (0, 10, 20))
-    found = find_twins(first, second, limit=3)
-    assert (found.num, found.pairs) == (4, [[0, 1], [0, 2], [2, 1]])
-    assert found.second_has.tolist() == [False, True, True]
+    twins = find_twins(first, second, limit=3)
+    assert (twins.num, twins.pairs) == (4, [[0, 1], [0, 2], [2, 1]])
+    assert twins.second_has.tolist() == [False, True, True]
     exact = find_exact(first, second, limit=1)
     assert (exact.num, exact.pairs, exact.second_has.tolist()) == (2, [[0, 1]], [False, True, False])
 
 
 def test_test_indices_are_twins_and_equals_of_both_splits():
     """A test image counts if train or val has its twin, or, for an image of one value, its equal."""
-    found = compare(
+    overlap = compare(
         {
             "train": gray((0, 1, 2), (4, 4, 4)),
             "val": gray((3, 0, 0), (0, 1, 2)),
             "test": gray((0, 2, 4), (4, 4, 4), (0, 9, 0), (6, 0, 0)),
         }
     )
-    assert {key: pairs.pairs for key, pairs in found.twins.items()} == {
+    assert {key: pairs.pairs for key, pairs in overlap.twins.items()} == {
         "train/val": [[0, 1]],
         "train/test": [[0, 0]],
         "val/test": [[0, 3], [1, 0]],
     }
-    assert {key: pairs.num for key, pairs in found.exact.items()} == {"train/val": 1, "train/test": 1, "val/test": 0}
-    assert found.test_indices == [0, 1, 3]
+    assert {key: pairs.num for key, pairs in overlap.exact.items()} == {"train/val": 1, "train/test": 1, "val/test": 0}
+    assert overlap.test_indices == [0, 1, 3]
 
 
 @given(
@@ -96,7 +96,7 @@ def test_test_indices_are_twins_and_equals_of_both_splits():
     st.sampled_from([0.3, 0.75, 0.99]),
 )
 def test_blocks_change_nothing(first, second, threshold):
-    """Every pair that a plain double loop finds is found, whatever the block, and no other."""
+    """The pairs are those of a plain double loop, whatever the block, and no other."""
     expected = []
     for row, a in enumerate(first.reshape(len(first), -1).astype(float)):
         for column, b in enumerate(second.reshape(len(second), -1).astype(float)):

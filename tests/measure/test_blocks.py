@@ -50,7 +50,7 @@ def test_warm_up_goes_on_while_the_median_moves() -> None:
 
 
 def test_warm_up_ends_after_its_budget() -> None:
-    """A batch that slows down for ever is measured after the warm-up's seconds, and said to be still moving."""
+    """A batch that slows down for ever is measured after the warm-up's seconds, and reported as still moving."""
     run_block, _ = fake_blocks(lambda number: 0.06 * 1.05**number)
     blocks = measure_blocks(run_block, Budget(cell_seconds=None, warm_up_seconds=2.0, min_blocks=3))
     assert not blocks.steady

@@ -172,7 +172,7 @@ def test_medmamba_counts_its_scan_once() -> None:
 
 
 def test_counts_within_two_percent_need_no_explanation() -> None:
-    """The line is for differences above 2 %, and tells both what is left out and what is added."""
+    """The line is for differences above 2 %, and names both what is left out and what is added."""
 
     def count(counter: str, macs: int, **fields: object) -> Count:
         empty = {"uncounted": [], "macs_by_operator": {}, "missed_macs": {}, "added_macs": 0, "added_for": []}
@@ -184,8 +184,8 @@ def test_counts_within_two_percent_need_no_explanation() -> None:
     thop = count(
         "thop", 2_000_000_000, missed_macs={"bmm": 10**9}, added_macs=5 * 10**8, added_for=["native_layer_norm"]
     )
-    told = explanation.explained([thop, count("ptflops", 2_500_000_000), count("aten", 2_500_000_000)])
-    assert told[0].explanation == (
+    rows = explanation.explained([thop, count("ptflops", 2_500_000_000), count("aten", 2_500_000_000)])
+    assert rows[0].explanation == (
         "thop leaves out 1.000 GMACs (bmm 1.000 G)"
         " and adds 0.500 GMACs that aten counts as 0 (most in native_layer_norm)"
     )

@@ -83,17 +83,17 @@ def plugin(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
 
 
 @pytest.fixture(scope="module")
-def asked(plugin: str) -> RunRequest:
-    """A run of the small network on data made here."""
+def one_run(plugin: str) -> RunRequest:
+    """A run of the small network on synthetic data."""
     return RunRequest(Run("smoke", "cam_net", SET, 0), load_protocol("smoke"), measure(SET), plugins=(plugin,))
 
 
 @pytest.fixture(scope="module")
-def explained(asked: RunRequest, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def explained(one_run: RunRequest, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A results folder with its maps; nobody changes it."""
     results = tmp_path_factory.mktemp("explained") / "results"
-    write_card(results, asked.card)
-    explain_run(asked, results)
+    write_card(results, one_run.card)
+    explain_run(one_run, results)
     return results
 
 
@@ -104,7 +104,7 @@ def copied(explained: Path, tmp_path: Path) -> Path:
 
 
 def small_net(*, last: nn.Module | None = None) -> nn.Module:
-    """A map, something done to it, mean over places, two logits by known weights."""
+    """A map, something done to it, mean over positions, two logits by known weights."""
     head = nn.Linear(2, 2, bias=False)
     head.weight.data = torch.tensor([[1.0, -2.0], [0.5, 3.0]])
     parts: OrderedDict[str, nn.Module] = OrderedDict(body=nn.Identity())
@@ -120,11 +120,11 @@ def test_grad_cam_is_the_channels_weighted_by_their_mean_gradient() -> None:
     """By hand: the logit is sum_c w_c mean(A_c), so each gradient is w_c / 9 and the map sum_c A_c w_c / 9."""
     x_BCHW = torch.arange(36, dtype=torch.float64).view(2, 2, 3, 3) - 10
     model = small_net().double()
-    found = grad_cam(model, Target("body", "", Form("channels_first", 3)), x_BCHW, [0, 1])
+    maps = grad_cam(model, Target("body", "", Form("channels_first", 3)), x_BCHW, [0, 1])
     a = x_BCHW.numpy()
-    np.testing.assert_allclose(found[0], (a[0, 0] * 1.0 + a[0, 1] * -2.0) / 9, rtol=1e-12)
-    np.testing.assert_allclose(found[1], (a[1, 0] * 0.5 + a[1, 1] * 3.0) / 9, rtol=1e-12)
-    assert (found[0] < 0).any(), "negative places are kept"
+    np.testing.assert_allclose(maps[0], (a[0, 0] * 1.0 + a[0, 1] * -2.0) / 9, rtol=1e-12)
+    np.testing.assert_allclose(maps[1], (a[1, 0] * 0.5 + a[1, 1] * 3.0) / 9, rtol=1e-12)
+    assert (maps[0] < 0).any(), "negative values are kept"
 
 
 class Rearranged(nn.Module):
@@ -152,8 +152,8 @@ def test_the_layout_of_a_layer_moves_no_map(layout: str, prefix: int) -> None:
     classes = [0, 1, 1]
     expected = grad_cam(small_net().double(), Target("body", "", Form("channels_first", 3)), x_BCHW, classes)
     model = Rearranged(layout, prefix).double().eval()
-    found = grad_cam(model, Target("layer", "", Form(layout, 3, prefix)), x_BCHW, classes)
-    np.testing.assert_allclose(found, expected, rtol=1e-12)
+    actual = grad_cam(model, Target("layer", "", Form(layout, 3, prefix)), x_BCHW, classes)
+    np.testing.assert_allclose(actual, expected, rtol=1e-12)
     assert not model.layer._forward_hooks, "the model is left as it was"
 
 
@@ -178,7 +178,7 @@ def test_a_form_is_told_by_its_shape() -> None:
 
 @pytest.mark.parametrize("name", NETWORKS)
 def test_every_network_has_the_layers_that_it_names(name: str) -> None:
-    """A path that does not exist is found before anybody trains for it."""
+    """A path that does not exist is refused before anything is trained for it."""
     with torch.device("meta"):
         model = models.create_model(name, num_classes=2, img_size=224)
     paths = target_layers(name)
@@ -192,10 +192,10 @@ def check_maps(name: str) -> None:
     model = models.create_model(name, num_classes=2, img_size=224).eval()
     x_BCHW = torch.rand(1, 3, 224, 224, generator=torch.Generator().manual_seed(1))
     for target in find_targets(name, model, 3, 224):
-        found = grad_cam(model, target, x_BCHW, [1])
-        assert found.shape == (1, target.form.side, target.form.side)
+        maps = grad_cam(model, target, x_BCHW, [1])
+        assert maps.shape == (1, target.form.side, target.form.side)
         assert target.form.side > 2
-        assert found.any(), f"{target.path} moves nothing"
+        assert maps.any(), f"{target.path} moves nothing"
 
 
 @pytest.mark.parametrize("name", [name for name in NETWORKS if name not in HEAVY])
@@ -262,12 +262,12 @@ def test_a_map_that_shows_no_place_is_refused_with_a_size_that_would_do(size: in
 # The weights
 
 
-def test_the_training_is_medbench_runs(asked: RunRequest, explained: Path) -> None:
+def test_the_training_is_medbench_runs(one_run: RunRequest, explained: Path) -> None:
     """Same predictions as the run by itself, bit for bit; it leaves the record and the chosen weights alone."""
-    record = recorded_run(asked, explained)
+    record = recorded_run(one_run, explained)
     assert record is not None
-    assert record.predictions_sha256 == run_one(asked).record.predictions_sha256
-    folder = weights_path(explained, asked).parent
+    assert record.predictions_sha256 == run_one(one_run).record.predictions_sha256
+    folder = weights_path(explained, one_run).parent
     assert [path.name for path in folder.iterdir()] == ["best.pt"]
     (cam,), notes = read_cams(explained)
     assert notes == []
@@ -276,64 +276,64 @@ def test_the_training_is_medbench_runs(asked: RunRequest, explained: Path) -> No
     assert cam.agrees_with_record is True
 
 
-def test_the_weights_are_the_chosen_epochs(asked: RunRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_weights_are_the_chosen_epochs(one_run: RunRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Where val was best before the last epoch, the explained model is the one that the record scored."""
     values = iter([0.9, 0.8])
     monkeypatch.setattr(trainer, "auc", lambda *_: next(values))
     results = tmp_path / "results"
-    cam, _ = explain_run(asked, results)
-    record = recorded_run(asked, results)
+    cam, _ = explain_run(one_run, results)
+    record = recorded_run(one_run, results)
     assert record is not None
     assert record.best_epoch == 0
     assert cam.agrees_with_record is True
 
 
-def test_kept_weights_spare_the_training(asked: RunRequest, copied: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Asked again, nothing is trained, and the maps are the same."""
+def test_kept_weights_spare_the_training(one_run: RunRequest, copied: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The second time nothing is trained, and the maps are the same."""
 
     def refuse(*_: Any) -> None:
         raise AssertionError("trained again")
 
     monkeypatch.setattr(cam_weights, "run_one", refuse)
     before = read_cams(copied)[0][0]
-    after, _ = explain_run(asked, copied)
+    after, _ = explain_run(one_run, copied)
     assert after.maps_sha256 == before.maps_sha256
     assert after.weights_sha256 == before.weights_sha256
 
 
-def test_weights_of_other_rules_or_damaged_ones_are_not_used(asked: RunRequest, copied: Path) -> None:
+def test_weights_of_other_rules_or_damaged_ones_are_not_used(one_run: RunRequest, copied: Path) -> None:
     """Another protocol, seed or a flipped byte means another training, never other weights."""
-    path = weights_path(copied, asked)
-    assert read_weights(path, run_key(asked)) is not None
+    path = weights_path(copied, one_run)
+    assert read_weights(path, run_key(one_run)) is not None
     for other in (
-        replace(asked, protocol=load_protocol("demo")),
-        replace(asked, run=replace(asked.run, seed=1)),
-        replace(asked, card=asked.card.model_copy(update={"labels_digest": {"test": "0" * 64}})),
+        replace(one_run, protocol=load_protocol("demo")),
+        replace(one_run, run=replace(one_run.run, seed=1)),
+        replace(one_run, card=one_run.card.model_copy(update={"labels_digest": {"test": "0" * 64}})),
     ):
         assert read_weights(path, run_key(other)) is None
     blob = bytearray(path.read_bytes())
     blob[-100] ^= 1
     path.write_bytes(bytes(blob))
-    assert read_weights(path, run_key(asked)) is None
+    assert read_weights(path, run_key(one_run)) is None
 
 
-def test_a_record_that_is_there_stays_as_it_is(asked: RunRequest, copied: Path) -> None:
+def test_a_record_that_is_there_stays_as_it_is(one_run: RunRequest, copied: Path) -> None:
     """Training for weights anew overwrites no evidence, and says whether it agrees."""
-    weights_path(copied, asked).unlink()
-    path = asked.run.path(copied)
+    weights_path(copied, one_run).unlink()
+    path = one_run.run.path(copied)
     before = path.read_bytes()
-    kept = chosen_weights(asked, copied)
+    kept = chosen_weights(one_run, copied)
     assert path.read_bytes() == before
-    record = recorded_run(asked, copied)
+    record = recorded_run(one_run, copied)
     assert record is not None
     assert kept.predictions_sha256 == record.predictions_sha256
 
 
-def test_a_training_that_fails_gives_its_reason(asked: RunRequest, tmp_path: Path) -> None:
+def test_a_training_that_fails_gives_its_reason(one_run: RunRequest, tmp_path: Path) -> None:
     """No weights, no maps, one line."""
-    card = asked.card.model_copy(update={"labels_digest": dict.fromkeys(asked.card.labels_digest, "0" * 64)})
+    card = one_run.card.model_copy(update={"labels_digest": dict.fromkeys(one_run.card.labels_digest, "0" * 64)})
     with pytest.raises(BenchError, match=r"No weights to explain.*labels are not those"):
-        chosen_weights(replace(asked, card=card), tmp_path / "results")
+        chosen_weights(replace(one_run, card=card), tmp_path / "results")
     assert not list((tmp_path / "results").rglob("*.json"))
 
 
@@ -359,7 +359,7 @@ def test_images_are_the_first_of_each_label_and_outcome() -> None:
     assert [image.index for image in many] == [0, 2, 3], "one of each kind with more than two classes"
 
 
-def test_maps_and_images_come_back(asked: RunRequest, explained: Path) -> None:
+def test_maps_and_images_come_back(one_run: RunRequest, explained: Path) -> None:
     """What is read is what was computed: finite 7x7 maps of every image and model, the source's own pixels."""
     (record,), _ = read_cams(explained)
     maps = read_maps(explained, record)
@@ -368,17 +368,17 @@ def test_maps_and_images_come_back(asked: RunRequest, explained: Path) -> None:
     source = load(SET, 28).images["test"]
     pixels = read_images(explained, record)
     assert set(pixels) == {image.index for image in record.images}
-    for index, found in pixels.items():
-        np.testing.assert_array_equal(found, source[index])
+    for index, pixel_values in pixels.items():
+        np.testing.assert_array_equal(pixel_values, source[index])
     for image in record.images:
         trained, fresh = (maps[image.index, "body", which] for which in ("trained", "random 0"))
         assert trained.any()
         assert not np.array_equal(trained, fresh)
 
 
-def test_a_stored_map_explains_the_predicted_class(asked: RunRequest, explained: Path) -> None:
+def test_a_stored_map_explains_the_predicted_class(one_run: RunRequest, explained: Path) -> None:
     """By hand from the kept weights, for images that the model gets wrong too: sum_c A_c w_c / 49 of that class."""
-    kept = read_weights(weights_path(explained, asked), run_key(asked))
+    kept = read_weights(weights_path(explained, one_run), run_key(one_run))
     assert kept is not None
     model: Any = models.create_model("cam_net", num_classes=8, img_size=28)
     model.load_state_dict(kept.state)
@@ -387,14 +387,14 @@ def test_a_stored_map_explains_the_predicted_class(asked: RunRequest, explained:
     maps = read_maps(explained, record)
     source = torch.from_numpy(load(SET, 28).images["test"]).permute(0, 3, 1, 2)
     with torch.no_grad():
-        a_BCHW = model.eval().body(prepare(source, asked.protocol, dtype=torch.float32)).double().numpy()
+        a_BCHW = model.eval().body(prepare(source, one_run.protocol, dtype=torch.float32)).double().numpy()
     for image in record.images:
         weights = model.head.weight[image.prediction].detach().double().numpy()
         expected = np.einsum("c,chw->hw", weights, a_BCHW[image.index]) / 49
         np.testing.assert_allclose(maps[image.index, "body", "trained"], expected, rtol=1e-4, atol=1e-7)
 
 
-def test_randomised_models_never_start_from_public_weights(asked: RunRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_random_models_never_start_from_public_weights(one_run: RunRequest, monkeypatch: pytest.MonkeyPatch) -> None:
     """Under a protocol that starts from ImageNet too, what the maps are held against knows nothing."""
     pretrained: list[bool] = []
 
@@ -403,8 +403,8 @@ def test_randomised_models_never_start_from_public_weights(asked: RunRequest, mo
         return small_net(), 2
 
     monkeypatch.setattr(gradcam, "build_model", build)
-    public = asked.protocol.model_copy(update={"init": InitRules(kind="imagenet")})
-    assert len(list(gradcam._models(replace(asked, protocol=public), small_net()))) == 1 + NUM_RANDOM
+    public = one_run.protocol.model_copy(update={"init": InitRules(kind="imagenet")})
+    assert len(list(gradcam._models(replace(one_run, protocol=public), small_net()))) == 1 + NUM_RANDOM
     assert pretrained == [False] * NUM_RANDOM
 
 
@@ -416,11 +416,11 @@ def test_every_randomised_model_is_another(explained: Path) -> None:
     assert len(set(fresh)) == record.num_random == 5
 
 
-def test_images_under_a_licence_that_forbids_it_are_never_stored(asked: RunRequest, copied: Path) -> None:
+def test_images_under_a_licence_that_forbids_it_are_never_stored(one_run: RunRequest, copied: Path) -> None:
     """CC BY-NC: maps alone; and a writer who tries is refused."""
-    card: DataCard = asked.card.model_copy(update={"license": "CC BY-NC 4.0"})
-    pixels = images_path(cam_path(copied, asked.run)).read_bytes()
-    record, path = explain_run(replace(asked, card=card), copied)
+    card: DataCard = one_run.card.model_copy(update={"license": "CC BY-NC 4.0"})
+    pixels = images_path(cam_path(copied, one_run.run)).read_bytes()
+    record, path = explain_run(replace(one_run, card=card), copied)
     assert record.images_sha256 is None
     assert not images_path(path).exists()
     assert read_images(copied, record) == {}
@@ -430,9 +430,9 @@ def test_images_under_a_licence_that_forbids_it_are_never_stored(asked: RunReque
     assert "belongs to no record" in read_cams(copied)[1][0]
 
 
-def test_a_changed_file_leaves_the_record_out(asked: RunRequest, copied: Path) -> None:
-    """Maps, images and JSON are held by digests; a record in another's place is told."""
-    path = cam_path(copied, asked.run)
+def test_a_changed_file_leaves_the_record_out(one_run: RunRequest, copied: Path) -> None:
+    """Maps, images and JSON are held by digests; a record under another's path is reported."""
+    path = cam_path(copied, one_run.run)
     stray = path.with_name("seed7.json")
     shutil.copy(path, stray)
     assert "belongs elsewhere" in read_cams(copied)[1][0]
@@ -440,16 +440,16 @@ def test_a_changed_file_leaves_the_record_out(asked: RunRequest, copied: Path) -
     path.write_text(path.read_text(encoding="utf-8").replace('"num_random": 5', '"num_random": 4'), encoding="utf-8")
     assert "record_digest does not fit" in read_cams(copied)[1][0]
     path.unlink()
-    explain_run(asked, copied)
+    explain_run(one_run, copied)
     maps_path(path).write_bytes(b"other")
     records, notes = read_cams(copied)
     assert records == []
     assert "seed0.maps.parquet is missing or is not the file" in notes[0]
 
 
-def test_a_store_of_real_records_takes_no_synthetic_maps(asked: RunRequest, copied: Path) -> None:
-    """Nothing made here can be taken for evidence."""
-    path = cam_path(copied, asked.run)
+def test_a_store_of_real_records_takes_no_synthetic_maps(one_run: RunRequest, copied: Path) -> None:
+    """Nothing synthetic can be taken for evidence."""
+    path = cam_path(copied, one_run.run)
     record = read_sealed(path, gradcam.CamRecord)
     (copied / "store.json").write_text('{"real_only": true}', encoding="utf-8")
     with pytest.raises(RecordError, match="real records only"):
@@ -484,7 +484,7 @@ def test_similarities_pair_what_they_say() -> None:
 
 
 def test_the_command_stores_and_prints(copied: Path, plugin: str) -> None:
-    """`medbench gradcam` tells the layer, its map and both correlations."""
+    """`medbench gradcam` prints the layer, its map and both correlations."""
     arguments = ["gradcam", "--model", "cam_net", "--dataset", SET, "--protocol", "smoke", "--device", "cpu"]
     done = CliRunner().invoke(app, [*arguments, "--results", str(copied), "--plugin", plugin, "--json"])
     assert done.exit_code == 0, done.output
@@ -492,7 +492,7 @@ def test_the_command_stores_and_prints(copied: Path, plugin: str) -> None:
     assert '"map": "7x7"' in done.stdout
 
 
-def test_a_fitted_model_has_nothing_to_explain(asked: RunRequest, tmp_path: Path) -> None:
+def test_a_fitted_model_has_nothing_to_explain(one_run: RunRequest, tmp_path: Path) -> None:
     """Floors have no layers."""
     with pytest.raises(BenchError, match="floor/prior is fitted, it has no layer"):
-        explain_run(replace(asked, run=replace(asked.run, model="floor/prior")), tmp_path)
+        explain_run(replace(one_run, run=replace(one_run.run, model="floor/prior")), tmp_path)

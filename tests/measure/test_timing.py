@@ -117,7 +117,7 @@ def plan_for(models: tuple[str, ...], plugin: Path, results: Path, rounds: int =
 def test_the_order_is_shuffled_and_repeatable(plugin: Path, tmp_path: Path) -> None:
     """Each round has every model once, in an order that the seed alone decides and that differs between rounds."""
     plan = plan_for(tuple("abcdefgh"), plugin, tmp_path, rounds=3)
-    rounds = [[model for index, model in plan.order() if index == place] for place in range(3)]
+    rounds = [[model for index, model in plan.order() if index == number] for number in range(3)]
     assert all(sorted(order) == list("abcdefgh") for order in rounds)
     assert len({tuple(order) for order in rounds}) == 3
     assert plan.order() == plan_for(tuple("hgfedcba"), plugin, tmp_path, rounds=3).order()
@@ -274,11 +274,11 @@ def test_a_scan_that_was_chosen_has_a_record_of_its_own(plugin: Path, tmp_path: 
     plan = dataclasses.replace(plan_for(("tiny_timed",), plugin, tmp_path, rounds=1), scan="torch")
     (event,) = timing_launch.run_timings(plan)
     assert "tiny_timed has no selective scan" in event.line()
-    usual, asked = (timing_path(tmp_path, "cpu: a", "tiny_timed", scan) for scan in ("auto", "torch"))
-    assert usual != asked
+    usual, requested = (timing_path(tmp_path, "cpu: a", "tiny_timed", scan) for scan in ("auto", "torch"))
+    assert usual != requested
     print_ = catalog.fingerprint(catalog.get_spec("tiny_timed"))
     for backend, count in (("torch", 2), ("mamba_ssm", 1)):
-        for path in (usual, asked):
+        for path in (usual, requested):
             made = make_timing("tiny_timed", "cpu: a", [], model_fingerprint=print_, scan_backend=backend)
             timing_launch.write_sealed(path, made)
         records, notes = read_timings(tmp_path)
@@ -296,11 +296,11 @@ def test_the_kernel_can_be_hidden_from_a_worker(tmp_path: Path, monkeypatch: pyt
     request = "{'num_threads': 1, 'device': 'cuda', 'plugins': ['missing.py'], 'scan': sys.argv[1]}"
     code += f"\ntry: w.work({request}, sys.stdout)\nexcept Exception as error: print(type(error).__name__)"
     code += "\nprint(s._has_mamba_ssm())"
-    for scan, found in (("auto", "True"), ("torch", "False")):
+    for scan, has_kernel in (("auto", "True"), ("torch", "False")):
         environment = os.environ | {"PYTHONPATH": f"{tmp_path}{os.pathsep}{Path(__file__).parents[2]}"}
         command = [sys.executable, "-c", code, scan]
         done = subprocess.run(command, env=environment, capture_output=True, text=True, check=True)
-        assert done.stdout.split() == ["ModelError", found]
+        assert done.stdout.split() == ["ModelError", has_kernel]
 
 
 @pytest.mark.parametrize("broken", [True, False])

@@ -1,4 +1,4 @@
-"""A timing process and the one that asks it."""
+"""A timing process and its parent."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import pytest
 
 from tests.machine.test_fork_server import is_gone
 
-# Asks for a timing and stops at the first answer, with the timing process at work.
+# Requests a timing and stops at the first answer, with the timing process at work.
 ASKER = """
 import sys, time
 from pathlib import Path

@@ -87,8 +87,8 @@ def test_a_mode_that_disagrees_is_never_best() -> None:
 def test_agreement_is_relative_to_the_spread_of_the_logits() -> None:
     """A difference of 1 % of the spread passes for bf16 and not for fp32; what is not finite never passes."""
     expected = torch.tensor([[0.0, 10.0], [4.0, 2.0]])
-    found = expected + torch.tensor([[0.1, 0.0], [0.0, 0.0]])
-    agreement = compare(expected, found)
+    actual = expected + torch.tensor([[0.1, 0.0], [0.0, 0.0]])
+    agreement = compare(expected, actual)
     assert (agreement.top1, agreement.spread) == (1.0, 10.0)
     assert agreement.holds("bf16")
     assert not agreement.holds("fp32")

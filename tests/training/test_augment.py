@@ -82,7 +82,7 @@ def test_bilinear_is_torchs() -> None:
 )
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
 def test_channels_and_types(channels: str, given: int, out: int, dtype: torch.dtype) -> None:
-    """Gray stays one channel or becomes three, RGB stays three; the type asked for comes out of both paths."""
+    """Gray stays one channel or becomes three, RGB stays three; the requested type comes out of both paths."""
     protocol = make_protocol(20, channels=channels, mean=(0.5,), std=(0.5,), **EVERYTHING)
     images = make_images(4, given)
     x, targets = augment_seeded(images, protocol, dtype=dtype)

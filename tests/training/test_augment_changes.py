@@ -126,7 +126,7 @@ def test_affine_comes_before_perspective() -> None:
 
 
 def test_perspective_probability() -> None:
-    """About the asked share of images is distorted; the others are untouched up to rounding."""
+    """About the requested share of images is distorted; the others are untouched up to rounding."""
     x, _ = augment_seeded(make_smooth(200), make_protocol(perspective=0.5, perspective_p=0.3), seed=1)
     moved = (x - to_unit(make_smooth(200))).abs().amax(dim=(1, 2, 3)) > 1e-4
     assert 40 <= moved.sum() <= 80

@@ -28,7 +28,7 @@ def _boxes(changed: Tensor) -> list[tuple[int, int]]:
 
 
 def test_erased_boxes_have_torchvisions_statistics() -> None:
-    """Share of images, area, aspect and places of the erased boxes are those of torchvision's RandomErasing."""
+    """Share of images, area, aspect and positions of the erased boxes are those of torchvision's RandomErasing."""
     num_images, size = 1500, 32
     white = torch.full((num_images, 1, size, size), 255, dtype=torch.uint8)
     x, _ = augment_seeded(white, make_protocol(size, erasing_p=0.5), seed=1)
@@ -58,7 +58,7 @@ def test_erased_area_is_the_range_asked() -> None:
 
 
 def test_erased_box_reaches_every_edge() -> None:
-    """A box of 15 in 16 pixels stands in each of its two places about half the time, in both directions."""
+    """A box of 15 in 16 pixels stands in each of its two positions about half the time, in both directions."""
     white = torch.full((200, 1, 16, 16), 255, dtype=torch.uint8)
     area = (15 / 16) ** 2
     x, _ = augment_seeded(white, make_protocol(erasing_p=1.0, erasing_area=(area, area), erasing_ratio=(1.0, 1.0)))

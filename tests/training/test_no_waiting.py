@@ -1,4 +1,4 @@
-"""A training step asks the device for nothing: on the meta device, which holds no values, asking is an error."""
+"""A training step reads nothing back from the device: on the meta device, which holds no values, that is an error."""
 
 from __future__ import annotations
 
@@ -102,7 +102,7 @@ def test_a_step_of_no_model_waits_for_the_host(name: str) -> None:
     assert step(make_trainer(protocol, model)) == (["aten._to_copy.default"] if name == "edgenext_s" else [])
 
 
-class Asking(nn.Module):
+class ReadsBack(nn.Module):
     """A model that does what a step must not."""
 
     def __init__(self, how: str) -> None:
@@ -123,8 +123,8 @@ class Asking(nn.Module):
 def test_what_would_wait_is_seen() -> None:
     """The check can fail: a constant made or copied anew in each step, a branch on a value."""
     protocol = load_protocol("lite-96")
-    assert step(make_trainer(protocol, Asking("nothing").to(META))) == []
-    assert step(make_trainer(protocol, Asking("literal").to(META))) == ["tensor"]
-    assert step(make_trainer(protocol, Asking("copy").to(META))) == ["aten._to_copy.default"]
+    assert step(make_trainer(protocol, ReadsBack("nothing").to(META))) == []
+    assert step(make_trainer(protocol, ReadsBack("literal").to(META))) == ["tensor"]
+    assert step(make_trainer(protocol, ReadsBack("copy").to(META))) == ["aten._to_copy.default"]
     with pytest.raises((RuntimeError, NotImplementedError), match="meta"):
-        step(make_trainer(protocol, Asking("branch").to(META)))
+        step(make_trainer(protocol, ReadsBack("branch").to(META)))

@@ -129,7 +129,7 @@ def test_the_numbers_of_a_tiny_training_are_pinned() -> None:
 
     fitted = trainer(rules())
     result = fitted.fit()
-    found = {
+    measured = {
         "best_epoch": result.best_epoch,
         "train_loss": [row["train_loss"] for row in result.history],
         "val_loss": [row["val_loss"] for row in result.history],
@@ -137,12 +137,12 @@ def test_the_numbers_of_a_tiny_training_are_pinned() -> None:
         "val_logits": predict(fitted.model, split(12, 1), rules()).astype(float).tolist(),
     }
     if os.environ.get("MEDBENCH_REGENERATE"):
-        GOLDEN.write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")
+        GOLDEN.write_text(json.dumps(measured, indent=1) + "\n", encoding="utf-8")
     golden = json.loads(GOLDEN.read_text(encoding="utf-8"))
-    assert found["best_epoch"] == golden["best_epoch"]
+    assert measured["best_epoch"] == golden["best_epoch"]
     for key in ("train_loss", "val_loss", "val_auc"):
-        np.testing.assert_allclose(found[key], golden[key], rtol=1e-6, err_msg=key)
-    np.testing.assert_allclose(found["val_logits"], golden["val_logits"], rtol=1e-5)
+        np.testing.assert_allclose(measured[key], golden[key], rtol=1e-6, err_msg=key)
+    np.testing.assert_allclose(measured["val_logits"], golden["val_logits"], rtol=1e-5)
 
 
 @pytest.mark.parametrize("precision", ["fp64", "fp32", "bf16"])
@@ -164,12 +164,12 @@ def test_a_resumed_training_equals_an_uninterrupted_one(tmp_path: Path, stop_aft
     protocol = rules(numerics={"precision": "fp32", "memory_format": memory_format})
     whole = trainer(protocol)
     expected = whole.fit()
-    asked = 0
+    num_calls = 0
 
     def stop() -> bool:
-        nonlocal asked
-        asked += 1
-        return asked % stop_after == 0 and asked <= 3 * stop_after
+        nonlocal num_calls
+        num_calls += 1
+        return num_calls % stop_after == 0 and num_calls <= 3 * stop_after
 
     for _ in range(20):
         again = trainer(protocol, tmp_path, should_stop=stop)

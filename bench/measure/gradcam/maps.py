@@ -1,4 +1,4 @@
-"""Grad-CAM of a run: which places of an image raise the score of the class that the model predicts.
+"""Grad-CAM of a run: which regions of an image raise the score of the class that the model predicts.
 
 captum computes the maps. Beside the trained model's stand those of the same architecture with fresh weights: a map that
 looks the same there shows the architecture or the image, not what was learned (Adebayo et al. 2018, Sanity Checks for
