@@ -21,10 +21,10 @@ def fill(model: nn.Module) -> nn.Module:
     Matrices and kernels have about unit gain, norm weights and variances lie in 0.5 to 1.5, the rest is small.
     """
     model.double().eval()
-    for place, (key, value) in enumerate(model.state_dict().items()):
+    for number, (key, value) in enumerate(model.state_dict().items()):
         if not value.is_floating_point():
             continue
-        unit = wave(tuple(value.shape), float(place))
+        unit = wave(tuple(value.shape), float(number))
         if value.ndim > 1:
             value.copy_(unit * (2.0 / value[0].numel()) ** 0.5)
         elif key.endswith(("weight", "running_var")):

@@ -129,7 +129,7 @@ def test_a_plugin_of_fewer_than_25_lines_works_by_path(tmp_path: Path) -> None:
 
 
 def test_an_entry_point_adds_the_models_of_its_module(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A package that names a module in the group `medbench.models` is found; it cannot replace a built-in."""
+    """A package that names a module in the group `medbench.models` is registered; it cannot replace a built-in."""
     write(tmp_path, "entry_net", PLUGIN + PLUGIN[PLUGIN.index("@register") :].replace("{name}", "resnet18"))
     monkeypatch.syspath_prepend(tmp_path)
     entry = importlib.metadata.EntryPoint("entry", "entry_net", catalog.ENTRY_POINT_GROUP)

@@ -76,7 +76,7 @@ def test_a_module_is_known_before_it_runs(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("name", ["my-net.py", "my net.v2.py", "naïve.py", "class.py", "torch.py", "models.py"])
 def test_any_file_name_will_do(tmp_path: Path, name: str) -> None:
-    """It takes the place of no other module."""
+    """It replaces no other module."""
     before = {key: sys.modules[key] for key in ("torch", "models")}
     assert builds(write(tmp_path / name, "named_net"))
     assert {key: sys.modules[key] for key in before} == before

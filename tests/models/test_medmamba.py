@@ -61,7 +61,7 @@ def test_parameter_counts(name, num_classes):
 
 
 def test_parameters_by_place():
-    """MedMamba-T with 9 classes holds section 9's parameters in section 9's places."""
+    """MedMamba-T with 9 classes holds section 9's parameters where section 9 has them."""
     model = on_meta("medmamba_t", 9)
     per_stage = (
         (2, 80_784, {"ln_1": 96, "self_attention": 36_480, "conv33conv33conv11": 44_208}),
@@ -260,7 +260,7 @@ def test_too_small_an_image_is_a_clear_error(name):
 
 
 def test_there_are_no_public_weights():
-    """Asking for pretrained weights is an error of the catalogue and of the builder."""
+    """Requesting pretrained weights is an error of the catalogue and of the builder."""
     with pytest.raises(ModelError, match="no public ImageNet-1k weights"):
         models.create_model("medmamba_t", num_classes=2, pretrained=True)
     with pytest.raises(ModelError, match="no public weights"):

@@ -1,6 +1,6 @@
 """What MedMamba computes: golden outputs of our own, the blocks against naive versions, gradients, formats.
 
-The goldens hold for weights that are a formula of their place in the state dict (`fill`). After a change that is
+The goldens hold for weights that are a formula of their position in the state dict (`fill`). After a change that is
 meant to move them, `REWRITE_GOLDENS=medmamba pytest tests/models/test_medmamba_values.py` writes the file anew.
 """
 
@@ -140,9 +140,9 @@ def test_ss2d_equals_the_specification_written_as_loops(height, width, d_model):
     ss2d = fill(SS2D(d_model))
     x = waves(3, 2, height, width, d_model)
     with torch.no_grad():
-        found = ss2d(x)
+        actual = ss2d(x)
     for sample in range(2):
-        torch.testing.assert_close(found[sample], torch.from_numpy(naive_ss2d(ss2d, x[sample].numpy())))
+        torch.testing.assert_close(actual[sample], torch.from_numpy(naive_ss2d(ss2d, x[sample].numpy())))
 
 
 def halves(block: ConvSSMBlock, x_BHWC: Tensor) -> tuple[Tensor, Tensor]:
@@ -157,10 +157,10 @@ def test_a_block_shuffles_its_halves_and_adds_its_input():
     block, x = fill(ConvSSMBlock(12, 0.0)), waves(5, 2, 3, 4, 12)
     with torch.no_grad():
         convolved, scanned = halves(block, x)
-        found = block(x)
+        actual = block(x)
     for j in range(6):
-        torch.testing.assert_close(found[..., 2 * j], convolved[..., j] + x[..., 2 * j])
-        torch.testing.assert_close(found[..., 2 * j + 1], scanned[..., j] + x[..., 2 * j + 1])
+        torch.testing.assert_close(actual[..., 2 * j], convolved[..., j] + x[..., 2 * j])
+        torch.testing.assert_close(actual[..., 2 * j + 1], scanned[..., j] + x[..., 2 * j + 1])
 
 
 def test_stochastic_depth_drops_the_scan_branch_of_whole_samples():

@@ -173,10 +173,10 @@ def test_the_dynamic_filter_by_hand() -> None:
     layer = DynamicFilter(1, 1, groups=1, kernel_size=3, patches="overlapping").double().eval()
     nn.init.zeros_(layer.conv.weight)
     low_BCHW = torch.arange(1.0, 10.0, dtype=torch.float64).view(1, 1, 3, 3)
-    found = layer(torch.ones(1, 1, 3, 3, dtype=torch.float64), low_BCHW)[0, 0]
+    corrected = layer(torch.ones(1, 1, 3, 3, dtype=torch.float64), low_BCHW)[0, 0]
     # The first pixel sees itself and its reflections: (5+4+5 + 2+1+2 + 5+4+5) / 9.
-    torch.testing.assert_close(found[0, 0].item(), 33 / 9)
-    torch.testing.assert_close(found[1, 1].item(), 5.0)
+    torch.testing.assert_close(corrected[0, 0].item(), 33 / 9)
+    torch.testing.assert_close(corrected[1, 1].item(), 5.0)
     single = layer(torch.ones(1, 1, 1, 1, dtype=torch.float64), low_BCHW[..., :1, :1])
     torch.testing.assert_close(single.item(), 1.0)
 

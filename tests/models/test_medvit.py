@@ -106,15 +106,15 @@ def specified_parameters(num_groups: int, num_classes: int) -> Shapes:
     """Sections 2 to 8 as one list: names, order and shapes of all parameters."""
     shapes: Shapes = []
     width = 3
-    for place, out in enumerate((64, 32, 64, 64)):
-        shapes += [(f"stem.{place}.0.weight", (out, width, 3, 3)), *norm(f"stem.{place}.1", out)]
+    for number, out in enumerate((64, 32, 64, 64)):
+        shapes += [(f"stem.{number}.0.weight", (out, width, 3, 3)), *norm(f"stem.{number}.1", out)]
         width = out
     plan = [96] * 3 + [192] * 3 + [256] + ([384] * 4 + [512]) * num_groups + [768] * 2 + [1024]
     downsampled = {3, 7, 7 + 5 * num_groups}
-    for place, out in enumerate(plan):
-        path = f"features.{place}"
+    for number, out in enumerate(plan):
+        path = f"features.{number}"
         if out in (96, 192, 384, 768):
-            shapes += patch_embed(f"{path}.patch_embed", width, out) if width != out or place in downsampled else []
+            shapes += patch_embed(f"{path}.patch_embed", width, out) if width != out or number in downsampled else []
             shapes += mhca(f"{path}.mhca", out) + lffn(f"{path}.conv.conv", out, 3) + norm(f"{path}.norm", out)
         else:
             inner = out * 3 // 4
@@ -156,10 +156,10 @@ def test_parameters_lie_where_the_specification_says() -> None:
     ]
     assert count(model) == 31_145_665
     assert (count(model.stem), count(model.norm), count(model.proj_head)) == (75_904, 2_048, 9_225)
-    for place, parts in enumerate(FEATURES):
-        block = model.get_submodule(f"features.{place}")
-        assert {part: count(block.get_submodule(part)) for part in parts} == parts, place
-        assert count(block) == BLOCK_TOTALS[place] == sum(parts.values())
+    for number, parts in enumerate(FEATURES):
+        block = model.get_submodule(f"features.{number}")
+        assert {part: count(block.get_submodule(part)) for part in parts} == parts, number
+        assert count(block) == BLOCK_TOTALS[number] == sum(parts.values())
     layers = [parameter.numel() for parameter in model.get_submodule("features.0.conv").parameters()]
     assert layers == [27_648, 288, 288, 2_592, 288, 288, 864, 3, 864, 288, 27_648, 96, 96]
 
@@ -184,8 +184,8 @@ def test_stochastic_depth_grows_linearly_and_is_shared_in_an_ltb(name: str, last
     """Block i of n has p = max i / (n - 1); an LTB gives 0.75 p to the attention and 0.25 p to the MHCA."""
     blocks = list(on_meta(name).features)
     assert len(blocks) == DEPTHS[name]
-    for place, block in enumerate(blocks):
-        rate = last_rate * place / (DEPTHS[name] - 1)
+    for number, block in enumerate(blocks):
+        rate = last_rate * number / (DEPTHS[name] - 1)
         if isinstance(block, ECB):
             assert math.isclose(block.drop_path.drop_prob, rate, abs_tol=1e-15)
         else:

@@ -89,12 +89,12 @@ def test_attention_pools_consecutive_tokens(height: int, width: int, reduction: 
     keys, values = [affine(attention.k, t) for t in sources], [affine(attention.v, t) for t in sources]
     assert len(keys) == height * width // window
     expected = np.zeros((64, height, width))
-    for place, token in enumerate(tokens):
+    for position, token in enumerate(tokens):
         query, heads = affine(attention.q, token), []
         for head in (slice(0, 32), slice(32, 64)):
             weights = [math.exp(query[head] @ key[head] / math.sqrt(32)) for key in keys]
             heads.append(sum(w * value[head] for w, value in zip(weights, values, strict=True)) / sum(weights))
-        expected[:, place // width, place % width] = affine(attention.proj, np.concatenate(heads))
+        expected[:, position // width, position % width] = affine(attention.proj, np.concatenate(heads))
     np.testing.assert_allclose(numbers(run(attention, x_CHW[None]))[0], expected, rtol=1e-10, atol=1e-12)
 
 

@@ -1,6 +1,6 @@
 """What MedViT-T computes, in float64: golden outputs of our own, gradients, formats, initial weights.
 
-The goldens hold for weights that are a formula of their place in the state dict (`fill`). After a change that
+The goldens hold for weights that are a formula of their position in the state dict (`fill`). After a change that
 is meant to move them, `REWRITE_GOLDENS=medvit pytest tests/models/test_medvit_values.py` writes the file anew.
 """
 
@@ -204,9 +204,9 @@ def test_in_training_a_later_norm_hides_some_biases() -> None:
     """
     hidden = [f"{path}.{layer}.bias" for path in ATTENTIONS for layer in ("k", "v", "proj")]
     hidden += [f"{path}.norm.bias" for path in ATTENTIONS if path != "features.19.e_mhsa"]
-    for place in (2, 5, 6, 10, 11, 15, 16, 18, 19):
-        block_norm = "norm2" if place in (6, 11, 16, 19) else "norm"
-        hidden += [f"features.{place}.{block_norm}.bias", f"features.{place}.conv.conv.8.bias"]
+    for number in (2, 5, 6, 10, 11, 15, 16, 18, 19):
+        block_norm = "norm2" if number in (6, 11, 16, 19) else "norm"
+        hidden += [f"features.{number}.{block_norm}.bias", f"features.{number}.conv.conv.8.bias"]
     assert without_gradient(48, 2, training=True) == sorted(hidden)
 
 

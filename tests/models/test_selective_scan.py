@@ -79,8 +79,8 @@ def value_and_grads(function, inputs: list[Tensor]) -> list[Tensor]:
 
 
 def assert_equal_to_plain(inputs: list[Tensor], tolerance: float = 1e-10) -> None:
-    found, expected = value_and_grads(selective_scan, inputs), value_and_grads(plain_scan, inputs)
-    for name, left, right in zip(("y", *NAMES), found, expected, strict=True):
+    actual, expected = value_and_grads(selective_scan, inputs), value_and_grads(plain_scan, inputs)
+    for name, left, right in zip(("y", *NAMES), actual, expected, strict=True):
         assert left.shape == right.shape
         assert left.isfinite().all(), name
         error = (left - right).abs().max().item() / max(right.abs().max().item(), 1e-300)
@@ -196,8 +196,8 @@ def test_autocast_leaves_the_scan_in_float32():
     inputs = draw(2, 2, 8, 4, BLOCK_STEPS + 8, dtype=torch.float32)
     expected = value_and_grads(selective_scan, inputs)
     with torch.autocast("cpu", dtype=torch.bfloat16):
-        found = value_and_grads(selective_scan, inputs)
-    assert all(torch.equal(left, right) for left, right in zip(found, expected, strict=True))
+        actual = value_and_grads(selective_scan, inputs)
+    assert all(torch.equal(left, right) for left, right in zip(actual, expected, strict=True))
     narrow = [tensor.bfloat16() for tensor in inputs]
     y = selective_scan(*narrow)
     assert y.dtype == torch.float32
@@ -281,7 +281,7 @@ def test_traced_whole_it_equals_eager():
 
 
 def test_a_flop_counter_can_be_taught_the_op():
-    """A formula registered for `medbench::selective_scan` is asked once a call, also on `meta`, with the shapes."""
+    """A formula registered for `medbench::selective_scan` is used once a call, also on `meta`, with the shapes."""
     seen = []
 
     def formula(u_shape, delta_shape, A_shape, B_shape, *args, out_shape=None, **kwargs):

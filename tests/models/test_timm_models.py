@@ -18,7 +18,7 @@ LIGHT = ("mobilevitv2_100", "nest_t", "mobilenetv4_s", "fastvit_t8", "edgenext_s
 
 @pytest.fixture
 def forgotten() -> Iterator[None]:
-    """As in a fresh process: no size has been tried, no architecture asked."""
+    """As in a fresh process: no size has been tried, no architecture built."""
     timm_models._sizes_that_run.clear()
     timm_models._takes_img_size.cache_clear()
     yield
@@ -111,15 +111,15 @@ def test_trying_a_size_leaves_no_trace(forgotten: None) -> None:
 
 
 def test_an_output_that_is_no_logits_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
-    """An architecture that returns a map or a tuple is told when it is built."""
+    """An architecture that returns a map or a tuple is refused when it is built."""
 
     class Pair(nn.Linear):
         def forward(self, x_BCHW: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
             return x_BCHW, x_BCHW
 
-    for network, found in ((nn.Conv2d(3, 2, 1), r"it gives \(1, 2, 30, 30\)"), (Pair(2, 2), "it gives tuple")):
+    for network, message in ((nn.Conv2d(3, 2, 1), r"it gives \(1, 2, 30, 30\)"), (Pair(2, 2), "it gives tuple")):
         monkeypatch.setattr(timm_models, "_create", lambda *_, network=network, **__: network)
-        with pytest.raises(ModelError, match=f"cannot take 30 px images .{found} instead of logits"):
+        with pytest.raises(ModelError, match=f"cannot take 30 px images .{message} instead of logits"):
             timm_models.build_timm(num_classes=2, img_size=30, timm_name="resnet10t")
 
 
