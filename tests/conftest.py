@@ -36,15 +36,15 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 def golden(request: pytest.FixtureRequest) -> Callable[[str, str, torch.Tensor], None]:
     """Compare a float64 tensor with the one stored as `key` in `goldens/<name>.json`, to a relative 1e-9."""
 
-    def compare(name: str, key: str, found: torch.Tensor) -> None:
+    def compare(name: str, key: str, actual: torch.Tensor) -> None:
         path = GOLDENS / f"{name}.json"
         stored = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
         if request.config.getoption("--regenerate-goldens"):
-            stored[key] = found.tolist()
+            stored[key] = actual.tolist()
             path.write_text(json.dumps(stored, indent=1, sort_keys=True) + "\n", encoding="utf-8")
             pytest.skip(f"{key} is written anew to {path.name}")
-        assert found.dtype == torch.float64
+        assert actual.dtype == torch.float64
         expected = torch.tensor(stored[key], dtype=torch.float64)
-        torch.testing.assert_close(found, expected, rtol=1e-9, atol=1e-9 * expected.abs().max().item())
+        torch.testing.assert_close(actual, expected, rtol=1e-9, atol=1e-9 * expected.abs().max().item())
 
     return compare

@@ -116,14 +116,14 @@ def make_history(run: Run, predictions: bytes, card: DataCard) -> bytes:
     steps = len(batch_bounds(card.num_images["train"], schedule.batch_size))
     val = read_predictions(predictions).split("val")
     probs = softmax(val.logits)
-    found = score(val.labels, probs, card.task)
+    val_scores = score(val.labels, probs, card.task)
     columns: dict[str, Any] = {
         "epoch": epochs,
         "lr": [learning_rate(schedule, protocol.optim.lr, epoch, steps - 1, steps) for epoch in range(len(epochs))],
         "train_loss": 1 / (1 + epochs),
         "val_loss": clipped_loss(val.labels, probs) + epochs,
-        "val_auc": (math.nan if found["auc"] is None else found["auc"]) / (1 + epochs),
-        "val_acc": (found["acc"] or 0.0) / (1 + epochs),
+        "val_auc": (math.nan if val_scores["auc"] is None else val_scores["auc"]) / (1 + epochs),
+        "val_acc": (val_scores["acc"] or 0.0) / (1 + epochs),
     }
     return frame_bytes(pd.DataFrame(columns))
 

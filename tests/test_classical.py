@@ -41,7 +41,7 @@ def _info(num_classes: int, num_channels: int) -> DatasetInfo:
 
 
 def _arrays(num_classes: int = 3, num_channels: int = 1, seed: int = 0) -> Arrays:
-    """Small images whose brightness tells the class, with noise."""
+    """Small images whose brightness shows the class, with noise."""
     rng = np.random.default_rng(seed)
     shape = (4, 4) if num_channels == 1 else (4, 4, 3)
     labels = {split: np.arange(size) % num_classes for split, size in SIZES.items()}

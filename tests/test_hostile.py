@@ -27,7 +27,7 @@ SLOW_FOLDERS = [HealthCheck.function_scoped_fixture]
 
 @pytest.mark.parametrize("part", range(20))
 def test_a_truncated_npz_is_a_clear_error(tmp_path: Path, part: int) -> None:
-    """Cut at twenty places, an npz is refused by name; no cut gives arrays."""
+    """Cut at twenty positions, an npz is refused by name; no cut gives arrays."""
     content = write_npz("synthetic-breastmnist", tmp_path).read_bytes()
     path = tmp_path / "cut.npz"
     path.write_bytes(content[: len(content) * part // 20])
@@ -59,9 +59,9 @@ def test_a_damaged_checkpoint_is_passed_over(tmp_path: Path, position: float, fl
         checkpoint.save({"epoch": epoch, "weight": torch.full((3,), float(epoch))})
     path = tmp_path / "c" / "turn1.ckpt"
     content = bytearray(path.read_bytes())
-    place = int(position * len(content))
-    content[place] ^= flip
-    path.write_bytes(bytes(content[:place] if cut else content))
+    offset = int(position * len(content))
+    content[offset] ^= flip
+    path.write_bytes(bytes(content[:offset] if cut else content))
     state = Checkpoint(tmp_path / "c", "key").load()
     assert state is not None
     assert state["epoch"] == 1

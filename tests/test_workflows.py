@@ -34,9 +34,9 @@ def workflow(path: Path = WORKFLOW) -> str:
 def step(name: str, path: Path = WORKFLOW) -> str:
     """The commands of a step."""
     pattern = rf"- name: {re.escape(name)}\n(?:\s+if: .*\n)?\s+run: \|\n((?:          .*\n?|\n)+)"
-    found = re.search(pattern, workflow(path))
-    assert found is not None, name
-    return textwrap.dedent(found.group(1))
+    match = re.search(pattern, workflow(path))
+    assert match is not None, name
+    return textwrap.dedent(match.group(1))
 
 
 def test_nothing_can_write() -> None:
@@ -79,11 +79,11 @@ def workspace(tmp_path: Path) -> Path:
     """A checkout of main, and beside it one of what a pull request would make of it."""
     folder = tmp_path / "workspace"
     merged = folder / "contribution"
-    for place in (folder, merged):
-        (place / "results").mkdir(parents=True)
-        (place / "reports").mkdir()
-        (place / "results" / "old.json").write_text("{}", encoding="utf-8")
-        (place / "reports" / "index.html").write_text("old", encoding="utf-8")
+    for directory in (folder, merged):
+        (directory / "results").mkdir(parents=True)
+        (directory / "reports").mkdir()
+        (directory / "results" / "old.json").write_text("{}", encoding="utf-8")
+        (directory / "reports" / "index.html").write_text("old", encoding="utf-8")
     git(merged, "init", "-q", "-b", "main")
     git(merged, "add", ".")
     git(merged, "commit", "-q", "-m", "what stands")
@@ -180,11 +180,11 @@ def test_a_difference_or_a_failed_run_fails_the_workflow(tmp_path: Path, codes: 
 
 def picking() -> ModuleType:
     """The script that draws, loaded from its file."""
-    found = importlib.util.spec_from_file_location("pick_recorded", GITHUB / "pick_recorded.py")
-    assert found is not None
-    assert found.loader is not None
-    module = importlib.util.module_from_spec(found)
-    found.loader.exec_module(module)
+    spec = importlib.util.spec_from_file_location("pick_recorded", GITHUB / "pick_recorded.py")
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
     return module
 
 

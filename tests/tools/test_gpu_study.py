@@ -62,9 +62,9 @@ def test_a_step_that_time_cuts_off_ends_the_piece(tmp_path: Path, capfd: pytest.
     records, problems = read_records(tmp_path / "results")
     assert [record.model for record in records] == ["floor/prior"]
     assert problems == []
-    said = capfd.readouterr().out
-    assert "cut off, the time is up" in said
-    assert "never: medbench" not in said
+    output = capfd.readouterr().out
+    assert "cut off, the time is up" in output
+    assert "never: medbench" not in output
 
 
 def test_a_failed_step_is_told_and_the_next_is_done(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
@@ -102,13 +102,13 @@ def test_the_archive_holds_what_git_does_not_know(tmp_path: Path) -> None:
 
 
 def test_without_a_history_everything_is_packed(tmp_path: Path) -> None:
-    """A copy of the working tree has no git to ask; what was measured still comes back."""
+    """A copy of the working tree has no git to read; what was measured still comes back."""
     make_run(tmp_path / "results", Run("smoke", "resnet18", "breastmnist", 1))
     assert pack(tmp_path / "results", tmp_path / "new.tar.gz") == 3
 
 
 def test_failed_runs_are_no_success(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
-    """Exit code 1 of medbench may mean weights that are not public; runs that failed are told, and data that lack."""
+    """Exit code 1 of medbench may mean weights that are not public; failed runs and missing data are reported."""
     step = Step("data", ("run", "--protocol", "smoke", "--models", "floor/prior", "--datasets", "breastmnist"))
     nowhere = {"MEDMNIST_ROOT": str(tmp_path), "MEDBENCH_OFFLINE": "1"}
     with pytest.MonkeyPatch.context() as patch:
@@ -124,7 +124,7 @@ def test_failed_runs_are_no_success(tmp_path: Path, capfd: pytest.CaptureFixture
 
 
 def test_nothing_of_a_step_that_was_cut_off_goes_on(tmp_path: Path) -> None:
-    """The process that times is a child of the one that is told to stop; both are gone when the step is."""
+    """The process that times is a child of the process that is stopped; both are gone when the step is."""
     step = Step("timing", ("measure", "timing", "--device", "cpu", "--models", "resnet18_28", "--cell-seconds", "60"))
     assert do([step], tmp_path / "results", time.monotonic() + 15) == TIME_IS_UP
     seen = [
