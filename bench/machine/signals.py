@@ -18,6 +18,8 @@ STOPPING = (signal.SIGINT, signal.SIGTERM)
 LOOK_AGAIN_SECONDS = 0.05
 PR_SET_PDEATHSIG = 1  # of Linux's prctl
 
+_is_active = False  # whether `interruptible` is entered
+
 
 @contextlib.contextmanager
 def signals_noted(handler: Callable[[int, Any], None]) -> Iterator[None]:
@@ -35,22 +37,25 @@ def interruptible() -> Iterator[None]:
     """Inside, SIGINT and SIGTERM raise `Interrupted`, and one that comes during an import does so after it.
 
     A package may catch everything while it imports (medmnist does), and one that is half imported stays broken. A
-    second signal during the same import ends the process at once. Does nothing outside the main thread, which is the
-    only one that may have handlers.
+    second signal during the same import ends the process at once. Does nothing inside another one, which has the
+    signal that waits, nor outside the main thread, which is the only one that may have handlers.
     """
-    if threading.current_thread() is not threading.main_thread():
+    global _is_active
+    if _is_active or threading.current_thread() is not threading.main_thread():
         yield
         return
     delivery = _Delivery(_num_imports(sys._getframe()))
     with signals_noted(delivery.arrived):
         former = signal.signal(signal.SIGALRM, delivery.look_again)
+        _is_active = True
         try:
             yield
         finally:
+            _is_active = False
             signal.setitimer(signal.ITIMER_REAL, 0)
             signal.signal(signal.SIGALRM, former)
-    if delivery.waiting:  # it came during the last import inside
-        raise Interrupted(delivery.waiting)
+            if delivery.waiting:  # it came during the last import inside, whatever else ends this
+                raise Interrupted(delivery.waiting)
 
 
 class _Delivery:

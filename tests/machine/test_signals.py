@@ -41,12 +41,12 @@ except Interrupted as error:
 """
 
 
-def start(folder: Path, slow: str) -> subprocess.Popen[str]:
+def start(folder: Path, slow: str, code: str = PROGRAM) -> subprocess.Popen[str]:
     """The program, at its import."""
     (folder / "swallows.py").write_text(SWALLOWS, encoding="utf-8")
     (folder / "slow_part.py").write_text(slow, encoding="utf-8")
     environment = {**os.environ, "PYTHONPATH": f"{folder}:{ROOT}"}
-    program = subprocess.Popen([sys.executable, "-c", PROGRAM], env=environment, stdout=subprocess.PIPE, text=True)
+    program = subprocess.Popen([sys.executable, "-c", code], env=environment, stdout=subprocess.PIPE, text=True)
     assert program.stdout is not None
     assert program.stdout.readline() == "importing\n"
     return program
@@ -59,6 +59,29 @@ def test_a_package_that_catches_everything_swallows_no_interruption(tmp_path: Pa
     program.send_signal(signum)
     output, _ = program.communicate(timeout=60)
     assert output == f"interrupted {int(signum)}, complete True\n"
+
+
+NESTED = """
+import sys
+from bench.machine.signals import interruptible
+try:
+    with interruptible():
+        import swallows
+        with interruptible():
+            pass
+        sys.exit(0)
+except BaseException as error:
+    print(f"{type(error).__name__}, complete {swallows.complete}", flush=True)
+"""
+
+
+@pytest.mark.parametrize("program", [NESTED, NESTED.replace("        with interruptible():\n            pass\n", "")])
+def test_an_interruption_that_waits_survives_what_follows_the_import(tmp_path: Path, program: str) -> None:
+    """Neither a second guard, as a command's own, nor the command's end makes it forgotten."""
+    process = start(tmp_path, SLOW, program)
+    process.send_signal(signal.SIGINT)
+    output, _ = process.communicate(timeout=60)
+    assert output == "Interrupted, complete True\n"
 
 
 def test_an_import_that_never_ends_is_ended_by_a_second_signal(tmp_path: Path) -> None:
