@@ -71,7 +71,7 @@ class LocalEngine:
         self.on_event = on_event
         self.workers: list[_Worker] = []
         self.records: list[Record] = []
-        self.interrupted: list[RunRequest] = []
+        self.interrupted: list[tuple[RunRequest, int]] = []  # by which signal to their own process
         self.signum = 0
 
     def run(self, requests: Sequence[RunRequest]) -> list[Record]:
@@ -99,8 +99,8 @@ class LocalEngine:
             finally:
                 self._stop_all()
         if self.interrupted:
-            names = ", ".join(request.run.run_id for request in self.interrupted)
-            raise Interrupted(signal.SIGTERM, f"stopped from outside: {names}")
+            names = ", ".join(request.run.run_id for request, _ in self.interrupted)
+            raise Interrupted(self.interrupted[0][1], f"stopped from outside: {names}")
         return self.records
 
     def _note_signal(self, signum: int, _: Any) -> None:
@@ -160,7 +160,7 @@ class LocalEngine:
             if kind == "busy":
                 busy.append(worker.request)
             elif kind == "stopped":  # by somebody else than this driver
-                self.interrupted.append(worker.request)
+                self.interrupted.append((worker.request, content))
             elif kind == "already":
                 self.on_event(Event("finished", worker.request))
 
@@ -179,11 +179,12 @@ class LocalEngine:
             raise BenchError(NO_PROCESS)
         self.server.update(LAST_SECONDS if worker.child.exitcode == -signal.SIGKILL else 0.0)
         self._check_interruption()
-        if worker.child.exitcode in INTERRUPTED:
-            self.interrupted.append(worker.request)
+        code = worker.child.exitcode
+        if code in INTERRUPTED:
+            self.interrupted.append((worker.request, -code))
             self._forget(worker)
         else:
-            self._fail(worker, ending(worker.child.exitcode))
+            self._fail(worker, ending(code))
 
     def _fail(self, worker: _Worker, failure: Failure) -> None:
         record = failed_record(worker.request, failure)

@@ -35,6 +35,7 @@ class Link:
 
     def __init__(self, pipe: Connection) -> None:
         self.pipe, self.stopped, self.last = pipe, False, 0.0
+        self.signum: int = signal.SIGTERM  # that stopped it
         signal.signal(signal.SIGTERM, self.stop)
         signal.signal(signal.SIGINT, self.stop)
 
@@ -53,9 +54,9 @@ class Link:
         self.stopped = self.stopped or self.pipe.poll()
         return self.stopped
 
-    def stop(self, *_: Any) -> None:
+    def stop(self, signum: int, _: Any) -> None:
         """A signal's handler."""
-        self.stopped = True
+        self.stopped, self.signum = True, signum
 
     def was_written(self) -> bool:
         """Wait until the driver has written the record; False if it ended before."""
@@ -87,7 +88,7 @@ def work(request: RunRequest, results: str, pipe: Connection) -> None:
         pipe.send(("busy", None))
     except InterruptedTraining:
         with contextlib.suppress(OSError):
-            pipe.send(("stopped", None))
+            pipe.send(("stopped", link.signum))
     except RecordError as error:
         pipe.send(("fatal", str(error)))
     except OSError as error:
@@ -128,7 +129,7 @@ def _work_alone(request: RunRequest, pipe: Connection) -> None:
         try:
             pipe.send(("bundle", run_one(request, Hooks(link.progress, link.should_stop))))
         except InterruptedTraining:
-            pipe.send(("stopped", None))
+            pipe.send(("stopped", link.signum))
         except RecordError as error:  # a checkpoint folder that refuses: this run's trouble, not the cluster's
             failure = Failure(kind="infra", message=str(error))
             pipe.send(("bundle", RunBundle(failed_record(request, failure))))
