@@ -9,19 +9,23 @@ from pathlib import Path
 from typing import Any
 
 from bench.check.bands import band_problems, read_bands, standings
-from bench.check.store.evidence import card_problem, evidence_problems, label_problems, strays
+from bench.check.store.evidence import (
+    Measured,
+    card_problem,
+    evidence_problems,
+    label_problems,
+    read_measured,
+    strays,
+)
 from bench.check.store.records import code_problems, copied_problems, outlier_problems
 from bench.check.store.run import check_files, field_problems, params_problem
 from bench.errors import BenchError, RecordError
 from bench.machine.provenance import ancestors
-from bench.records.cam_record import read_cams
 from bench.records.card import DataCard, card_path, read_card
-from bench.records.cost_record import read_costs
 from bench.records.predictions import PredictionTable
 from bench.records.run_record import Record, read_records, real_only, record_files, results_folder
 from bench.records.sealed import TEMPORARY
 from bench.records.staleness import staleness
-from bench.records.timing_record import read_timings
 from bench.records.writing.swap import INTERRUPTED, KEPT
 
 
@@ -91,17 +95,18 @@ def verify(results: Path, *, scores: bool = False) -> Findings:
     records, problems = read_records(results)
     findings.problems.extend(str(problem) for problem in problems)
     cards = _cards(findings, {record.dataset for record in records})
-    tables = _check_records(findings, records, cards, scores=scores)
+    measured = read_measured(results)
+    tables = _check_records(findings, records, cards, measured, scores=scores)
     done = [record for record in records if record.status == "done"]
     findings.problems.extend(copied_problems(done, tables, results))
     findings.problems.extend(outlier_problems(done, results))
     by_id = {record.run_id: record for record in records}
-    wrong, stale = evidence_problems(results, by_id, tables, cards)
+    wrong, stale = evidence_problems(results, measured, by_id, tables, cards)
     findings.problems.extend(wrong)
     findings.stale.extend(stale)
     findings.problems.extend(strays(results))
     findings.problems.extend(_orphans(results))
-    _check_code(findings, records, strict=strict)
+    _check_code(findings, records, measured, strict=strict)
     _check_bands(findings, done)
     return findings
 
@@ -136,11 +141,11 @@ def _cards(findings: Findings, datasets: set[str]) -> dict[str, DataCard]:
 
 
 def _check_records(
-    findings: Findings, records: list[Record], cards: dict[str, DataCard], *, scores: bool
+    findings: Findings, records: list[Record], cards: dict[str, DataCard], measured: Measured, *, scores: bool
 ) -> dict[str, PredictionTable]:
     """Problems of each record, and the predictions that could be scored, by run id."""
     results, tables = findings.results, {}
-    counted = {(c.model, c.img_size, c.num_classes): c.num_params for c in read_costs(results)[0]}
+    counted = {(c.model, c.img_size, c.num_classes): c.num_params for c in measured.costs}
     labelled: set[str] = set()
     for record in records:
         findings.counts[record.status] += 1
@@ -166,13 +171,13 @@ def _check_records(
     return tables
 
 
-def _check_code(findings: Findings, records: list[Record], *, strict: bool) -> None:
+def _check_code(findings: Findings, records: list[Record], measured: Measured, *, strict: bool) -> None:
     """Where a store takes finished evidence alone, its code must be open to inspection; elsewhere a notice says so."""
     results, known = findings.results, ancestors()
     evidence = [(str(record.run.path(results)), record.commit, record.dirty) for record in records]
-    evidence += [(f"costs of {c.model}", c.commit, c.dirty) for c in read_costs(results)[0]]
-    evidence += [(f"timings of {t.model} on {t.device}", t.commit, t.dirty) for t in read_timings(results)[0]]
-    evidence += [(f"maps of {cam.run_id}", cam.commit, cam.dirty) for cam in read_cams(results)[0]]
+    evidence += [(f"costs of {c.model}", c.commit, c.dirty) for c in measured.costs]
+    evidence += [(f"timings of {t.model} on {t.device}", t.commit, t.dirty) for t in measured.timings]
+    evidence += [(f"maps of {cam.run_id}", cam.commit, cam.dirty) for cam in measured.cams]
     (findings.problems if strict else findings.notices).extend(dict.fromkeys(code_problems(evidence, known)))
     if known is None:
         findings.unchecked.append("commits not looked up, there is no whole git history here")

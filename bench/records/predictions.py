@@ -84,14 +84,10 @@ def read_predictions(
         RecordError: If the file is missing, damaged, or no table of predictions.
     """
     import pyarrow as pa
-    import pyarrow.parquet as pq
 
     name = source if isinstance(source, Path) else name
     try:
-        content = read_file(source) if isinstance(source, Path) else source
-        file = pq.ParquetFile(pa.BufferReader(content))
-        _check_size(file.metadata, MAX_ROWS if num_rows is None else num_rows)
-        table = file.read(use_threads=False)
+        table = _read_table(source, MAX_ROWS if num_rows is None else num_rows)
         return PredictionTable(
             splits=table.column("split").to_numpy(),
             indices=table.column("index").to_numpy().astype(np.int64),
@@ -111,17 +107,23 @@ def read_history(source: Path | bytes, name: str | Path = "history", num_rows: i
         RecordError: If the file is missing, damaged, or no table of epochs.
     """
     import pyarrow as pa
-    import pyarrow.parquet as pq
 
     name = source if isinstance(source, Path) else name
     try:
-        content = read_file(source) if isinstance(source, Path) else source
-        file = pq.ParquetFile(pa.BufferReader(content))
-        _check_size(file.metadata, num_rows)
-        frame: pd.DataFrame = file.read(use_threads=False).to_pandas()
+        frame: pd.DataFrame = _read_table(source, num_rows).to_pandas()
         return frame
     except (OSError, pa.ArrowException, ValueError, TypeError) as error:
         raise RecordError(f"{name}: unreadable history ({error})") from None
+
+
+def _read_table(source: Path | bytes, num_rows: int) -> Any:
+    """A parquet file's table, unfolded only if its metadata is within bounds."""
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    file = pq.ParquetFile(pa.BufferReader(read_file(source) if isinstance(source, Path) else source))
+    _check_size(file.metadata, num_rows)
+    return file.read(use_threads=False)
 
 
 def _check_size(metadata: Any, max_rows: int) -> None:

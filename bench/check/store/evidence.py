@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -116,8 +117,29 @@ def shown_problems(cam: CamRecord, table: PredictionTable, card: DataCard) -> It
             yield f"test image {image.index}: its label or prediction is not that of the run"
 
 
+@dataclass(frozen=True)
+class Measured:
+    """What stands beside records and cards and can be read, and why the rest was left out, one line each."""
+
+    costs: list[CostRecord]
+    timings: list[TimingRecord]
+    cams: list[CamRecord]
+    notes: list[str]
+
+
+def read_measured(results: Path) -> Measured:
+    """Costs, timings and maps of a results folder."""
+    (costs, cost_notes), (timings, timing_notes), (cams, cam_notes) = (
+        read_costs(results),
+        read_timings(results),
+        read_cams(results),
+    )
+    return Measured(costs, timings, cams, [*cost_notes, *timing_notes, *cam_notes])
+
+
 def evidence_problems(
     results: Path,
+    measured: Measured,
     records: Mapping[str, Record],
     tables: Mapping[str, PredictionTable],
     cards: Mapping[str, DataCard],
@@ -126,26 +148,26 @@ def evidence_problems(
 
     Args:
         results: The folder.
+        measured: What it holds.
         records: By run id.
         tables: Predictions that were read, by run id.
         cards: By data set.
     """
-    (costs, cost_notes), (timings, timing_notes), (cams, cam_notes) = (
-        read_costs(results),
-        read_timings(results),
-        read_cams(results),
-    )
-    problems, stale = sorted_notes([*cost_notes, *timing_notes, *cam_notes])
+    problems, stale = sorted_notes(measured.notes)
     for notes in (read_reruns(results)[1], read_self_reported(results)[1]):
         problems += [note.removeprefix(LEFT_OUT) for note in notes]
-    macs = {(c.model, c.img_size): c.count("aten").macs for c in costs if any(n.counter == "aten" for n in c.counts)}
-    for cost in costs:
+    macs = {
+        (c.model, c.img_size): c.count("aten").macs
+        for c in measured.costs
+        if any(n.counter == "aten" for n in c.counts)
+    }
+    for cost in measured.costs:
         path = CostCell(cost.model, cost.img_size, cost.num_classes).path(results)
         problems += [f"{path}: {problem}" for problem in cost_problems(cost)]
-    for timing in timings:
+    for timing in measured.timings:
         path = timing_path(results, timing.device, timing.model)
         problems += [f"{path}: {problem}" for problem in timing_problems(timing, macs)]
-    for cam in cams:
+    for cam in measured.cams:
         run, table, card = records.get(cam.run_id), tables.get(cam.run_id), cards.get(cam.dataset)
         same = run is not None and table is not None and run.predictions_sha256 == cam.predictions_sha256
         wrong = [*map_problems(cam, results)]

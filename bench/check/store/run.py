@@ -180,7 +180,7 @@ def check_files(record: Record, path: Path, card: DataCard | None, *, scores: bo
 def _check_scores(record: Record, contents: list[bytes], card: DataCard) -> Checked:
     """Differences between the scores and what the predictions give, and between both and the history."""
     try:
-        table = read_predictions(contents[0], num_rows=card.num_images["val"] + card.num_images["test"])
+        table = read_predictions(contents[0], num_rows=card.num_predicted)
         problem = wrong_labels(table, card)
         if problem:
             return Checked([f"{UNSCORED}: {problem}"])

@@ -68,7 +68,7 @@ def stored_bytes(results: Path, record: Record) -> bytes:
 def read_predictions(results: Path, record: Record, card: DataCard) -> Predictions:
     """As `Reader.read`."""
     content, name = stored_bytes(results, record), predictions_path(record.run.path(results))
-    num_rows = card.num_images["val"] + card.num_images["test"]
+    num_rows = card.num_predicted
     table, predictions = stored.read_predictions(content, name, num_rows), Predictions({}, {})
     for split in ("val", "test"):
         part = table.split(split)
