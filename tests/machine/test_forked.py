@@ -15,8 +15,9 @@ from bench.machine import forked
 from bench.machine.forked import forked_map
 
 SLEEPERS = """
-import time
+import signal, time
 from bench.machine.forked import forked_map
+signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background job starts with it ignored
 def work(item):
     print(item, flush=True)
     time.sleep(600)
