@@ -68,7 +68,7 @@ FAULTS: dict[str, tuple[Plant, str]] = {
         partial(faults.changed_card, twin_test_indices=[]),
         "twin_test_indices are not the test images of its twins",
     ),
-    "a wider band": (faults.edited_bands, "auc of resnet18_28 on breastmnist is 0.75 to 0.952"),
+    "a wider band": (faults.edited_bands, "auc of resnet18_28 on breastmnist is 0.775 to 0.927"),
     "lists in lists": (
         lambda r: faults.written(r, "records/lite-96/resnet18/breastmnist/seed0.json", "[" * 255 + "]" * 255),
         "nested too deeply",

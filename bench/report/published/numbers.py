@@ -4,12 +4,15 @@
 here say what a program needs: `medbench_model`, the registered model that a row is about ("" for models that the suite
 lacks, rows that name no variant, and MedMNIST+ below 224 px, where images were padded with zeros; of MedMamba-S and -B
 it is not known which of two depths was scored, the rows stand at the release's names); `start`, `imagenet` where the
-source says so; `quoted`, of a model's several costs the row that Table 4 prints; `source_kind` and `doubt`; and
-`figure_label`, for what the paper's Fig 14 shows and nobody builds here (which MobileViT, it does not say).
+source says so; `kind`, `self-reported` for runs that others made public without a paper, then with `num_runs` and the
+sample standard deviation `sd` over them; `quoted`, of a model's several costs the row that Table 4 prints;
+`source_kind` and `doubt`; and `figure_label`, for what the paper's Fig 14 shows and nobody builds here (which
+MobileViT, it does not say).
 """
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -46,6 +49,14 @@ class PublishedScore:
     source_locator: str  # where in the source
     medbench_model: str  # the registered model that it is about, "" for none
     start: str  # `imagenet` where the source says so, else ""
+    kind: str = ""  # `self-reported` where no paper stands behind it, else ""
+    num_runs: float = math.nan  # that the value is the mean of, NaN where the row has no spread
+    sd: float = math.nan  # sample standard deviation over them
+
+    @property
+    def text(self) -> str:
+        """`0.863`, or `0.868 ± 0.012` where the spread over runs is known."""
+        return f"{self.value:.3f}" if math.isnan(self.sd) else f"{self.value:.3f} ± {self.sd:.3f}"
 
     @property
     def name(self) -> str:
@@ -83,9 +94,9 @@ def read_scores(path: Path) -> tuple[PublishedScore, ...]:
     Raises:
         RecordError: If a value is no fraction: a percentage among fractions would be a wrong number in every table.
     """
-    words = {"variant": str, "medbench_model": str, "start": str}
-    frame = pd.read_csv(path, dtype={**words, "resolution": int, "value": float})
-    frame = frame.fillna({"medbench_model": "", "start": ""})
+    words = {"variant": str, "medbench_model": str, "start": str, "kind": str}
+    frame = pd.read_csv(path, dtype={**words, "resolution": int, "value": float, "num_runs": float, "sd": float})
+    frame = frame.fillna({"medbench_model": "", "start": "", "kind": ""})
     scores = []
     for row in frame.to_dict("records"):
         lowered = {"dataset": row["dataset"].lower(), "metric": row["metric"].lower()}
@@ -105,9 +116,9 @@ def published_scores() -> tuple[PublishedScore, ...]:
 def reference_score(medbench_model: str, dataset: str, metric: str, protocol: str) -> PublishedScore | None:
     """The one published score that is printed beside ours, None if there is none.
 
-    The rule: rows about the model, else about its namesake. ResNet-18 has two: MedMNIST v2's, trained from scratch,
-    and under a protocol that starts from ImageNet weights MedMNIST+'s, which did too. Synthetic data has no
-    published score, and the ablation of Table 2 has none that a source holds.
+    The rule: rows about the model, else about its namesake, a paper's before a self-reported one. ResNet-18 has two:
+    MedMNIST v2's, trained from scratch, and under a protocol that starts from ImageNet weights MedMNIST+'s, which did
+    too. Synthetic data has no published score, and the ablation of Table 2 has none that a source holds.
 
     Args:
         medbench_model: A registered name.
@@ -121,7 +132,7 @@ def reference_score(medbench_model: str, dataset: str, metric: str, protocol: st
     namesake = NAMESAKES.get(medbench_model, "")
     rows = index.get((medbench_model, dataset, metric)) or index.get((namesake, dataset, metric), [])
     wanted = _from_imagenet(protocol)
-    return min(rows, key=lambda row: (row.start == "imagenet") != wanted, default=None)
+    return min(rows, key=lambda row: (row.kind != "", (row.start == "imagenet") != wanted), default=None)
 
 
 @cache

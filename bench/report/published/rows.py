@@ -39,7 +39,8 @@ def published_blocks(measured: Collection[str]) -> list[Block]:
     text = (
         "None of these numbers was measured here, and none is in a column with one that was. They come from other "
         "protocols: other sizes, weights and choices of the epoch. A row that says `measured as` also stands beside "
-        "our numbers; for the others no record exists here. An empty cell is a number that no source at hand holds."
+        "our numbers; for the others no record exists here. An empty cell is a number that no source at hand holds. "
+        "± is a sample standard deviation over the runs of a self-reported row."
     )
     tables = [_table(metric, measured) for metric in ("auc", "acc")]
     items = [f"({number}) {source}" for source, number in _source_numbers().items()]
@@ -50,7 +51,7 @@ def _table(metric: str, measured: Collection[str]) -> Table:
     chosen = [score for score in published_scores() if score.metric == metric]
     rows = []
     for name, group in grouped(chosen, lambda score: score.name).items():
-        values = {score.dataset: f"{score.value:.3f}" for score in group}
+        values = {score.dataset: score.text for score in group}
         ours = group[0].medbench_model
         names = [model for model in (ours, *(k for k, v in NAMESAKES.items() if v == ours)) if model in measured]
         sources = ", ".join(f"({number})" for number in dict.fromkeys(_source_numbers()[s.cited] for s in group))
