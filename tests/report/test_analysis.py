@@ -175,6 +175,17 @@ def test_the_primary_family_is_the_plans(results: Path) -> None:
     assert list(pairs[:2]) == primary
 
 
+def test_posterior_probabilities_stand_beside_each_difference(results: Path) -> None:
+    """The three of a region sum to 1, and a two-sided p is twice the smaller probability of the sign."""
+    pairs = [pair for pair in run(results).pairs if pair.uncertainty.error > 0.0]
+    assert pairs
+    for pair in pairs:
+        assert pair.rope_lower + pair.rope_inside + pair.rope_higher == pytest.approx(1.0)
+        assert 2 * min(pair.p_higher, 1 - pair.p_higher) == pytest.approx(pair.p, abs=1e-9)
+        assert (pair.p_higher > 0.5) == (pair.difference > 0)
+        assert pair.rope_higher <= pair.p_higher <= 1 - pair.rope_lower
+
+
 def test_pairs_use_all_seeds_of_both_sides(results: Path) -> None:
     """The difference is that of the printed means, of three seeds and of two; the floor's one run lacks none."""
     pairs, records = run(results).pairs, {record.run_id: record for record in gather(results).records}

@@ -36,7 +36,7 @@ CELLS = [
 PAIRS = [
     *("family", "protocol", "dataset", "part", "metric", "model", "baseline", "n_seeds", "n_seeds_baseline"),
     *("difference", "ci_low", "ci_high", "p", "tests", "p_corrected", "verdict", "margin"),
-    *("detectable", "detectable_corrected"),
+    *("detectable", "detectable_corrected", "p_higher", "rope_lower", "rope_inside", "rope_higher"),
 ]
 
 

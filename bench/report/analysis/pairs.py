@@ -6,6 +6,7 @@ import itertools
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 
 import numpy as np
 
@@ -19,6 +20,7 @@ from bench.stats.comparisons import Difference, PairingError, check_pairing, end
 from bench.stats.detectable import errors_and_correlation, smallest_detectable
 from bench.stats.families import single_step
 from bench.stats.intervals import LEVEL, Floats
+from bench.stats.posterior import Rope, probability_higher, rope
 from bench.stats.proportions import paired_shares
 from bench.stats.seed_variance import FITTED, SeedVariance
 from bench.stats.uncertainty import Uncertainty, difference, of_difference
@@ -98,6 +100,30 @@ class Pair:
     def smallest(self, tests: int) -> float:
         """The smallest detectable difference, the level divided by so many tests; NaN where nothing varies."""
         return smallest_detectable(self.uncertainty, tests) if self.uncertainty.error > 0.0 else math.nan
+
+    @property
+    def p_higher(self) -> float:
+        """Exploratory: the posterior probability that the model is truly higher than the baseline."""
+        return ten_digits(probability_higher(self.difference, self.uncertainty))
+
+    @cached_property
+    def _region(self) -> Rope:
+        return rope(self.difference, self.uncertainty, self.margin)
+
+    @property
+    def rope_lower(self) -> float:
+        """Exploratory: the posterior probability that the model is lower by more than the margin."""
+        return ten_digits(self._region.lower)
+
+    @property
+    def rope_inside(self) -> float:
+        """Exploratory: the posterior probability that the two are within the margin."""
+        return ten_digits(self._region.inside)
+
+    @property
+    def rope_higher(self) -> float:
+        """Exploratory: the posterior probability that the model is higher by more than the margin."""
+        return ten_digits(self._region.higher)
 
     @property
     def verdict(self) -> str:

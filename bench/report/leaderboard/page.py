@@ -18,7 +18,7 @@ from bench.check.trust import MEANING, MEASURED, UNSEEN, read_reruns, read_self_
 from bench.records.card import DataCard
 from bench.records.names import SYNTHETIC_PREFIX
 from bench.report.analysis.analyse import Analysis
-from bench.report.analysis_plan import NUM_TEST_SCANS
+from bench.report.analysis_plan import MARGIN, NUM_TEST_SCANS
 from bench.report.evidence import Evidence, first_line
 from bench.report.figures.style import Caption
 from bench.report.leaderboard.figures import PageFigure, page_figures
@@ -115,6 +115,7 @@ def render(
         unseen=UNSEEN,
         metrics=METRICS,
         parts=TEST_PARTS,
+        margin=MARGIN,
         links=evidence.links,
         library=library,
         ready=ready,

@@ -174,11 +174,18 @@ def comparison_rows(pairs: Iterable[Pair], dataset: str, protocol: str) -> Itera
                 "p": _probability(pair.p),
                 "p_corrected": _probability(pair.p_corrected),
                 "verdict": pair.verdict,
+                "p_higher": _share(pair.p_higher),
+                "rope_inside": _share(pair.rope_inside),
             }
 
 
 def _probability(p: float) -> str:
     return "n/a" if math.isnan(p) else "< 0.001" if p < 0.001 else f"{p:.3f}"
+
+
+def _share(probability: float) -> str:
+    """A posterior probability to two digits, none of which says that anything is certain."""
+    return "< 0.01" if probability < 0.01 else "> 0.99" if probability > 0.99 else f"{probability:.2f}"
 
 
 def resolution_lines(resolution: Iterable[Resolution], protocol: str, dataset: str) -> list[str]:
