@@ -91,7 +91,7 @@ class Rerun(Sealed):
         reference_digest, rerun_digest: `record_digest` of the record and of the re-run's.
         verdict, reason: What `bench.check.compare.folders` says of the two; the verdict follows from the numbers, or it
         is refused. auc_difference, acc_difference: On the official test, fractions; None where undefined.
-        auc_interval_90, acc_interval_90: Their 90 % intervals. auc_p, mcnemar_p: Paired bootstrap and exact McNemar;
+        auc_interval_90, acc_interval_90: Their 90 % intervals. auc_p, mcnemar_p: DeLong's and exact McNemar's;
         None for bit-equal runs. rerun_*: The re-run's own origin; the re-run itself is not kept.
     """
 

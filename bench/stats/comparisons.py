@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,7 +11,7 @@ from numpy.typing import NDArray
 from scipy import special
 
 from bench.errors import BenchError
-from bench.stats.intervals import CONFIDENCE, LEVEL, Floats, critical, mean, spread
+from bench.stats.intervals import Floats, critical
 
 EQUIVALENCE_MARGIN = 0.02  # a fraction, of AUC and of accuracy; `results/ANALYSIS_PLAN.md` fixes it
 
@@ -52,29 +51,6 @@ def check_pairing(labels: NDArray[Any], others: NDArray[Any], names: tuple[str, 
     if len(wrong):
         where = f"the labels of {first} and {second} differ at {len(wrong)} of {len(labels)} test images"
         raise PairingError(f"{where}, first at {wrong[0]}; pair runs on the same images in the same order")
-
-
-def paired_difference(resamples: Floats, seed_differences: Sequence[float]) -> Difference:
-    """A difference of two models, mean over common seeds, on the same images.
-
-    The p-value is Student's, two-sided, from the bootstrap's standard error: a count of resamples could not go below
-    one in B, which a correction for many comparisons would never let pass.
-
-    Args:
-        resamples: (B,) first model's seed mean less the second's, both on the same resampled images.
-        seed_differences: First less second, of each common seed on the images as they are.
-    """
-    value = mean(seed_differences)
-    known = spread(resamples, seed_differences)
-    error = math.sqrt(known.variance)
-    half, narrow = (critical(known.degrees, confidence) * error for confidence in (CONFIDENCE, 1 - 2 * LEVEL))
-    if error == 0.0:
-        p = 1.0 if value == 0.0 else 0.0
-    else:
-        size = abs(value) / error
-        p = 2 * float(special.ndtr(-size) if math.isinf(known.degrees) else special.stdtr(known.degrees, -size))
-    ends = [max(-1.0, min(1.0, value + side)) for side in (-half, half, -narrow, narrow)]
-    return Difference(value, ends[0], ends[1], p, ends[2], ends[3])
 
 
 def end_to_end(value: float, first: tuple[float, float], second: tuple[float, float]) -> Difference:

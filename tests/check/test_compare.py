@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import itertools
 import json
-import math
 from pathlib import Path
 from typing import Any
 
@@ -27,8 +26,13 @@ from bench.errors import RecordError
 from bench.records.card import read_card
 from bench.records.names import Run, predictions_path
 from bench.records.predictions import PredictionTable, frame_bytes, read_predictions
-from bench.records.run_record import Record, read_records
-from bench.stats.comparisons import EQUIVALENCE_MARGIN, Difference, paired_difference
+from bench.records.run_record import Record, read_record, read_records
+from bench.report.analysis.predictions import read_predictions as read_predictions_of
+from bench.stats.comparisons import EQUIVALENCE_MARGIN, Difference
+from bench.stats.delong import Influence, auc_influence
+from bench.stats.proportions import paired_shares
+from bench.stats.seed_variance import FITTED
+from bench.stats.uncertainty import Uncertainty, around, difference, of_difference
 from models.catalog import get_spec
 from tests import making
 from tests.making import make_card, make_predictions, make_record, make_rerun, make_run, read_frame
@@ -142,7 +146,9 @@ def test_the_two_tests_by_hand() -> None:
     only = int((right[0] & ~right[1]).sum()), int((right[1] & ~right[0]).sum())
     assert pair.mcnemar_p == pytest.approx(scipy_stats.binomtest(only[0], sum(only)).pvalue, abs=1e-12)
     assert pair.acc.value == pytest.approx(right[1].mean() - right[0].mean(), abs=1e-15)
-    assert pair.auc_resamples.std() > 0
+    assert pair.auc_shift is not None
+    assert pair.auc is not None
+    assert pair.auc_shift.values.tolist() == [pair.auc.value]
 
 
 def made_table(labels: np.ndarray, scores: np.ndarray) -> PredictionTable:
@@ -158,13 +164,13 @@ def compared(labels: np.ndarray, first: np.ndarray, second: np.ndarray) -> Contr
 
 
 def test_no_image_answered_differently_is_no_interval_without_width() -> None:
-    """One image more each way: 1.645 sqrt(2) / (N + 2) to either side, though nothing moved."""
+    """Tango's: z^2 / (N + z^2) to either side, though nothing moved."""
     labels = np.arange(156) % 2
     scores = np.random.default_rng(0).normal(size=156) + labels
     pair = compared(labels, scores, scores * 2)
     assert (pair.acc.value, pair.mcnemar_p) == (0.0, 1.0)
-    assert pair.acc.high_90 == pytest.approx(Z_90 * math.sqrt(2) / 158, rel=0.1)
-    assert pair.acc.low_90 == -pair.acc.high_90
+    assert pair.acc.high_90 == pytest.approx(Z_90**2 / (156 + Z_90**2))
+    assert pair.acc.low_90 == pytest.approx(-pair.acc.high_90)
 
 
 def test_two_perfect_areas_are_as_wide_as_the_smaller_class_allows() -> None:
@@ -336,8 +342,12 @@ def test_a_cell_is_judged_over_its_seeds() -> None:
     rng = np.random.default_rng(0)
 
     def drawn(value: float, spread: float) -> Contrast:
-        resamples = rng.normal(value, spread, 1000)
-        return Contrast(False, paired_difference(resamples, [value]), NO_DIFFERENCE, 0.3, resamples, np.zeros(1000))
+        parts = rng.normal(0, spread / 20, (1, 400))
+        parts += value / 400 - parts.mean()
+        shift = Influence(np.array([value]), parts, np.zeros(400, dtype=np.int64))
+        nothing = Influence(np.zeros(1), np.zeros((1, 400)), shift.strata)
+        exact = around(value, Uncertainty(float(shift.covariance()[0, 0])))
+        return Contrast(False, exact, NO_DIFFERENCE, 0.3, shift, nothing)
 
     shift = [drawn(0.03, 0.02) for _ in range(10)]
     assert {seed.verdict for seed in shift} == {"not told apart"}
@@ -350,6 +360,42 @@ def test_a_cell_is_judged_over_its_seeds() -> None:
     assert mean_contrast(close).verdict == "equivalent"
     equal = Contrast(True, NO_DIFFERENCE, NO_DIFFERENCE)
     assert mean_contrast([equal, equal]).verdict == "bit-equal"
+
+
+def test_seeds_that_agree_by_chance_are_no_certainty() -> None:
+    """Two seeds that each gain and lose other images have no variance between them, and an interval all the same."""
+    labels = np.arange(200) % 2
+    right = np.where(labels == 1, 1.0, -1.0)
+    pairs = []
+    for start in (0, 20):
+        first, second = right.copy(), right.copy()
+        first[start : start + 10] *= -1
+        second[start + 10 : start + 20] *= -1
+        pairs.append(compared(labels, first, second))
+    assert [pair.acc.value for pair in pairs] == [0.0, 0.0]
+    mean = mean_contrast(pairs).acc
+    assert mean.low < -0.02 < 0.02 < mean.high
+    single = mean_contrast([pairs[0], Contrast(True, NO_DIFFERENCE, NO_DIFFERENCE)]).acc
+    assert single.low < 0.0 < single.high
+
+
+def test_compare_has_the_statistics_of_a_report() -> None:
+    """Two networks of the store, one seed each: McNemar's p, Tango's interval, DeLong's, as of two sets of weights."""
+    runs = [Run("lite-96", model, "breastmnist", 0) for model in ("resnet50", "swin_t")]
+    records = [read_record(run.path(RESULTS)) for run in runs]
+    card = read_card(RESULTS, "breastmnist")
+    assert card is not None
+    pair = contrast(*(read_table(RESULTS, record) for record in records), card, ("a", "b"))
+    read = [read_predictions_of(RESULTS, record, card) for record in records]
+    labels, probs = read[0].labels["test"], np.stack([predictions.probs["test"] for predictions in read])
+    right = (probs[:, :, 1] > 0.5) == labels
+    only = int((right[1] & ~right[0]).sum()), int((right[0] & ~right[1]).sum())
+    assert pair.acc == paired_shares(*only, len(labels))
+    areas = auc_influence(labels, probs, card.task)
+    expected = difference([areas.values[1]], [areas.values[0]], of_difference(areas.covariance(), 1, (FITTED, FITTED)))
+    assert pair.auc is not None
+    assert (pair.auc.value, pair.auc.p) == pytest.approx((expected.value, expected.p))
+    assert (pair.auc.low_90, pair.auc.high_90) == pytest.approx((expected.low_90, expected.high_90))
 
 
 def folder_with(*verdicts: Verdict, cells: tuple[RerunVerdict, ...] = ()) -> Comparison:

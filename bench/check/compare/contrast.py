@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import lru_cache
 from pathlib import Path
 
 import numpy as np
@@ -17,15 +16,19 @@ from bench.records.names import predictions_path
 from bench.records.predictions import PredictionTable, read_attached, read_predictions
 from bench.records.run_record import Record
 from bench.records.scoring import split_scores
-from bench.stats.bootstrap import NUM_RESAMPLES, Weights, auc_resamples, image_weights, sum_resamples
-from bench.stats.comparisons import Difference, check_pairing, end_to_end, mcnemar, paired_difference
-from bench.stats.intervals import IMAGES, Spread, area_interval, critical, variance
-from bench.stats.metrics import accuracy, auc, predict
+from bench.stats.comparisons import Difference, check_pairing, end_to_end
+from bench.stats.delong import Influence, auc_influence, mean_influence
+from bench.stats.intervals import critical, mean, variance
+from bench.stats.metrics import auc, predict
+from bench.stats.proportions import paired_shares
+from bench.stats.seed_variance import SeedVariance
+from bench.stats.uncertainty import Uncertainty, area_interval, around, of_mean, with_images
 
 Floats = NDArray[np.float64]
 
 NO_DIFFERENCE = Difference(0.0, 0.0, 0.0, 1.0, 0.0, 0.0)
 FEWEST_SEEDS = 3  # for a spread over seeds
+FEWEST_IMAGES = 2  # of a class, for a variance over its images
 IDENTITY = {
     "protocol_digest": "the protocol",
     "data_md5": "the file of the data set",
@@ -42,21 +45,22 @@ class Contrast:
 
     Attributes:
         bit_equal: Every stored class score, of val and test, is equal.
-        auc, acc: Differences in fractions with their intervals; None for an AUC that is undefined.
+        auc, acc: Differences in fractions with their intervals; None for an AUC that is undefined,
+            or of a class of one image, whose variance nothing tells.
         mcnemar_p: Two-sided p-value of two runs; None where bit-equal, and of means.
-        auc_resamples, acc_resamples: (B,) the differences on resampled images, for the mean over seeds.
+        auc_shift, acc_shift: What each image adds to the differences, for the mean over seeds; None where bit-equal.
     """
 
     bit_equal: bool
     auc: Difference | None
     acc: Difference
     mcnemar_p: float | None = None
-    auc_resamples: Floats = field(default_factory=lambda: np.zeros(NUM_RESAMPLES), repr=False)
-    acc_resamples: Floats = field(default_factory=lambda: np.zeros(NUM_RESAMPLES), repr=False)
+    auc_shift: Influence | None = field(default=None, repr=False)
+    acc_shift: Influence | None = field(default=None, repr=False)
 
     @property
     def tests(self) -> dict[str, float]:
-        """The p-values that count: AUC by a paired bootstrap, right answers by McNemar, of means by the bootstrap."""
+        """The p-values that count: AUC by DeLong, right answers by McNemar, of means both over images and seeds."""
         accuracy_test = {"ACC": self.acc.p} if self.mcnemar_p is None else {"McNemar": self.mcnemar_p}
         return accuracy_test | ({} if self.auc is None else {"AUC": self.auc.p})
 
@@ -101,10 +105,10 @@ def read_table(results: Path, record: Record) -> PredictionTable:
 
 
 def contrast(first: PredictionTable, second: PredictionTable, card: DataCard, names: tuple[str, str]) -> Contrast:
-    """Compare two prediction tables of one data set, first A's, then B's.
+    """Compare two prediction tables of one data set, first A's, then B's, in closed form as the report does.
 
-    The accuracy's interval counts one image more each way, answered right by one run alone (Bonett and Price 2012):
-    where two runs answer few images differently the plain interval is too short, and where none, of no width at all.
+    The accuracies by Tango's interval, which has a width where two runs answer no image differently, and McNemar's
+    exact test; the areas by DeLong's variance of their difference.
 
     Raises:
         RecordError, PairingError: If a table is damaged or the images are not the same in the same order.
@@ -113,42 +117,37 @@ def contrast(first: PredictionTable, second: PredictionTable, card: DataCard, na
     for split in ("val", "test"):
         check_pairing(sides[0][split][0], sides[1][split][0], names)
     labels = sides[0]["test"][0]
-    probs = [side["test"][1] for side in sides]
+    probs = np.stack([side["test"][1] for side in sides])
     if _equal_logits(first, second):
         defined = auc(labels, probs[0], card.task) is not None
         return Contrast(True, NO_DIFFERENCE if defined else None, NO_DIFFERENCE)
-    shares = [accuracy(labels, scores, card.task) for scores in probs]
     right = np.stack([predict(scores, card.task) == labels for scores in probs])
-    discordant = [np.array([int((right[i] & ~right[1 - i]).sum())]) for i in (0, 1)]
-    counted = np.concatenate([right, np.eye(2, dtype=bool)], axis=1)
-    drawn = sum_resamples(counted, _weights(np.append(labels, [0, 0]).tobytes(), card.dataset, False))
-    acc_resamples = (drawn[1] - drawn[0]) / counted.shape[1]
-    area, auc_resampled = _area_difference(labels, probs, card)
-    return Contrast(
-        bit_equal=False,
-        auc=area,
-        acc=paired_difference(acc_resamples, [shares[1] - shares[0]]),
-        mcnemar_p=float(mcnemar(*discordant)[0]),
-        auc_resamples=auc_resampled,
-        acc_resamples=acc_resamples,
-    )
+    only_a, only_b = (int((right[i] & ~right[1 - i]).sum()) for i in (0, 1))
+    shares = paired_shares(only_b, only_a, len(labels))
+    area, area_shift = _area_difference(labels, probs, card)
+    return Contrast(False, area, shares, shares.p, area_shift, _shift(mean_influence(right)))
+
+
+def _shift(both: Influence) -> Influence:
+    """What each image adds to B minus A."""
+    return Influence(np.diff(both.values), np.diff(both.parts, axis=0), both.strata)
 
 
 def _area_difference(
-    labels: NDArray[np.int64], probs: Sequence[Floats], card: DataCard
-) -> tuple[Difference | None, Floats]:
-    """The AUC difference, None where one is undefined, and its resamples, (B,)."""
-    areas = [area for scores in probs if (area := auc(labels, scores, card.task)) is not None]
-    if len(areas) < len(probs):
-        return None, np.zeros(NUM_RESAMPLES)
-    weights = _weights(labels.tobytes(), card.dataset, True)
-    drawn = [auc_resamples(labels, scores[None], card.task, weights) for scores in probs]
-    shift = paired_difference(drawn[1] - drawn[0], [areas[1] - areas[0]])
-    if shift.low == shift.high and {0.0, 1.0} & set(areas):  # as the analysis plan has it: no width is no proof
-        fewest = int(np.bincount(labels).min())
-        ends = [area_interval(area, Spread(0.0, math.inf, IMAGES), fewest) for area in areas]
-        shift = end_to_end(shift.value, ends[1], ends[0])
-    return shift, drawn[1] - drawn[0]
+    labels: NDArray[np.int64], probs: Floats, card: DataCard
+) -> tuple[Difference | None, Influence | None]:
+    """The AUC difference and what each image adds to it; None where one is undefined or nothing tells its variance."""
+    counts = np.bincount(labels, minlength=len(card.class_names))
+    if counts.min() < FEWEST_IMAGES:
+        return None, None
+    both = auc_influence(labels, probs, card.task)
+    shift = _shift(both)
+    found = Uncertainty(float(shift.covariance()[0, 0]))
+    exact = around(float(shift.values[0]), found)
+    if found.error == 0.0 and {0.0, 1.0} & set(both.values):  # as the analysis plan has it: no width is no proof
+        ends = [area_interval(float(area), found, int(counts.min())) for area in both.values]
+        exact = end_to_end(exact.value, ends[1], ends[0])
+    return exact, shift
 
 
 def _equal_logits(first: PredictionTable, second: PredictionTable) -> bool:
@@ -158,12 +157,6 @@ def _equal_logits(first: PredictionTable, second: PredictionTable) -> bool:
         if not np.array_equal(a, b):
             return False
     return True
-
-
-@lru_cache(maxsize=4)
-def _weights(labels: bytes, dataset: str, stratified: bool) -> Weights:
-    """Every pair on the same images has the same resamples of them."""
-    return image_weights(np.frombuffer(labels, dtype=np.int64), f"{dataset}/test", stratified=stratified)
 
 
 def within_seeds(difference: float | None, values: Sequence[float]) -> bool:
@@ -185,19 +178,27 @@ def mean_contrast(contrasts: Sequence[Contrast]) -> Contrast:
     if all(pair.bit_equal for pair in contrasts):
         return contrasts[0]
     areas = [pair.auc for pair in contrasts]
-    drawn = [
-        np.mean([getattr(pair, name) for pair in contrasts], axis=0) for name in ("auc_resamples", "acc_resamples")
-    ]
     return Contrast(
         bit_equal=False,
-        auc=None if None in areas else _mean_area([area for area in areas if area is not None], drawn[0]),
-        acc=paired_difference(drawn[1], [pair.acc.value for pair in contrasts]),
-        auc_resamples=drawn[0],
-        acc_resamples=drawn[1],
+        auc=None
+        if None in areas
+        else _mean([area for area in areas if area is not None], [p.auc_shift for p in contrasts]),
+        acc=_mean([pair.acc for pair in contrasts], [pair.acc_shift for pair in contrasts]),
     )
 
 
-def _mean_area(areas: Sequence[Difference], resamples: Floats) -> Difference:
-    """An AUC difference over seeds; where nothing moves it, as wide as the widest of one seed."""
-    mean = paired_difference(resamples, [area.value for area in areas])
-    return max(areas, key=lambda area: area.high - area.low) if mean.low == mean.high else mean
+def _mean(seeds: Sequence[Difference], shifts: Sequence[Influence | None]) -> Difference:
+    """The mean of the seeds' differences; where nothing moves it, as wide as the widest of one seed.
+
+    A seed's difference varies over images at least, so seeds that agree by chance do not make the mean a certain one.
+    Bit-equal seeds have no shift: they differ by 0, whatever the images.
+    """
+    moving = next(shift for shift in shifts if shift is not None)
+    parts = np.concatenate([np.zeros_like(moving.parts) if shift is None else shift.parts for shift in shifts])
+    covariance = Influence(parts.sum(axis=1), parts, moving.strata).covariance()
+    values = [seed.value for seed in seeds]
+    over_seeds = SeedVariance(max(variance(values), with_images(covariance)), len(values) - 1)
+    found = of_mean(covariance, over_seeds)
+    if found.error == 0.0:
+        return max(seeds, key=lambda seed: seed.high - seed.low)
+    return around(mean(values), found)
