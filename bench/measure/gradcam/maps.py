@@ -45,8 +45,8 @@ from bench.records.names import predictions_path
 from bench.records.predictions import read_attached, read_predictions
 from bench.records.run_record import Record
 from bench.records.writing.sweep import sweep_store
+from bench.runs.building import build_model
 from bench.runs.request import RunProgress, RunRequest
-from bench.runs.runner import build_model
 from bench.stats import metrics
 from bench.streams import Streams, stream_seed
 from bench.training.augment import prepare
