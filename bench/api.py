@@ -116,7 +116,8 @@ def run(
     from bench.runs import launch as launching
 
     checkpoints = launch.checkpoint_dir if launch.checkpoint_dir is None else _path(launch.checkpoint_dir)
-    launch = replace(launch, results=_path(launch.results), checkpoint_dir=checkpoints)
+    weights = launch.keep_weights if launch.keep_weights is None else _path(launch.keep_weights)
+    launch = replace(launch, results=_path(launch.results), checkpoint_dir=checkpoints, keep_weights=weights)
     return launching.run(selection, launch, overwrite=overwrite, watcher=watcher)
 
 

@@ -131,6 +131,23 @@ def check_store(results: Path, runs: Sequence[Run]) -> None:
         raise explain_os_error(error, results) from None
 
 
+def check_weights_folder(folder: Path, results: Path) -> None:
+    """Refuse a folder that cannot take weights, before anything ran.
+
+    Raises:
+        RecordError: If it is no folder, cannot be written, or lies in the results folder, where only evidence stands.
+    """
+    if folder.resolve().is_relative_to(results.resolve()):
+        raise RecordError(f"--keep-weights {folder} lies in the results folder, which is for evidence; name another")
+    probe = folder / f"{TEMPORARY}probe-{os.getpid()}"
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        probe.write_bytes(b"writable")
+        probe.unlink()
+    except OSError as error:
+        raise RecordError(f"Cannot write to --keep-weights {folder}: {error.strerror or error}") from None
+
+
 def ready_card(results: Path, dataset: str, sizes: Sequence[int], data_root: str | None) -> DataCard:
     """A data set's card, measured now if it is not there; every file that the runs need is checked.
 
@@ -218,6 +235,8 @@ def execute(
     sweep_store(launch.results)
     if launch.checkpoint_dir is not None and launch.checkpoint_dir.is_file():
         raise RecordError(f"--checkpoint-dir {launch.checkpoint_dir} is a file; name a folder")
+    if launch.keep_weights is not None:
+        check_weights_folder(launch.keep_weights, launch.results)
     outcome = Outcome()
     cards = _cards([item for item in planned if not item.refusal], launch, outcome)
     for reason in dict.fromkeys(outcome.skipped.values()):
@@ -246,6 +265,7 @@ def _engine(launch: Launch, on_event: Callable[[Event], None]) -> LocalEngine | 
             devices=device_slots(launch.device, launch.jobs, launch.gpus_per_run),
             timeout=launch.timeout,
             on_event=on_event,
+            weights=launch.keep_weights,
         )
     from bench.runs.engine_ray import RayEngine
 
@@ -256,6 +276,7 @@ def _engine(launch: Launch, on_event: Callable[[Event], None]) -> LocalEngine | 
         gpus_per_run=launch.gpus_per_run,
         timeout=launch.timeout,
         on_event=on_event,
+        weights=launch.keep_weights,
     )
 
 
@@ -271,6 +292,7 @@ def _request(item: PlannedRun, card: DataCard, launch: Launch) -> RunRequest:
         model_fingerprint=fingerprint(get_spec(item.run.model)),
         cpu_isa=launch.cpu_isa,
         redo=item.state in ("done", "stale"),
+        keep_weights=launch.keep_weights is not None,
     )
 
 

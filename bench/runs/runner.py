@@ -28,6 +28,8 @@ from bench.runs.request import Hooks, RunBundle, RunProgress, RunRequest, run_ke
 from models import ModelError, fingerprint, get_spec, load_plugin
 
 if TYPE_CHECKING:
+    from torch import Tensor
+
     from bench.data.loading import Arrays
 
 OFFICIAL_TOLERANCE = 1e-9
@@ -44,6 +46,7 @@ class TrainedRun:
     Attributes:
         logits: Of `val` and `test`, (N, K) float32 each.
         history: The epochs as parquet bytes.
+        state: The chosen weights, on the CPU.
     """
 
     logits: dict[str, NDArray[np.float32]]
@@ -54,6 +57,8 @@ class TrainedRun:
     images_per_second: float | None = None
     scan_backend: str | None = None
     weights_sha256: str | None = None
+    trained_weights_sha256: str | None = None
+    state: dict[str, Tensor] | None = None
 
 
 class OfficialMismatchError(Exception):
@@ -154,6 +159,7 @@ def _execute(request: RunRequest, hooks: Hooks, known: dict[str, Any]) -> RunBun
     trained = _train_and_predict(request, hooks, arrays) if is_network else _fit_and_predict(run, arrays)
     num_threads = foreign.num_threads()
     predictions = frame_bytes(_prediction_table(trained.logits, arrays.labels))
+    predictions_sha256 = hashlib.sha256(predictions).hexdigest()
     table = read_predictions(predictions)
     scores = score_predictions(table, card)
     check_official(table, card, scores)
@@ -165,7 +171,7 @@ def _execute(request: RunRequest, hooks: Hooks, known: dict[str, Any]) -> RunBun
         test_twin_free=scores["test_twin_free"],
         data_md5=arrays.md5,
         labels_digest=card.labels_digest,
-        predictions_sha256=hashlib.sha256(predictions).hexdigest(),
+        predictions_sha256=predictions_sha256,
         history_sha256=hashlib.sha256(trained.history).hexdigest() if trained.history is not None else None,
         device=provenance.device_name(device),
         **arithmetic,
@@ -177,8 +183,19 @@ def _execute(request: RunRequest, hooks: Hooks, known: dict[str, Any]) -> RunBun
         images_per_second=trained.images_per_second,
         scan_backend=trained.scan_backend,
         weights_sha256=trained.weights_sha256,
+        trained_weights_sha256=trained.trained_weights_sha256,
     )
-    return RunBundle(record.sealed(), predictions, trained.history)
+    weights = _kept(request, trained, predictions_sha256, arrays) if request.keep_weights else None
+    return RunBundle(record.sealed(), predictions, trained.history, weights)
+
+
+def _kept(request: RunRequest, trained: TrainedRun, predictions_sha256: str, arrays: Arrays) -> bytes | None:
+    """The file of a network's weights, proved to give its logits; None of a fitted model."""
+    if trained.state is None:
+        return None
+    from bench.runs.weights import keep
+
+    return keep(request, trained.state, predictions_sha256, arrays, trained.logits)
 
 
 def _arithmetic(request: RunRequest) -> dict[str, Any]:
@@ -219,6 +236,7 @@ def _train_and_predict(request: RunRequest, hooks: Hooks, arrays: Arrays) -> Tra
     from bench.machine import foreign
     from bench.streams import Streams
     from bench.training.checkpoint import Checkpoint
+    from bench.training.kept_weights import copied_to_cpu, weights_digest
     from bench.training.trainer import Progress, SplitData, Trainer, predict
 
     run, protocol, device = request.run, request.protocol, request.device
@@ -250,6 +268,7 @@ def _train_and_predict(request: RunRequest, hooks: Hooks, arrays: Arrays) -> Tra
         should_stop=hooks.should_stop,
     )
     result = trainer.fit()
+    state = copied_to_cpu(trainer.model.state_dict())
     logits = {"val": predict(trainer.model, val, protocol)}
     del train, val
     logits["test"] = predict(trainer.model, SplitData.from_arrays(images["test"], labels["test"], device), protocol)
@@ -262,6 +281,8 @@ def _train_and_predict(request: RunRequest, hooks: Hooks, arrays: Arrays) -> Tra
         images_per_second=result.images_per_second,
         scan_backend=_scan_backend(model, device),
         weights_sha256=weights_sha256,
+        trained_weights_sha256=weights_digest(state),
+        state=state,
     )
 
 
