@@ -19,8 +19,10 @@ from bench.report.figures.drawing import captions_of, draw_all
 from bench.report.leaderboard import page
 from bench.report.links import BESIDE, Links
 from bench.report.tables import ablation, model_cards, readme_summary, table2, table3, table4
+from bench.report.tables.answer import answer_text
 from bench.report.tidy import STAMP, csv_bytes, run_rows, score_rows, table
 from bench.report.tidy_costs import TIMING_COLUMNS, cost_rows, timing_rows
+from models.catalog import get_spec
 
 Files = dict[str, bytes]
 TABLES: tuple[Callable[..., Files], ...] = (
@@ -39,7 +41,7 @@ class Content:
     Attributes:
         tables: Those of `results/tables/`.
         pages: Those of the reports folder, by path below it.
-        readme: The summary for a checkout's README.md, "" where none shows it.
+        readme: The answer for a checkout's README.md, "" where none shows it.
         notes: For a person, one line each.
     """
 
@@ -58,13 +60,14 @@ def render(
         results: The results folder.
         models: Whose curves, confusion matrices and areas are drawn.
         links: Of a page in the reports folder.
-        readme_links: Of a README.md that shows the summary, None where there is none.
+        readme_links: Of a README.md that shows the answer, None where there is none.
 
     Raises:
         RecordError: If the folder is not there, or predictions are missing or damaged.
     """
     existing_folder(results)
     evidence = gather(results, links)
+    _check_models(evidence, models)
     tidy = _measured(evidence)
     pages: Files = {}
     readme = ""
@@ -79,10 +82,22 @@ def render(
             pages |= claims.pages(judged, evidence)
             pages |= readme_summary.render(evidence, analysis, counts(judged))
             if readme_links is not None:
-                readme = readme_summary.summary_text(evidence, analysis, counts(judged), readme_links)
+                readme = answer_text(evidence, analysis, counts(judged), readme_links)
     evidence.notes.extend(choice.absent(evidence, models=models))
     evidence.notes.extend(gradcam.notes(evidence, models=models))
-    return Content(tidy, pages, readme, evidence.notes)
+    return Content(tidy, pages, readme, [*evidence.notes, *evidence.asides])
+
+
+def _check_models(evidence: Evidence, models: Sequence[str]) -> None:
+    """Refuse names whose figures cannot be drawn: neither the suite's nor in a record.
+
+    Raises:
+        ModelError: Naming the closest model.
+    """
+    recorded = {record.model for record in evidence.records}
+    for model in models:
+        if model not in recorded:
+            get_spec(model)
 
 
 def _pages(evidence: Evidence, analysis: Analysis, *, synthetic: bool, models: Sequence[str]) -> Files:

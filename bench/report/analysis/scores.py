@@ -11,12 +11,13 @@ import numpy as np
 
 from bench.records.card import DataCard
 from bench.records.names import Run
+from bench.records.own_models import is_fitted
 from bench.report.analysis.cells import CLASS_MEASURES, RATES, TEST_PARTS, VARIED, Cell
 from bench.report.analysis.marks import drawn_marks, marks
 from bench.report.analysis.pairs import PAIRED, Pair
 from bench.report.analysis.predictions import Labels
 from bench.report.analysis.seeds import SeedVariances, of_weights
-from bench.report.analysis_plan import PARTS, is_fitted
+from bench.report.analysis_plan import PARTS
 from bench.report.published.numbers import PublishedScore, reference_score
 from bench.report.tidy import ten_digits
 from bench.stats.intervals import IMAGES, IMAGES_AND_SEEDS, mean, variance

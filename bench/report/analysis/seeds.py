@@ -7,8 +7,8 @@ from collections.abc import Mapping
 
 import numpy as np
 
+from bench.records.own_models import is_fitted
 from bench.report.analysis.cells import TEST_PARTS, VARIED, Cell
-from bench.report.analysis_plan import is_fitted
 from bench.stats.intervals import variance
 from bench.stats.seed_variance import FITTED, SeedPool, SeedVariance, moderated, seed_pool
 from bench.stats.uncertainty import with_images
