@@ -188,10 +188,10 @@ def _published_cell(quoted: PublishedCost, value: float, size: str = "") -> str:
 
 
 def row_ids() -> dict[str, str]:
-    """Published name -> the number of its row in the list, `C1`; several sources of one name share its first row."""
+    """Published name -> the number of its row in the list, `PC1`; several sources of one name share its first row."""
     ids: dict[str, str] = {}
     for number, cost in enumerate(published_costs(), start=1):
-        ids.setdefault(cost.name, f"C{number}")
+        ids.setdefault(cost.name, f"PC{number}")
     return ids
 
 
@@ -203,7 +203,7 @@ def _published_blocks(counted: set[str]) -> list[Block]:
         values = [NOTHING if math.isnan(value) else f"{value:g}" for value in (cost.num_params_m, cost.gmacs)]
         ours = cost.medbench_model if cost.medbench_model in counted else NOTHING
         rest = [str(cost.resolution), cost.source_kind, ours, f"({sources[cost.source]})"]
-        rows.append(Row([f"C{number}", cost.name, *values, *rest]))
+        rows.append(Row([f"PC{number}", cost.name, *values, *rest]))
     header = ["row", "published name", "M", "GMACs", "px", "kind", "counted as", "source"]
     caption = "Published and claimed costs; nothing here was counted by this suite"
     table = Table(caption, header, rows, right=frozenset({2, 3, 4}))
