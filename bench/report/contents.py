@@ -11,7 +11,7 @@ import pandas as pd
 from bench.records.run_record import existing_folder
 from bench.report.analysis.analyse import Analysis, analyse
 from bench.report.claims import pages as claims
-from bench.report.claims.judge import counts, judge
+from bench.report.claims.judge import headline, judge
 from bench.report.claims.sources import collect
 from bench.report.evidence import MODELS, Evidence, gather
 from bench.report.figures import choice, gradcam
@@ -80,9 +80,9 @@ def render(
         if not synthetic:
             judged = judge(collect(evidence, analysis))
             pages |= claims.pages(judged, evidence)
-            pages |= readme_summary.render(evidence, analysis, counts(judged))
+            pages |= readme_summary.render(evidence, analysis, headline(judged))
             if readme_links is not None:
-                readme = answer_text(evidence, analysis, counts(judged), readme_links)
+                readme = answer_text(evidence, analysis, headline(judged), readme_links)
     evidence.notes.extend(choice.absent(evidence, models=models))
     evidence.notes.extend(gradcam.notes(evidence, models=models))
     return Content(tidy, pages, readme, [*evidence.notes, *evidence.asides])

@@ -42,7 +42,7 @@ def results(tmp_path: Path) -> Path:
 
 def summary(results: Path) -> str:
     evidence = gather(results)
-    return readme_summary.render(evidence, analyse(evidence, synthetic=False), [])["summary.md"].decode()
+    return readme_summary.render(evidence, analyse(evidence, synthetic=False), "")["summary.md"].decode()
 
 
 def cells(text: str, start: str) -> list[str]:

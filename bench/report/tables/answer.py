@@ -13,7 +13,6 @@ from bench.plan.selection import expand_study
 from bench.records.run_record import Record
 from bench.report.analysis.analyse import Analysis
 from bench.report.analysis.pairs import Pair
-from bench.report.claims.verdict import VERDICTS
 from bench.report.evidence import Evidence
 from bench.report.links import Links
 from bench.report.tables.score_cells import smallest_text
@@ -25,19 +24,19 @@ STUDIES = ("lite", "table2", "ablation", "lightweight", "table3")
 SEPARATED = ("higher", "lower")
 
 
-def answer_text(evidence: Evidence, analysis: Analysis, verdicts: Sequence[tuple[str, int]], links: Links) -> str:
+def answer_text(evidence: Evidence, analysis: Analysis, claims: str, links: Links) -> str:
     """Five lines at most and the forest plot, of the real records.
 
     Args:
         evidence: The results folder.
         analysis: The statistics of its real records.
-        verdicts: How many of the paper's claims got which verdict.
+        claims: How many of the paper's claims got which verdict, and by what; "" for no such line.
         links: Of the page that shows it.
     """
     records = evidence.finished(synthetic=False)
     primary = [pair for pair in analysis.pairs if pair.family == "primary"]
     lines = [_measured(records), *_separated(primary, links), *_resolution(analysis, primary)]
-    lines += [*_claims(verdicts, links), *_missing(records)]
+    lines += [*_claims(claims, links), *_missing(records)]
     forest = [
         f"![Differences in AUC with intervals]({links.to_report(f'figures/forest__{protocol}.svg')})"
         for protocol in dict.fromkeys(pair.protocol for pair in primary)
@@ -109,9 +108,8 @@ def _resolution(analysis: Analysis, primary: Sequence[Pair]) -> list[str]:
     return [f"**Smallest difference in AUC** that is found with a power of {POWER:g}: {'; '.join(smallest.values())}."]
 
 
-def _claims(verdicts: Sequence[tuple[str, int]], links: Links) -> list[str]:
-    counts = ", ".join(f"{number} {verdict}" for verdict, number in verdicts if verdict in VERDICTS)
-    return [f"**The paper's claims**: [{counts}]({links.to_report('claims.md')})."] if counts else []
+def _claims(claims: str, links: Links) -> list[str]:
+    return [f"**The paper's claims**: [{claims}]({links.to_report('claims.md')})."] if claims else []
 
 
 def _missing(records: Sequence[Record]) -> list[str]:

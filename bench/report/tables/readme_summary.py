@@ -12,7 +12,6 @@ from bench.report.analysis.analyse import Analysis
 from bench.report.analysis.scores import Score
 from bench.report.analysis_plan import PARTS
 from bench.report.claims.terms import SIZE
-from bench.report.claims.verdict import VERDICTS
 from bench.report.evidence import Evidence, first_line
 from bench.report.formats import NOTHING, Row, Table, Text, markdown_text
 from bench.report.links import Links
@@ -29,33 +28,33 @@ INITIALISATION = {"scratch": "random weights", "imagenet": "ImageNet-1k weights"
 UNKNOWN_START = "weights as the model's own file leaves them"
 
 
-def render(evidence: Evidence, analysis: Analysis, verdicts: Sequence[tuple[str, int]]) -> dict[str, bytes]:
+def render(evidence: Evidence, analysis: Analysis, claims: str) -> dict[str, bytes]:
     """`summary.md` of the real records; arguments as `summary_text`'s."""
-    answer = answer_text(evidence, analysis, verdicts, evidence.links)
-    body = f"{answer}\n\n{summary_text(evidence, analysis, verdicts, evidence.links)}"
+    answer = answer_text(evidence, analysis, claims, evidence.links)
+    body = f"{answer}\n\n{summary_text(evidence, analysis, claims, evidence.links)}"
     line = first_line(evidence.finished(synthetic=False))
     return {"summary.md": f"<!-- {line} -->\n\n{body}\n".encode()}
 
 
-def summary_text(evidence: Evidence, analysis: Analysis, verdicts: Sequence[tuple[str, int]], links: Links) -> str:
+def summary_text(evidence: Evidence, analysis: Analysis, claims: str, links: Links) -> str:
     """The summary of the real records as Markdown, without a first line.
 
     Args:
         evidence: The results folder.
         analysis: The statistics of its real records.
-        verdicts: How many of the paper's claims got which verdict.
+        claims: How many of the paper's claims got which verdict, and by what; "" for no such row.
         links: Of the page that shows it.
     """
     records = evidence.finished(synthetic=False)
     scores = [s for s in analysis.table_scores if s.metric == "auc" and s.model not in PARTS]
-    parts = [markdown_text([_status(records, verdicts, links)])]
+    parts = [markdown_text([_status(records, claims, links)])]
     for protocol in PROTOCOLS:
         parts += _scores(analysis, [score for score in scores if score.protocol == protocol], protocol, links)
     parts.append(markdown_text([_costs(evidence)]))
     return "\n\n".join(parts).strip()
 
 
-def _status(records: Sequence[Record], verdicts: Sequence[tuple[str, int]], links: Links) -> Table:
+def _status(records: Sequence[Record], claims: str, links: Links) -> Table:
     """Which sets, which initialisation, how many records and seeds, and what is not reproduced."""
     rows = [Row(["records", f"{len(records)} finished runs of {len({r.model for r in records})} models"])]
     for protocol in sorted({record.protocol for record in records}):
@@ -71,9 +70,8 @@ def _status(records: Sequence[Record], verdicts: Sequence[tuple[str, int]], link
     for study, done, runs in study_counts(records):
         state = f"{done} of {runs} runs; `./run_all.sh {study}` does the rest" if done < runs else "complete"
         rows.append(Row([f"study `{study}`", state]))
-    if verdicts:
-        counts = ", ".join(f"{number} {verdict}" for verdict, number in verdicts if verdict in VERDICTS)
-        rows.append(Row(["the paper's claims", Text(counts, links.to_report("claims.md"))]))
+    if claims:
+        rows.append(Row(["the paper's claims", Text(claims, links.to_report("claims.md"))]))
     return Table("What is measured, and what is not:", ["", ""], rows)
 
 
