@@ -129,7 +129,7 @@ def test_the_scripts_are_sound() -> None:
 def test_the_lock_pins_everything_with_hashes_and_names_no_registry() -> None:
     """pip and uv read it; its first part is the light install, without torch."""
     text = (ROOT / "requirements.lock").read_text(encoding="utf-8")
-    light, marker, rest = text.partition("# --- run, ray, cam, docs, dev ---")
+    light, marker, rest = text.partition("# --- run, ray, cam, docs, weights, dev ---")
     assert marker
     assert "://" not in text
     for part in (light, rest):

@@ -216,6 +216,7 @@ def _watched(selection: Selection, launch: Launch, overwrite: OverwriteChoice, *
             on_start=on_start,
             on_event=lambda event: shown[0](event),
             on_skip=lambda line: err.print(f"skipped: {line}", markup=False),
+            on_note=lambda line: err.print(f"warning: {line}", markup=False),
         )
         outcome = api.run(selection, launch, overwrite=overwrite.value, watcher=watcher)
     if shown:

@@ -27,6 +27,7 @@ from bench.machine.signals import signals_noted
 from bench.machine.surroundings import user_name
 from bench.records.run_record import Failure, Record
 from bench.records.sealed import write_atomic
+from bench.runs import public_weights
 from bench.runs.claim import run_lock, still_to_do
 from bench.runs.request import Event, RunBundle, RunRequest
 from bench.runs.runner import failed_record
@@ -195,7 +196,7 @@ class RayEngine:
             max_retries=NODE_LOSSES,
             retry_exceptions=False,
             name=request.run.run_id,
-            runtime_env={"env_vars": cpu_isa.settings(request.cpu_isa)},
+            runtime_env={"env_vars": cpu_isa.settings(request.cpu_isa) | _weights_folder()},
         )
         self.under_way[task.remote(self._pack(ray, request))] = (request, lock)
         self.on_event(Event("started", request))
@@ -242,6 +243,12 @@ class RayEngine:
         for _, lock in self.under_way.values():
             lock.release()
         self.under_way.clear()
+
+
+def _weights_folder() -> dict[str, str]:
+    """The driver's folder of public weights, for the nodes that see it too."""
+    folder = os.environ.get(public_weights.VARIABLE)
+    return {public_weights.VARIABLE: folder} if folder else {}
 
 
 def _connect(address: str) -> Any:

@@ -23,6 +23,7 @@ from bench.records.sealed import TEMPORARY, explain_os_error
 from bench.records.writing.locks import BusyError, held
 from bench.records.writing.sweep import sweep_store
 from bench.runs.engine_local import LocalEngine
+from bench.runs.public_weights import normalisation_notes
 from bench.runs.request import Event, Launch, RunRequest
 from bench.runs.runner import skipped_record
 from models import fingerprint, get_spec
@@ -69,12 +70,14 @@ class Watcher:
         on_start: Called with the runs that are done now, before the first of them, where there is one.
         on_event: Called at every start, progress and end of a run.
         on_skip: Called with each reason for skipped runs, once.
+        on_note: Called with what a reader of the scores should know of the runs that are done now.
     """
 
     on_plan: Callable[[Sequence[PlannedRun], Sequence[PlannedRun]], None] = field(default=lambda planned, left: None)
     on_start: Callable[[Sequence[PlannedRun]], None] = field(default=lambda chosen: None)
     on_event: Callable[[Event], None] = field(default=lambda event: None)
     on_skip: Callable[[str], None] = field(default=lambda line: None)
+    on_note: Callable[[str], None] = field(default=lambda line: None)
 
 
 @interruptible()
@@ -107,6 +110,9 @@ def run(
     if chosen:
         launch = replace(launch, device=choose_device(launch.device))
         watcher.on_start(chosen)
+        runs = [item.run for item in chosen]
+        for line in normalisation_notes(runs, {run.protocol: load_protocol(run.protocol) for run in runs}):
+            watcher.on_note(line)
         outcome = execute(chosen, launch, on_event=watcher.on_event, on_skip=watcher.on_skip)
     outcome.left = left
     if selection.study:  # which asks for every model under every protocol: what can never run there is no failure

@@ -23,7 +23,8 @@ from bench.records.names import Run
 from bench.records.predictions import PredictionTable, frame_bytes, read_predictions
 from bench.records.run_record import Failure, Record, Scores
 from bench.records.scoring import score_predictions, split_scores
-from bench.runs.building import build_model, check_weights
+from bench.runs.building import build_model
+from bench.runs.public_weights import start_from
 from bench.runs.request import Hooks, RunBundle, RunProgress, RunRequest, run_key
 from models import ModelError, fingerprint, get_spec, load_plugin
 
@@ -244,7 +245,7 @@ def _train_and_predict(request: RunRequest, hooks: Hooks, arrays: Arrays) -> Tra
     foreign.limit_pools()
     streams = Streams(run.model, run.dataset, run.seed)
     model, num_classes = build_model(run, protocol, request.card, streams)
-    weights_sha256 = check_weights(run, protocol)
+    weights_sha256 = start_from(model, run, protocol)
     train = SplitData.from_arrays(images["train"], labels["train"], device)
     val = SplitData.from_arrays(images["val"], labels["val"], device)
     checkpoint = None

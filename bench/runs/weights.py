@@ -12,7 +12,6 @@ from torch import Tensor, nn
 
 from bench.errors import BenchError
 from bench.machine.foreign import cast
-from bench.protocols.schema import InitRules
 from bench.records.sealed import canonical
 from bench.runs.building import build_model
 from bench.runs.request import RunRequest
@@ -77,8 +76,7 @@ def keep(
 def trained_model(request: RunRequest, state: Mapping[str, Tensor]) -> nn.Module:
     """A fresh model with a run's weights, as training had it: device, type, memory format; in evaluation mode."""
     run, rules = request.run, request.protocol.numerics
-    scratch = request.protocol.model_copy(update={"init": InitRules(kind="scratch")})  # no public weights are needed
-    model, _ = build_model(run, scratch, request.card, Streams(run.model, run.dataset, run.seed))
+    model, _ = build_model(run, request.protocol, request.card, Streams(run.model, run.dataset, run.seed))
     placed = cast(model.to(request.device), DTYPES[rules.precision], FORMATS[rules.memory_format])
     placed.load_state_dict(state)
     return placed.eval()

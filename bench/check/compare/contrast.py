@@ -34,7 +34,7 @@ IDENTITY = {
     "data_md5": "the file of the data set",
     "labels_digest": "the labels",
     "model_fingerprint": "the model's code (or timm's version)",
-    "weights_sha256": "the file of public weights",
+    "weights_sha256": "the public weights",
     "synthetic": "whether the data is synthetic",
 }
 
