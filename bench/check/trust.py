@@ -22,7 +22,7 @@ from bench.errors import BenchError, RecordError
 from bench.records.card import DataCard
 from bench.records.names import SYNTHETIC_PREFIX, predictions_path
 from bench.records.predictions import read_attached, read_predictions
-from bench.records.run_record import Record, read_record
+from bench.records.run_record import SCORES, Record, read_record
 from bench.records.scoring import same_score, score_predictions, wrong_labels
 from bench.records.sealed import Line, Sealed, Strict, explain_validation, read_all, read_file
 
@@ -231,7 +231,7 @@ def is_rescored(record: Record, results: Path, card: DataCard | None) -> bool:
         again = score_predictions(table, card)
     except (BenchError, KeyError):
         return False
-    return all(same_scores(getattr(record, part), scores) for part, scores in again.items())
+    return all(same_scores(getattr(record, part), again.get(part, {})) for part in SCORES)
 
 
 def same_scores(stored: Mapping[str, float | None] | None, computed: Mapping[str, float | None]) -> bool:

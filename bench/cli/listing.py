@@ -7,7 +7,7 @@ from typing import Any
 
 from bench.data.names import DATASETS, PAPER_DATASETS
 from bench.plan.selection import expand_study
-from bench.protocols.loading import list_protocols, list_studies, load_protocol, load_study
+from bench.protocols.loading import families, list_protocols, list_studies, load_protocol, load_study
 from bench.records.names import SYNTHETIC_PREFIX
 from models.catalog import get_spec, list_models
 
@@ -51,8 +51,10 @@ def _datasets() -> list[dict[str, Any]]:
 
 def _protocols() -> list[dict[str, Any]]:
     rows = []
-    for name in list_protocols():
-        protocol = load_protocol(name)
+    # A family has one row, as its first member is.
+    named = {name: name for name in list_protocols()} | {f"{family}-*": of[0] for family, of in families().items()}
+    for name, of in named.items():
+        protocol = load_protocol(of)
         rows.append(
             {
                 "name": name,

@@ -9,7 +9,10 @@ from pathlib import Path
 from statistics import mean, median
 from typing import Literal
 
+from bench.errors import ProtocolError
 from bench.protocols.loading import load_protocol
+from bench.protocols.schedule import epoch_bounds
+from bench.protocols.subset import num_train
 from bench.records.card import DataCard
 from bench.records.names import Run
 from bench.records.run_record import read_records
@@ -60,9 +63,14 @@ class CostEstimate:
         rate = own or self._scaled(run.model, rates)
         if rate is None or card is None:
             return None
-        num_train = min(card.num_images["train"], protocol.data.max_train or card.num_images["train"])
+        try:
+            kept = num_train(protocol.data, card.class_counts["train"], card.clinical_positive)
+        except ProtocolError:
+            return None  # the run itself says why this data set cannot be thinned so
+        bounds = epoch_bounds(protocol.schedule, kept, card.num_images["train"])
+        trained = sum(last - first for first, last in bounds)
         # Scoring an image costs about a third of training on it: forward without backward.
-        images = protocol.schedule.epochs * (num_train + card.num_images["val"] / 3)
+        images = protocol.schedule.epochs * (trained + card.num_images["val"] / 3)
         return Estimate(images / rate, "runs" if own else "timings")
 
     def _scaled(self, model: str, rates: dict[str, float]) -> float | None:

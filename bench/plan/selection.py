@@ -135,6 +135,9 @@ class Selection:
 def refusal(spec: ModelSpec, protocol: Protocol) -> str:
     """Why a model can never run under a protocol, "" if it can."""
     if spec.kind != "network":
+        arms = (protocol.data.sampler, protocol.loss.class_weights, protocol.loss.logit_adjustment)
+        if arms != ("shuffled", "none", 0.0):
+            return f"{spec.name} is fitted; class weights, balanced sampling and logit adjustment are a training's"
         return ""
     size = protocol.data.img_size
     if not spec.takes(size):

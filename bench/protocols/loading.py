@@ -13,7 +13,8 @@ from typing import Any, TypeVar
 from pydantic import BaseModel, ValidationError
 
 from bench.errors import ProtocolError, did_you_mean, suggestion
-from bench.protocols.schema import Protocol, Study
+from bench.protocols.families import SUFFIX, Rules, members, merge, with_draw
+from bench.protocols.schema import Protocol, Study, StudyPart
 
 PROTOCOL_DIR = Path(__file__).parent
 STUDY_DIR = Path(__file__).parents[1] / "studies"
@@ -65,15 +66,7 @@ def _read_toml(path: Path) -> dict[str, Any]:
         raise ProtocolError(f"{path} is not valid TOML: nested too deeply, or a number is too long") from None
 
 
-def _merge(base: dict[str, Any], change: dict[str, Any]) -> dict[str, Any]:
-    merged = dict(base)
-    for key, value in change.items():
-        both = isinstance(value, dict) and isinstance(merged.get(key), dict)
-        merged[key] = _merge(merged[key], value) if both else value
-    return merged
-
-
-def _resolve(path: Path, seen: tuple[Path, ...] = ()) -> dict[str, Any]:
+def _resolve(path: Path, seen: tuple[Path, ...] = ()) -> Rules:
     """The file's tables over those of the protocol that it extends."""
     if path in seen:
         raise ProtocolError(f"{path}: extends leads back to itself")
@@ -82,7 +75,7 @@ def _resolve(path: Path, seen: tuple[Path, ...] = ()) -> dict[str, Any]:
     if parent is None:
         return content
     parent_path = _find(str(parent), PROTOCOL_DIR, "protocol", beside=path.parent)
-    return _merge(_resolve(parent_path, (*seen, path)), content)
+    return merge(_resolve(parent_path, (*seen, path)), content)
 
 
 def _find(name: str, folder: Path, word: str, beside: Path | None = None) -> Path:
@@ -92,20 +85,50 @@ def _find(name: str, folder: Path, word: str, beside: Path | None = None) -> Pat
     for directory in (folder, beside):
         if directory is not None and (directory / f"{name}.toml").exists():
             return directory / f"{name}.toml"
-    known = sorted(file.stem for file in folder.glob("*.toml"))
-    raise ProtocolError(f"Unknown {word} {name!r}; {suggestion(name, known)}")
+    known = _stems(folder)
+    close = did_you_mean(name, [*known, *(_members() if folder == PROTOCOL_DIR else ())])
+    raise ProtocolError(f"Unknown {word} {name!r}; {close or suggestion(name, known)}")
 
 
-def _load(kind: type[Kind], path: Path, content: dict[str, Any]) -> Kind:
+def _stems(folder: Path) -> list[str]:
+    """Names of the files that are one protocol or study each, sorted."""
+    return sorted(file.stem for file in folder.glob("*.toml") if not file.name.endswith(SUFFIX))
+
+
+def _load(kind: type[Kind], path: Path, content: dict[str, Any], name: str = "") -> Kind:
     try:
-        return kind.model_validate({**content, "name": path.stem})
+        return kind.model_validate({**content, "name": name or path.stem})
     except ValidationError as error:
         raise _explain(path, kind, error) from None
 
 
 @cache
+def _members() -> dict[str, tuple[Path, Rules]]:
+    """The file and the rules of every member of every family, by name."""
+    return {
+        name: (path, rules)
+        for path in sorted(PROTOCOL_DIR.glob(f"*{SUFFIX}"))
+        for name, rules in members(path.name.removesuffix(SUFFIX), _resolve(path)).items()
+    }
+
+
+def families() -> dict[str, list[str]]:
+    """Names of the protocols of each family, by the family's name."""
+    found: dict[str, list[str]] = {}
+    for name, (path, _) in _members().items():
+        found.setdefault(path.name.removesuffix(SUFFIX), []).append(name)
+    return found
+
+
+def family_of(protocol: str) -> str:
+    """The family that a protocol is a member of, "" for one with a file of its own."""
+    path, _ = _members().get(protocol, (None, None))
+    return "" if path is None else path.name.removesuffix(SUFFIX)
+
+
+@cache
 def load_protocol(name: str) -> Protocol:
-    """Load a protocol by name, or by the path of a TOML file, which is then known by its name too.
+    """Load a protocol by name (a family's member too), or by the path of a TOML file, then known by its name too.
 
     Raises:
         ProtocolError: If it is unknown, is not valid TOML, has an unknown, missing or refused key, or has the
@@ -113,11 +136,14 @@ def load_protocol(name: str) -> Protocol:
     """
     if name in _by_path:
         return _by_path[name]
+    if name in _members():
+        member_path, rules = _members()[name]
+        return _load(Protocol, member_path, rules, name)
     path = _find(name, PROTOCOL_DIR, "protocol")
     protocol = _load(Protocol, path, _resolve(path))
     if path.parent != PROTOCOL_DIR:
         known = _by_path.setdefault(protocol.name, protocol)
-        if known != protocol or (PROTOCOL_DIR / path.name).exists():
+        if known != protocol or (PROTOCOL_DIR / path.name).exists() or protocol.name in _members():
             raise ProtocolError(f"{path}: the name {protocol.name!r} is taken by another protocol; rename the file")
     return protocol
 
@@ -134,17 +160,26 @@ def load_study(name: str) -> Study:
     """
     path = _find(name, STUDY_DIR, "study")
     study = _load(Study, path, _read_toml(path))
+    study = study.model_copy(update={"parts": tuple(one for part in study.parts for one in _spelled_out(part))})
     for part in study.parts:
         for protocol in part.protocols:
             load_protocol(protocol)
     return study
 
 
+def _spelled_out(part: StudyPart) -> list[StudyPart]:
+    """A part as one a draw, each of the members with that draw and of the seed with its number."""
+    if not part.draws:
+        return [part]
+    names = {draw: tuple(with_draw(protocol, draw) for protocol in part.protocols) for draw in part.draws}
+    return [part.model_copy(update={"protocols": names[draw], "seeds": (draw,), "draws": ()}) for draw in part.draws]
+
+
 def list_protocols() -> list[str]:
-    """Names of the protocols that come with the suite, sorted."""
-    return sorted(file.stem for file in PROTOCOL_DIR.glob("*.toml"))
+    """Names of the protocols that come with the suite as a file each, sorted; `families` has the others."""
+    return _stems(PROTOCOL_DIR)
 
 
 def list_studies() -> list[str]:
     """Names of the studies that come with the suite, sorted."""
-    return sorted(file.stem for file in STUDY_DIR.glob("*.toml"))
+    return _stems(STUDY_DIR)

@@ -22,7 +22,12 @@ class _Frozen(BaseModel):
 
 
 class DataRules(_Frozen):
-    """Which pixels reach the model."""
+    """Which pixels reach the model.
+
+    Of train, `positive_share` thins the clinical positives until they are that share of what is left, and
+    `train_per_class` keeps so many images of each class; which ones says `draw` (`bench.runs.subset`). The sampler
+    `balanced` takes every class equally often, with replacement.
+    """
 
     source_size: Literal[28, 64, 128, 224]
     img_size: int = Field(ge=1)
@@ -31,6 +36,16 @@ class DataRules(_Frozen):
     mean: tuple[float, ...]
     std: tuple[Annotated[float, Field(gt=0.0)], ...]
     max_train: int | None = Field(default=None, ge=2)
+    positive_share: float | None = Field(default=None, gt=0.0, lt=1.0)
+    train_per_class: int | None = Field(default=None, ge=1)
+    draw: int = Field(default=0, ge=0)
+    sampler: Literal["shuffled", "balanced"] = "shuffled"
+
+    @model_validator(mode="after")
+    def _one_subset(self) -> DataRules:
+        if sum(key is not None for key in (self.max_train, self.positive_share, self.train_per_class)) > 1:
+            raise ValueError("max_train, positive_share and train_per_class each choose the training images; give one")
+        return self
 
 
 class AugmentRules(_Frozen):
@@ -87,7 +102,11 @@ class OptimRules(_Frozen):
 
 
 class ScheduleRules(_Frozen):
-    """Learning rate over the training, and how long it is."""
+    """Learning rate over the training, and how long it is.
+
+    `steps_of`: an epoch is one pass over the images that are trained on (`subset`), or as many steps as the whole
+    training split takes, however few of its images are left (`split`), so that every subset gets the same steps.
+    """
 
     name: Literal["constant", "cosine", "multistep"]
     epochs: int = Field(ge=1)
@@ -95,12 +114,19 @@ class ScheduleRules(_Frozen):
     warmup_epochs: int = Field(default=0, ge=0)
     milestones: tuple[int, ...] = ()
     gamma: float = Field(default=0.1, gt=0.0)
+    steps_of: Literal["subset", "split"] = "subset"
 
 
 class LossRules(_Frozen):
-    """Cross-entropy and its softening."""
+    """Cross-entropy, its softening, and its arms against imbalance.
+
+    `class_weights` `balanced` weighs an image by 1 / (classes x share of its class in train), mean 1 over train;
+    `logit_adjustment` is the tau of z + tau log(share), which training alone sees (Menon et al. 2021).
+    """
 
     label_smoothing: float = Field(default=0.0, ge=0.0, lt=1.0)
+    class_weights: Literal["none", "balanced"] = "none"
+    logit_adjustment: float = Field(default=0.0, ge=0.0)
 
 
 class NumericsRules(_Frozen):
@@ -113,7 +139,8 @@ class NumericsRules(_Frozen):
 class Protocol(_Frozen):
     """Everything that changes a number, under a frozen name.
 
-    The epoch is chosen by `select`: `val_auc` is the highest macro AUC on val, ties to the earlier epoch.
+    The epoch is chosen by `select`: `val_auc` is the highest macro AUC on val, ties to the earlier epoch. With
+    `score_last` the last step's weights are scored beside the chosen ones.
     """
 
     name: str = Field(pattern=r"^[a-z0-9]+(-[a-z0-9]+)*$")
@@ -127,6 +154,7 @@ class Protocol(_Frozen):
     loss: LossRules = LossRules()
     numerics: NumericsRules
     select: Literal["val_auc"]
+    score_last: bool = False
 
     @model_validator(mode="after")
     def _statistics_fit_the_channels(self) -> Protocol:
@@ -155,13 +183,24 @@ class Protocol(_Frozen):
 
 
 class StudyPart(_Frozen):
-    """A block of runs: every combination of its lists; an optional one may lack its data without failing the study."""
+    """A block of runs: every combination of its lists; an optional one may lack its data without failing the study.
+
+    With `draws` the protocols are a family's members without their draw: each is run with each draw, seed k with draw
+    k. A study that was loaded has such parts spelled out, one a draw.
+    """
 
     protocols: tuple[str, ...]
     models: tuple[str, ...]
     datasets: tuple[str, ...]
-    seeds: tuple[Annotated[int, Field(ge=0, le=MAX_SEED)], ...]
+    seeds: tuple[Annotated[int, Field(ge=0, le=MAX_SEED)], ...] = ()
+    draws: tuple[Annotated[int, Field(ge=0)], ...] = ()
     optional: bool = False
+
+    @model_validator(mode="after")
+    def _seeds_or_draws(self) -> StudyPart:
+        if bool(self.seeds) == bool(self.draws):
+            raise ValueError("a part has seeds, or the draws of a family's members")
+        return self
 
 
 class Factors(_Frozen):

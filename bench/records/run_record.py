@@ -32,6 +32,7 @@ if TYPE_CHECKING:  # imported where tables are read: a third of `medbench plan`'
 MEASURED_FOLDERS = ("costs", "timings", "cams", "self_reported", "reruns")  # sealed evidence beside the records
 STORE_FILE = "store.json"  # {"real_only": true} marks a folder that refuses synthetic records
 
+SCORES = ("val", "test", "test_twin_free", "val_last", "test_last")  # a record's fields of scores
 Scores = dict[str, float | None]
 Split = Literal["train", "val", "test"]
 
@@ -66,6 +67,8 @@ class Record(Sealed):
     val: Scores | None = None
     test: Scores | None = None
     test_twin_free: Scores | None = None
+    val_last: Scores | None = Field(default=None, exclude_if=_is_none)
+    test_last: Scores | None = Field(default=None, exclude_if=_is_none)
     num_params: int | None = None
     data_md5: str | None = None
     labels_digest: dict[str, str] | None = None
@@ -227,10 +230,10 @@ def to_frame(records: list[Record]) -> pd.DataFrame:
     rows = []
     for record in records:
         row: dict[str, Any] = record.model_dump(
-            mode="json", exclude={"val", "test", "test_twin_free", "resolved_protocol", "packages", "failure"}
+            mode="json", exclude={*SCORES, "resolved_protocol", "packages", "failure"}
         )
         row["failure"] = record.failure.kind if record.failure else None
-        for prefix in ("val", "test", "test_twin_free"):
+        for prefix in SCORES:
             scores: Mapping[str, float | None] = getattr(record, prefix) or {}
             row.update({f"{prefix}_{key}": value for key, value in scores.items()})
         rows.append(row)

@@ -10,10 +10,12 @@ from numpy.typing import NDArray
 from bench.errors import RecordError
 from bench.records.card import DataCard, labels_digest
 from bench.records.predictions import PredictionTable
-from bench.records.run_record import Scores
+from bench.records.run_record import Record, Scores
 from bench.stats.metrics import score, softmax
 
 SCORE_TOLERANCE = 1e-12
+LAST = {"val": "val_last", "test": "test_last"}  # split -> the same images, by the last step's weights
+SCORED = ("val", "test", *LAST.values())  # what may stand in a prediction table
 
 
 def split_scores(table: PredictionTable, split: str) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
@@ -28,11 +30,21 @@ def split_scores(table: PredictionTable, split: str) -> tuple[NDArray[np.int64],
     return part.labels, softmax(part.logits)
 
 
+def num_rows(record: Record, card: DataCard) -> int:
+    """Rows of a run's prediction table: an image of val and test each, twice where the last step is scored too."""
+    return card.num_predicted * (2 if record.test_last else 1)
+
+
+def parts_of(table: PredictionTable) -> list[str]:
+    """Those of `SCORED` that a prediction table has; val and test are looked for in any case."""
+    return [name for name in SCORED if name not in LAST.values() or (table.splits == name).any()]
+
+
 def wrong_labels(table: PredictionTable, card: DataCard) -> str:
     """Why a prediction table's labels are not those of the data set's stored digests, "" if they are."""
-    for split in ("val", "test"):
-        if labels_digest(table.split(split).labels) != card.labels_digest[split]:
-            return f"the {split} labels beside the predictions are not the data set's"
+    for name in parts_of(table):
+        if labels_digest(table.split(name).labels) != card.labels_digest[name.removesuffix("_last")]:
+            return f"the {name} labels beside the predictions are not the data set's"
     return ""
 
 
@@ -44,12 +56,8 @@ def same_score(stored: float | None, computed: float | None) -> bool:
 
 
 def score_predictions(table: PredictionTable, card: DataCard) -> dict[str, Scores]:
-    """Every stored metric of a run, from its predictions alone: val, test, and test without twins."""
-    val_labels, val_probs = split_scores(table, "val")
+    """Every stored metric of a run, from its predictions alone: val, test, test without twins, and the last step's."""
+    scores = {name: score(*split_scores(table, name), card.task) for name in parts_of(table)}
     test_labels, test_probs = split_scores(table, "test")
     kept = np.setdiff1d(np.arange(len(test_labels)), np.array(card.twin_test_indices, dtype=np.int64))
-    return {
-        "val": score(val_labels, val_probs, card.task),
-        "test": score(test_labels, test_probs, card.task),
-        "test_twin_free": score(test_labels[kept], test_probs[kept], card.task),
-    }
+    return {**scores, "test_twin_free": score(test_labels[kept], test_probs[kept], card.task)}

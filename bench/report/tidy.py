@@ -12,7 +12,7 @@ from bench.machine.cpu_isa import DEFAULT
 from bench.protocols.planned import is_planned, planned_seeds
 from bench.records.names import SYNTHETIC_PREFIX
 from bench.records.own_models import is_fitted, own_spec
-from bench.records.run_record import Record
+from bench.records.run_record import SCORES, Record
 from bench.report.analysis_plan import is_ours
 
 SCORE_COLUMNS = ["protocol", "model", "dataset", "seed", "part", "metric", "value", "run_id"]
@@ -37,7 +37,6 @@ RUN_COLUMNS = [
 ]
 Row = TypeVar("Row")
 Key = TypeVar("Key", bound=Hashable)
-PARTS = ("val", "test", "test_twin_free")
 KIND_ORDER = {"floor": 0, "sklearn": 1, "network": 2}
 STAMP = "SYNTHETIC"
 
@@ -47,7 +46,7 @@ def score_rows(records: Sequence[Record]) -> pd.DataFrame:
     rows = [
         (r.protocol, r.model, r.dataset, r.seed, part, metric, value, r.run_id)
         for r in records
-        for part in PARTS
+        for part in SCORES
         for metric, value in sorted((getattr(r, part) or {}).items())
     ]
     return pd.DataFrame(rows, columns=SCORE_COLUMNS)

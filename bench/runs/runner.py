@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import errno
 import hashlib
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -22,10 +22,11 @@ from bench.records.card import DataCard, labels_digest
 from bench.records.names import Run
 from bench.records.predictions import PredictionTable, frame_bytes, read_predictions
 from bench.records.run_record import Failure, Record, Scores
-from bench.records.scoring import score_predictions, split_scores
+from bench.records.scoring import LAST, SCORED, score_predictions, split_scores
 from bench.runs.building import build_model
 from bench.runs.public_weights import start_from
 from bench.runs.request import Hooks, RunBundle, RunProgress, RunRequest, run_key
+from bench.runs.subset import cut
 from models import ModelError, fingerprint, get_spec, load_plugin
 
 if TYPE_CHECKING:
@@ -45,7 +46,7 @@ class TrainedRun:
     """What a model leaves when it is trained or fitted: its logits, and for a network the record's fields on training.
 
     Attributes:
-        logits: Of `val` and `test`, (N, K) float32 each.
+        logits: Of `val` and `test`, (N, K) float32 each; of both at the last step too, where the protocol says so.
         history: The epochs as parquet bytes.
         state: The chosen weights, on the CPU.
     """
@@ -153,11 +154,12 @@ def _execute(request: RunRequest, hooks: Hooks, known: dict[str, Any]) -> RunBun
     for split, labels in arrays.labels.items():
         if labels_digest(labels) != card.labels_digest[split]:
             raise DataError(f"{run.dataset}: the {split} labels are not those of results/data/{run.dataset}.json")
-    arrays = _cut(arrays, protocol.data.max_train)
+    num_split = len(arrays.labels["train"])
+    arrays = cut(arrays, protocol.data, card.clinical_positive)
     is_network = get_spec(run.model).kind == "network"
     device = request.device if is_network else "cpu"
     arithmetic = _arithmetic(request) if device == "cpu" else {}
-    trained = _train_and_predict(request, hooks, arrays) if is_network else _fit_and_predict(run, arrays)
+    trained = _train_and_predict(request, hooks, arrays, num_split) if is_network else _fit_and_predict(run, arrays)
     num_threads = foreign.num_threads()
     predictions = frame_bytes(_prediction_table(trained.logits, arrays.labels))
     predictions_sha256 = hashlib.sha256(predictions).hexdigest()
@@ -170,6 +172,8 @@ def _execute(request: RunRequest, hooks: Hooks, known: dict[str, Any]) -> RunBun
         val=scores["val"],
         test=scores["test"],
         test_twin_free=scores["test_twin_free"],
+        val_last=scores.get("val_last"),
+        test_last=scores.get("test_last"),
         data_md5=arrays.md5,
         labels_digest=card.labels_digest,
         predictions_sha256=predictions_sha256,
@@ -214,13 +218,6 @@ def _arithmetic(request: RunRequest) -> dict[str, Any]:
     return {"cpu_isa": in_force, "cpu_environment": cpu_isa.variables()}
 
 
-def _cut(arrays: Arrays, max_train: int | None) -> Arrays:
-    """The data set with no more than the first `max_train` training images."""
-    images = {**arrays.images, "train": arrays.images["train"][:max_train]}
-    labels = {**arrays.labels, "train": arrays.labels["train"][:max_train]}
-    return replace(arrays, images=images, labels=labels)
-
-
 def _fit_and_predict(run: Run, arrays: Arrays) -> TrainedRun:
     """Fit a classical model on train; nothing is chosen, so val and test are predicted at once."""
     import sklearn.metrics  # noqa: F401  # its threads can be limited once it is loaded
@@ -232,8 +229,8 @@ def _fit_and_predict(run: Run, arrays: Arrays) -> TrainedRun:
     return TrainedRun(fit_predict(run.model, arrays, run.seed))
 
 
-def _train_and_predict(request: RunRequest, hooks: Hooks, arrays: Arrays) -> TrainedRun:
-    """Train on train, choose on val, then open test."""
+def _train_and_predict(request: RunRequest, hooks: Hooks, arrays: Arrays, num_split: int) -> TrainedRun:
+    """Train on what is left of train's `num_split` images, choose on val, then open test."""
     from bench.machine import foreign
     from bench.streams import Streams
     from bench.training.checkpoint import Checkpoint
@@ -264,6 +261,7 @@ def _train_and_predict(request: RunRequest, hooks: Hooks, arrays: Arrays) -> Tra
         streams,
         task=request.card.task,
         num_classes=num_classes,
+        num_split=num_split,
         checkpoint=checkpoint,
         on_progress=on_progress,
         should_stop=hooks.should_stop,
@@ -271,8 +269,12 @@ def _train_and_predict(request: RunRequest, hooks: Hooks, arrays: Arrays) -> Tra
     result = trainer.fit()
     state = copied_to_cpu(trainer.model.state_dict())
     logits = {"val": predict(trainer.model, val, protocol)}
-    del train, val
-    logits["test"] = predict(trainer.model, SplitData.from_arrays(images["test"], labels["test"], device), protocol)
+    del train
+    test = SplitData.from_arrays(images["test"], labels["test"], device)
+    logits["test"] = predict(trainer.model, test, protocol)
+    if result.last_state is not None:
+        trainer.model.load_state_dict(result.last_state)
+        logits |= {LAST[name]: predict(trainer.model, data, protocol) for name, data in (("val", val), ("test", test))}
     return TrainedRun(
         logits,
         frame_bytes(pd.DataFrame(result.history)),
@@ -298,13 +300,16 @@ def _scan_backend(model: Any, device: str) -> str | None:
 
 def _prediction_table(logits: dict[str, NDArray[np.float32]], labels: dict[str, NDArray[np.int64]]) -> pd.DataFrame:
     parts = []
-    for split in ("val", "test"):
-        num_images, num_classes = logits[split].shape
-        if num_images != len(labels[split]) or not np.isfinite(logits[split]).all():
-            raise ValueError(f"the model's {split} logits are {logits[split].shape} or not finite")
-        columns: dict[str, Any] = {"split": split, "index": np.arange(num_images, dtype=np.int32)}
+    for name in SCORED:
+        split = name.removesuffix("_last")
+        if name not in logits:
+            continue
+        num_images, num_classes = logits[name].shape
+        if num_images != len(labels[split]) or not np.isfinite(logits[name]).all():
+            raise ValueError(f"the model's {name} logits are {logits[name].shape} or not finite")
+        columns: dict[str, Any] = {"split": name, "index": np.arange(num_images, dtype=np.int32)}
         columns["label"] = labels[split].astype(np.int16)
-        columns.update({f"logit_{k}": logits[split][:, k].astype(np.float32) for k in range(num_classes)})
+        columns.update({f"logit_{k}": logits[name][:, k].astype(np.float32) for k in range(num_classes)})
         parts.append(pd.DataFrame(columns))
     return pd.concat(parts, ignore_index=True)
 

@@ -13,18 +13,19 @@ from typing import Any
 
 import numpy as np
 import torch
-import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from bench.errors import BenchError
 from bench.machine.foreign import Pinned, cast, seed_generators
-from bench.protocols.schedule import batch_bounds, learning_rate
+from bench.protocols.schedule import epoch_bounds, learning_rate
 from bench.protocols.schema import OptimRules, Protocol
 from bench.stats.metrics import accuracy, auc, clipped_loss, softmax
 from bench.streams import Streams, stream_seed
 from bench.training.augment import augment, prepare
 from bench.training.checkpoint import Checkpoint
+from bench.training.loss import TrainingLoss
+from bench.training.sampling import epoch_order
 
 EVAL_BATCH = 256
 EVAL_SEED = stream_seed("eval")  # a model that draws while it is scored draws the same each time
@@ -91,12 +92,14 @@ class TrainResult:
         history: One row an epoch: epoch, lr, train_loss, val_loss, val_auc, val_acc, plain_train_loss, plain_train_acc.
         train_seconds: Seconds in training steps, over all resumes; scoring is not in it.
         images_per_second: Training images through the steps over `train_seconds`.
+        last_state: The last step's weights, where the protocol has them scored.
     """
 
     best_epoch: int
     history: list[dict[str, float]]
     train_seconds: float
     images_per_second: float
+    last_state: dict[str, Tensor] | None = None
 
 
 def evenly_spaced(data: SplitData, count: int) -> SplitData:
@@ -161,12 +164,13 @@ class Trainer:
 
     Args:
         model: On the device of the data, already initialised.
-        train: The training split, cut to the protocol's `max_train`.
+        train: What the protocol's data rules leave of the training split.
         val: The split that chooses the epoch.
         protocol: The rules.
         streams: The run's seeds.
         task: medmnist's task, for the AUC.
         num_classes: K.
+        num_split: Images of the whole training split; None for those of `train`.
         checkpoint: Where to save and resume, None to do neither.
         on_progress: Called after each step with the progress and the number of steps an epoch.
         should_stop: Called after each step; True saves and raises InterruptedTraining.
@@ -182,6 +186,7 @@ class Trainer:
         *,
         task: str,
         num_classes: int,
+        num_split: int | None = None,
         checkpoint: Checkpoint | None = None,
         on_progress: Callable[[Progress, int], None] | None = None,
         should_stop: Callable[[], bool] | None = None,
@@ -197,6 +202,8 @@ class Trainer:
         self.model = cast(model, self.dtype, self.memory_format)
         self.optimizer = build_optimizer(self.model, protocol.optim)
         self.plain_train = evenly_spaced(train, len(val))
+        self.loss = TrainingLoss(protocol.loss, train.labels, num_classes, self.dtype)
+        self.bounds = epoch_bounds(protocol.schedule, len(train), len(train) if num_split is None else num_split)
         self.best_state = self._copy_weights()
         self.progress = Progress()
         self._epoch_losses = torch.empty(0)
@@ -220,18 +227,18 @@ class Trainer:
                 raise InterruptedTraining
         if self.checkpoint is not None:
             self._save()
+        last_state = self._copy_weights() if self.protocol.score_last else None
         self.model.load_state_dict(self.best_state)
         rate = progress.images_seen / progress.train_seconds if progress.train_seconds else 0.0
-        return TrainResult(progress.best_epoch, progress.history, progress.train_seconds, rate)
+        return TrainResult(progress.best_epoch, progress.history, progress.train_seconds, rate, last_state)
 
     def _train_epoch(self) -> None:
-        progress, device = self.progress, self.train_data.labels.device
-        bounds = batch_bounds(len(self.train_data), self.protocol.schedule.batch_size)
+        progress, bounds, labels = self.progress, self.bounds, self.train_data.labels
         seed_generators(self.streams.order(progress.epoch))
-        order = torch.randperm(len(self.train_data), device=device)
+        order = epoch_order(labels, self.protocol.data.sampler, -(-bounds[-1][1] // len(labels)))
         # Losses stay on the device until the epoch's end: no step waits for the host.
-        losses = torch.zeros(len(bounds), dtype=self.dtype, device=device)
-        losses[: progress.step] = torch.tensor(progress.losses, dtype=self.dtype, device=device)
+        losses = torch.zeros(len(bounds), dtype=self.dtype, device=labels.device)
+        losses[: progress.step] = torch.tensor(progress.losses, dtype=self.dtype, device=labels.device)
         self._epoch_losses = losses
         self.model.train()
         while progress.step < len(bounds):
@@ -268,8 +275,7 @@ class Trainer:
         self.optimizer.zero_grad(set_to_none=True)
         with _autocast(x_BCHW.device, self.protocol):
             logits_BK = _real(self.model(x_BCHW.to(memory_format=self.memory_format)))
-        smoothing = self.protocol.loss.label_smoothing
-        loss = F.cross_entropy(logits_BK.to(self.dtype), targets_BK, label_smoothing=smoothing)
+        loss = self.loss(logits_BK.to(self.dtype), targets_BK)
         loss.backward()  # type: ignore[no-untyped-call]
         if optim.clip_grad_norm is not None:
             nn.utils.clip_grad_norm_(self.model.parameters(), optim.clip_grad_norm)

@@ -159,6 +159,72 @@ def test_max_train_also_cuts_what_is_fitted(tiny: str, monkeypatch: pytest.Monke
     assert seen == [50]
 
 
+def few_images(tiny: str, model: str = "runner_net") -> RunRequest:
+    """A run on eight training images whose last step is scored beside val's choice."""
+    protocol = load_protocol("smoke")
+    changes = {
+        "data": protocol.data.model_copy(update={"max_train": None, "train_per_class": 1}),
+        "schedule": protocol.schedule.model_copy(update={"steps_of": "split"}),
+        "score_last": True,
+    }
+    return replace(request(tiny, model), protocol=protocol.model_copy(update=changes))
+
+
+def test_the_last_step_is_scored_beside_vals_choice(tiny: str, tmp_path: Path) -> None:
+    """Its logits stand in the same table; its scores follow from them, and `verify` compares them with the history."""
+    from bench.check.store.run import check_files, field_problems
+    from bench.records.run_record import write_run
+
+    run_request = few_images(tiny)
+    bundle = run_one(run_request)
+    record = bundle.record
+    assert record.status == "done", record.failure
+    assert bundle.predictions is not None
+    frame = read_frame(bundle.predictions)
+    assert frame["split"].value_counts().to_dict() == {"val": 44, "test": 88, "val_last": 44, "test_last": 88}
+    assert record.test_last == score_predictions(read_predictions(bundle.predictions), run_request.card)["test_last"]
+    path = write_run(tmp_path, record, bundle.predictions, bundle.history)
+    assert not list(field_problems(record, tmp_path))
+    assert not check_files(record, path, run_request.card, scores=True).problems
+
+    wrong = {**(record.test_last or {}), "auc": 0.5}
+    (problem,) = check_files(
+        record.model_copy(update={"test_last": wrong}), path, run_request.card, scores=True
+    ).problems
+    assert problem.startswith("test_last auc is 0.5 in the record")
+    without = record.model_copy(update={"test_last": None})
+    assert "scores of the last step: some are missing" in list(field_problems(without, tmp_path))
+
+
+def test_what_is_fitted_has_no_last_step(tiny: str) -> None:
+    """Nothing is chosen in it; it sees the same few images."""
+    record = run_one(few_images(tiny, "floor/knn1")).record
+    assert record.status == "done", record.failure
+    assert record.test_last is None
+
+
+def test_swapped_logits_of_the_last_step_are_noticed(tiny: str, tmp_path: Path) -> None:
+    """Scored again and sealed again they still are not those of the history's last epoch."""
+    import hashlib
+
+    from bench.check.store.run import check_files
+    from bench.records.predictions import frame_bytes
+    from bench.records.run_record import write_run
+
+    run_request = few_images(tiny)
+    bundle = run_one(run_request)
+    frame = read_frame(bundle.predictions or b"")
+    frame.loc[frame["split"] == "val_last", "logit_0"] += 3.0
+    predictions = frame_bytes(frame)
+    scores = score_predictions(read_predictions(predictions), run_request.card)
+    digest = hashlib.sha256(predictions).hexdigest()
+    record = bundle.record.model_copy(update={**scores, "predictions_sha256": digest}).sealed()
+    path = write_run(tmp_path, record, predictions, bundle.history)
+    problems = check_files(record, path, run_request.card, scores=True).problems
+    assert problems
+    assert all("in epoch 1 is" in problem for problem in problems)
+
+
 def test_other_labels_than_the_cards_fail_the_run(tiny: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """A card of another release: failure class `data`."""
 

@@ -9,14 +9,14 @@ from pathlib import Path
 from pydantic import ValidationError
 
 from bench.check.store.training import history_problems, prediction_problems
-from bench.errors import BenchError, RecordError
+from bench.errors import BenchError, ProtocolError, RecordError
 from bench.protocols.schema import Protocol
 from bench.records.card import DataCard
 from bench.records.names import history_path, predictions_path
 from bench.records.own_models import own_spec
 from bench.records.predictions import PredictionTable, read_attached, read_history, read_predictions
-from bench.records.run_record import Record, Scores, real_only
-from bench.records.scoring import same_score, score_predictions, wrong_labels
+from bench.records.run_record import SCORES, Record, Scores, real_only
+from bench.records.scoring import num_rows, same_score, score_predictions, wrong_labels
 from bench.records.sealed import explain_validation
 
 UNSCORED = "cannot be scored"
@@ -69,6 +69,10 @@ def _kind_problems(record: Record) -> Iterator[str]:
         yield f"a trained run without {', '.join(name for name in TRAINED if name not in has)}"
     if network is False and has:
         yield f"{record.model} is fitted, not trained, yet the record has {', '.join(has)}"
+    last = {bool(record.val_last), bool(record.test_last)}
+    wanted = network is not False and bool(record.resolved_protocol.get("score_last"))
+    if last != {wanted}:
+        yield f"scores of the last step: {'some are missing' if wanted else 'the protocol has none'}"
 
 
 def is_network(record: Record) -> bool | None:
@@ -179,14 +183,15 @@ def check_files(record: Record, path: Path, card: DataCard | None, *, scores: bo
 def _check_scores(record: Record, contents: list[bytes], card: DataCard) -> Checked:
     """Differences between the scores and what the predictions give, and between both and the history."""
     try:
-        table = read_predictions(contents[0], num_rows=card.num_predicted)
+        table = read_predictions(contents[0], num_rows=num_rows(record, card))
         problem = wrong_labels(table, card)
         if problem:
             return Checked([f"{UNSCORED}: {problem}"])
         again = score_predictions(table, card)
     except (BenchError, KeyError) as error:
         return Checked([f"{UNSCORED}: {error}"])
-    problems = [problem for name, computed in again.items() for problem in _differences(record, name, computed)]
+    named = [name for name in SCORES if name in again or getattr(record, name)]
+    problems = [problem for name in named for problem in _differences(record, name, again.get(name, {}))]
     if len(contents) == 2:
         problems += _history_problems(record, contents[1], card, table)
     return Checked(problems, table)
@@ -204,9 +209,9 @@ def _history_problems(record: Record, content: bytes, card: DataCard, table: Pre
     try:
         protocol = own_protocol(record)
         history = read_history(content, "the history", protocol.schedule.epochs)
-    except RecordError as error:
+        problems = list(history_problems(record, history, protocol, card))
+    except (RecordError, ProtocolError) as error:
         return [str(error)]
     except ValidationError:
         return []  # reported with the fields
-    problems = list(history_problems(record, history, protocol, card))
     return problems or list(prediction_problems(record, history, protocol, card, table))

@@ -12,11 +12,13 @@ from collections.abc import Iterator
 import numpy as np
 import pandas as pd
 
-from bench.protocols.schedule import batch_bounds, learning_rate
+from bench.protocols.schedule import epoch_bounds, learning_rate
 from bench.protocols.schema import Protocol
+from bench.protocols.subset import num_train
 from bench.records.card import DataCard
 from bench.records.predictions import PredictionTable, SplitPredictions
 from bench.records.run_record import Record
+from bench.records.scoring import LAST, parts_of
 from bench.stats.metrics import clipped_loss, score, softmax
 
 COLUMNS = ("epoch", "lr", "train_loss", "val_loss", "val_auc", "val_acc")
@@ -66,9 +68,9 @@ def _unlikely(history: pd.DataFrame) -> Iterator[str]:
 
 def _learning_rates(protocol: Protocol, card: DataCard) -> list[float]:
     """The last learning rate of each epoch, as the trainer notes it."""
-    num_train = min(card.num_images["train"], protocol.data.max_train or card.num_images["train"])
-    steps = len(batch_bounds(num_train, protocol.schedule.batch_size))
     schedule, base = protocol.schedule, protocol.optim.lr
+    kept = num_train(protocol.data, card.class_counts["train"], card.clinical_positive)
+    steps = len(epoch_bounds(schedule, kept, card.num_images["train"]))
     return [learning_rate(schedule, base, epoch, steps - 1, steps) for epoch in range(schedule.epochs)]
 
 
@@ -84,22 +86,30 @@ def prediction_problems(
         card: The data set's card.
         table: Its predictions, with labels in the card's order.
     """
-    chosen = history.iloc[record.best_epoch or 0]
-    val = table.split("val")
+    tolerance = CPU_TOLERANCE if (record.device or "cpu").startswith("cpu") else OTHER_TOLERANCE
+    parts = parts_of(table)
+    yield from _other_epoch(history, record.best_epoch or 0, table.split("val"), card, tolerance)
+    if LAST["val"] in parts:
+        yield from _other_epoch(history, len(history) - 1, table.split(LAST["val"]), card, tolerance)
+    if protocol.numerics.precision != "bf16":
+        for name in parts:
+            if is_rounded(table.split(name)):
+                yield f"the {name} logits were rounded to float16, {protocol.numerics.precision} gives other ones"
+
+
+def _other_epoch(
+    history: pd.DataFrame, epoch: int, val: SplitPredictions, card: DataCard, tolerance: float
+) -> Iterator[str]:
+    """Where the history's scores of an epoch are not those of the logits on val."""
     probs = softmax(val.logits)
     scores = score(val.labels, probs, card.task)
     given = {"val_auc": scores["auc"], "val_acc": scores["acc"], "val_loss": clipped_loss(val.labels, probs)}
-    tolerance = CPU_TOLERANCE if (record.device or "cpu").startswith("cpu") else OTHER_TOLERANCE
     for name, value in given.items():
-        noted = float(chosen[name])
+        noted = float(history[name].iloc[epoch])
         if value is None and math.isnan(noted):
             continue
         if value is None or not math.isclose(noted, value, rel_tol=tolerance, abs_tol=tolerance):
-            yield f"the history's {name} in epoch {record.best_epoch} is {noted:.9g}, the stored logits give {value}"
-    if protocol.numerics.precision != "bf16":
-        for split in ("val", "test"):
-            if is_rounded(table.split(split)):
-                yield f"the {split} logits were rounded to float16, {protocol.numerics.precision} gives other ones"
+            yield f"the history's {name} in epoch {epoch} is {noted:.9g}, the stored logits give {value}"
 
 
 def is_rounded(part: SplitPredictions) -> bool:

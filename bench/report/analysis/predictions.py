@@ -13,6 +13,7 @@ from bench.records import predictions as stored
 from bench.records.card import DataCard, labels_digest
 from bench.records.names import predictions_path
 from bench.records.run_record import Record
+from bench.records.scoring import num_rows, parts_of
 from bench.stats.comparisons import PairingError
 from bench.stats.metrics import softmax
 
@@ -22,7 +23,10 @@ Labels = NDArray[np.int64]
 
 @dataclass(frozen=True)
 class Predictions:
-    """Split -> labels (N,) and probabilities (N, K), in the order of the split, for `val` and `test`."""
+    """Split -> labels (N,) and probabilities (N, K), in the order of the split.
+
+    `val` and `test`; also `val_last` and `test_last`, by the last step's weights, where the protocol has them scored.
+    """
 
     labels: dict[str, Labels]
     probs: dict[str, Floats]
@@ -68,11 +72,10 @@ def stored_bytes(results: Path, record: Record) -> bytes:
 def read_predictions(results: Path, record: Record, card: DataCard) -> Predictions:
     """As `Reader.read`."""
     content, name = stored_bytes(results, record), predictions_path(record.run.path(results))
-    num_rows = card.num_predicted
-    table, predictions = stored.read_predictions(content, name, num_rows), Predictions({}, {})
-    for split in ("val", "test"):
+    table, predictions = stored.read_predictions(content, name, num_rows(record, card)), Predictions({}, {})
+    for split in parts_of(table):
         part = table.split(split)
-        if not part.is_whole or labels_digest(part.labels) != card.labels_digest[split]:
+        if not part.is_whole or labels_digest(part.labels) != card.labels_digest[split.removesuffix("_last")]:
             what = f"{record.run_id}: its {split} labels are not those of {card.dataset}'s card in the card's order"
             raise PairingError(f"{what}; only runs on the same images can be compared")
         # A row contiguous: softmax adds in the order of memory, and tables print the last digit.

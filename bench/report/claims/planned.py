@@ -12,7 +12,8 @@ import statistics
 from bench.plan.selection import refusal
 from bench.protocols.loading import load_protocol
 from bench.protocols.planned import planned_seeds
-from bench.report.analysis_plan import MARGIN, OURS, is_fitted
+from bench.records.own_models import is_fitted
+from bench.report.analysis_plan import MARGIN, OURS
 from bench.report.claims.sources import STATED, Sources
 from bench.report.claims.values import ACCURACIES, Power
 from bench.report.tables.missing import Command, fill_command
