@@ -16,8 +16,8 @@ from bench.report.claims.sources import collect
 from bench.report.evidence import MODELS, Evidence, gather
 from bench.report.figures import choice, gradcam
 from bench.report.figures.drawing import captions_of, draw_all
-from bench.report.leaderboard import page
 from bench.report.links import BESIDE, Links
+from bench.report.site import page
 from bench.report.tables import ablation, model_cards, readme_summary, table2, table3, table4, twins
 from bench.report.tables.answer import answer_text
 from bench.report.tidy import STAMP, csv_bytes, run_rows, score_rows, table

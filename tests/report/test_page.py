@@ -21,8 +21,8 @@ from bench.records.names import Run
 from bench.report.analysis.analyse import analyse
 from bench.report.evidence import gather
 from bench.report.figures.style import Caption
-from bench.report.leaderboard.figures import inline, page_figures
-from bench.report.leaderboard.page import render
+from bench.report.site.figures import inline, page_figures
+from bench.report.site.page import render
 from tests.check.test_trust import ROW
 from tests.making import make_rerun, make_run
 from tests.report.rows import only
@@ -139,7 +139,7 @@ sys.meta_path.insert(0, Block())
 from pathlib import Path
 from bench.report.analysis.analyse import analyse
 from bench.report.evidence import gather
-from bench.report.leaderboard.page import render
+from bench.report.site.page import render
 evidence = gather(Path({str(results)!r}))
 found = render(evidence, analyse(evidence, synthetic=False), synthetic=False, figures={{}}, captions={{}})
 sys.stdout.buffer.write(found["index.html"])
@@ -331,7 +331,7 @@ def _luminance(colour: str) -> float:
 @pytest.mark.parametrize("scheme", [0, 1], ids=["light", "dark"])
 def test_text_has_contrast(scheme: int) -> None:
     """Every text colour on every ground it stands on has at least 4.5 to 1 (WCAG AA)."""
-    css = (ROOT / "bench" / "report" / "templates" / "style.css.jinja").read_text(encoding="utf-8")
+    css = (ROOT / "bench" / "report" / "templates" / "site.css.jinja").read_text(encoding="utf-8")
     block = re.findall(r":root \{(.*?)\}", css, re.DOTALL)[scheme]
     colours = dict(re.findall(r"--([a-z-]+): (#[0-9a-f]{6})", block))
     grounds = {"ink": ("page", "band"), "quiet": ("page", "band"), "accent": ("page", "band"), "alert": ("page",)}

@@ -22,9 +22,9 @@ from bench.report.analysis.marks import drawn_marks
 from bench.report.analysis.scores import marked
 from bench.report.analysis_plan import PARTS
 from bench.report.evidence import Evidence, gather
-from bench.report.leaderboard import page
 from bench.report.links import Links
 from bench.report.published.numbers import reference_score
+from bench.report.site import page
 from bench.report.tables import ablation, model_cards, table2, table3
 from bench.report.tables.missing import fill_command, planned
 from tests.making import make_run, make_skilled

@@ -21,9 +21,9 @@ from bench.report.analysis.analyse import Analysis
 from bench.report.analysis_plan import MARGIN, NUM_TEST_SCANS
 from bench.report.evidence import Evidence, first_line
 from bench.report.figures.style import Caption
-from bench.report.leaderboard.figures import PageFigure, page_figures
-from bench.report.leaderboard.rows import Entry, comparison_rows, entries, resolution_lines
 from bench.report.rendering import template
+from bench.report.site.figures import PageFigure, page_figures
+from bench.report.site.rows import Entry, comparison_rows, entries, resolution_lines
 from bench.report.tables.missing import lost_seeds, missing_groups
 from bench.report.tables.score_cells import METRICS, TEST_PARTS
 from bench.report.tables.table3 import missing_cells
