@@ -13,11 +13,12 @@ from bench.report.analysis.analyse import Analysis, analyse
 from bench.report.claims import pages as claims
 from bench.report.claims.judge import headline, judge
 from bench.report.claims.sources import collect
+from bench.report.claims.verdict import Judged
 from bench.report.evidence import MODELS, Evidence, gather
 from bench.report.figures import choice, gradcam
 from bench.report.figures.drawing import captions_of, draw_all
 from bench.report.links import BESIDE, Links
-from bench.report.site import page
+from bench.report.site import pages as site
 from bench.report.tables import ablation, model_cards, readme_summary, table2, table3, table4, twins
 from bench.report.tables.answer import answer_text
 from bench.report.tidy import STAMP, csv_bytes, run_rows, score_rows, table
@@ -77,9 +78,9 @@ def render(
             continue
         analysis = analyse(evidence, synthetic=synthetic)
         tidy |= _tidy(evidence, analysis, synthetic=synthetic)
-        pages |= _pages(evidence, analysis, synthetic=synthetic, models=models)
+        judged = [] if synthetic else judge(collect(evidence, analysis))
+        pages |= _pages(evidence, analysis, judged, synthetic=synthetic, models=models)
         if not synthetic:
-            judged = judge(collect(evidence, analysis))
             pages |= claims.pages(judged, evidence)
             pages |= readme_summary.render(evidence, analysis, headline(judged))
             if readme_links is not None:
@@ -101,17 +102,21 @@ def _check_models(evidence: Evidence, models: Sequence[str]) -> None:
             get_spec(model)
 
 
-def _pages(evidence: Evidence, analysis: Analysis, *, synthetic: bool, models: Sequence[str]) -> Files:
-    """Tables, cards and figures, and the page that shows them together."""
+def _pages(
+    evidence: Evidence, analysis: Analysis, judged: Sequence[Judged], *, synthetic: bool, models: Sequence[str]
+) -> Files:
+    """Tables, cards and figures, and the site that shows them together."""
     files: Files = {}
     for part in TABLES:
         files |= part(evidence, analysis, synthetic=synthetic)
     plots = list(choice.plots(evidence, analysis, synthetic=synthetic, models=models))
     plots += gradcam.plots(evidence, synthetic=synthetic, models=models)
     drawn = draw_all(plots, synthetic=synthetic)
-    files |= drawn
     captions = captions_of(plots, synthetic=synthetic)
-    return files | page.render(evidence, analysis, synthetic=synthetic, figures=drawn, captions=captions)
+    shown = site.render(
+        evidence, analysis, synthetic=synthetic, figures=drawn, captions=captions, judged=judged, names=files
+    )
+    return files | drawn | shown
 
 
 def _tidy(evidence: Evidence, analysis: Analysis, *, synthetic: bool) -> Files:

@@ -1,1 +1,1 @@
-"""The page that shows everything together."""
+"""The pages that a reader opens: the answer, a page a data set, claims, costs, models, tracks."""

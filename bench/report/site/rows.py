@@ -1,4 +1,4 @@
-"""What the leaderboard shows of each cell: texts, sort keys, marks, trust; from records and statistics alone."""
+"""What pages show of each cell: texts, sort keys, marks, trust; from records and statistics alone."""
 
 from __future__ import annotations
 
@@ -52,12 +52,11 @@ class Entry:
     protocol: str
     dataset: str
     model: str
-    n_seeds: int
+    recorded: tuple[int, ...]  # its seeds
     num_images: Mapping[str, int]
     measured: Mapping[tuple[str, str], Value]
     published: Mapping[str, Value]
     trust: CellTrust
-    link: str
     run_ids: list[str] = field(repr=False)
 
     def value(self, part: str, metric: str) -> Value:
@@ -67,7 +66,11 @@ class Entry:
     @property
     def seeds(self) -> str:
         """`3`, or `1 of 3` where planned seeds are missing."""
-        return seeds_text(self.protocol, self.model, self.dataset, self.n_seeds)
+        return seeds_text(self.protocol, self.model, self.dataset, len(self.recorded))
+
+    def records(self, links: Links) -> str:
+        """Where its records stand, from a page with these links."""
+        return links.to_records(self.protocol, self.model, self.dataset, self.recorded)
 
     @property
     def runs(self) -> str:
@@ -91,22 +94,21 @@ def entries(evidence: Evidence, analysis: Analysis, reruns: Mapping[str, Rerun],
     cells = []
     for key, scores in groups.items():
         trust = trust_of_cell(records.get(key, []), reruns, rescored=sound.get(key, False))
-        cells.append(_entry(key, scores, trust, evidence.links))
+        cells.append(_entry(key, scores, trust))
     return sorted(cells, key=lambda e: (e.dataset, e.protocol, -e.value("test", "auc").order, e.model))
 
 
-def _entry(key: Cell, scores: Sequence[Score], trust: CellTrust, links: Links) -> Entry:
+def _entry(key: Cell, scores: Sequence[Score], trust: CellTrust) -> Entry:
     protocol, dataset, model = key
     return Entry(
         protocol=protocol,
         dataset=dataset,
         model=model,
-        n_seeds=scores[0].n_seeds,
+        recorded=scores[0].seeds,
         num_images={score.part: score.num_images for score in scores},
         measured={(score.part, score.metric): _measured(score, trust) for score in scores},
         published={score.metric: _published(score) for score in scores if score.part == "test"},
         trust=trust,
-        link=links.to_records(protocol, model, dataset, scores[0].seeds),
         run_ids=list(scores[0].run_ids),
     )
 

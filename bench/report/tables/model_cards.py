@@ -17,6 +17,7 @@ from bench.report.evidence import Evidence, first_line
 from bench.report.formats import NOTHING, Block, Bullets, Heading, Row, Table, Text, markdown, quoted
 from bench.report.links import Links
 from bench.report.published.numbers import quoted_cost
+from bench.report.site.layout import document
 from bench.report.tables.missing import lost_seeds, missing_groups, planned
 from bench.report.tables.score_cells import METRICS, READING, TEST_PARTS, UNITS, value_text
 from bench.report.tables.table4 import NUM_CLASSES, notes_of
@@ -39,7 +40,7 @@ FITTED_TEXT = (
 
 
 def render(evidence: Evidence, analysis: Analysis, *, synthetic: bool) -> dict[str, bytes]:
-    """`models/<slug>.md` for every model that comes with the suite; runs on synthetic data are in none."""
+    """`models/<slug>.md` and its page for every model that comes with the suite; runs on synthetic data are in none."""
     if synthetic:
         return {}
     costs = grouped(evidence.costs[0], lambda cost: cost.model)
@@ -55,7 +56,9 @@ def render(evidence: Evidence, analysis: Analysis, *, synthetic: bool) -> dict[s
         ]
         blocks += [*_determinism(spec, records), *_data(evidence, records)]
         line = first_line([*records, *counted])
-        files[f"models/{model_slug(name)}.md"] = markdown(blocks, line)
+        path = f"models/{model_slug(name)}"
+        files[f"{path}.md"] = markdown(blocks, line)
+        files |= document(f"{path}.html", blocks, line, [f"{path}.md"])
     return files
 
 
