@@ -46,7 +46,7 @@ def text(files: dict[str, bytes], model: str) -> str:
 
 def test_every_model_of_the_suite_has_a_card(files: dict[str, bytes]) -> None:
     """Networks, floors and what scikit-learn fits; each names paper, source, licences and says what it is not for."""
-    assert set(files) == {f"models/{model_slug(name)}.md" for name in own_models()}
+    assert set(files) == {f"models/{model_slug(name)}.{kind}" for name in own_models() for kind in ("md", "html")}
     assert {"floor/prior", "sklearn/logistic", "medmamba_t", "resnet18"} <= set(own_models())
     for name in own_models():
         spec, card = get_spec(name), text(files, name)

@@ -119,8 +119,10 @@ def test_the_csv_holds_every_k_and_the_records_numbers(results: Path) -> None:
     assert list(frame.columns) == table4.COLUMNS
     assert set(frame["num_classes"]) == {2, 7, 8, 11}
     assert frame["coverage"].between(0, 1).all()
-    record = next(r for r in read_costs(results)[0] if (r.model, r.num_classes) == ("medvit_t", 8))
-    row = frame[(frame["model"] == "medvit_t") & (frame["num_classes"] == 8) & (frame["counter"] == "thop")].iloc[0]
+    key = ("medvit_t", 224, 8)
+    record = next(r for r in read_costs(results)[0] if (r.model, r.img_size, r.num_classes) == key)
+    rows = frame[frame["counter"] == "thop"].set_index(["model", "img_size", "num_classes"])
+    row = rows.loc[key]
     assert row["gmacs"] == record.count("thop").macs / 1e9
     assert row["record_digest"] == record.record_digest
     assert "UNVERIFIED" in row["published_source"]

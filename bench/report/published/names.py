@@ -16,6 +16,7 @@ MODELS = {
     "medspectralnet_no_gate": "MedSpectralNet, no ContextGate",
     "convnext_t": "ConvNeXt-T",
     "edgenext_s": "EdgeNeXt-S",
+    "efficientnet_lite0": "EfficientNet-Lite0",
     "efficientformerv2_s0": "EfficientFormerV2-S0",
     "fastvit_t8": "FastViT-T8",
     "mambaout_t": "MambaOut-T",
