@@ -13,6 +13,7 @@ from bench.records.names import Run, model_slug
 from bench.records.own_models import own_models
 from bench.report.analysis.analyse import analyse
 from bench.report.evidence import gather
+from bench.report.published.names import model_name
 from bench.report.tables import model_cards
 from models import catalog, get_spec, list_models, load_plugin
 from tests.making import make_run
@@ -51,7 +52,7 @@ def test_every_model_of_the_suite_has_a_card(files: dict[str, bytes]) -> None:
     for name in own_models():
         spec, card = get_spec(name), text(files, name)
         assert card.startswith("<!-- medbench report | ")
-        assert f"# Model card: {name}" in card
+        assert f"# Model card: {model_name(name)}" in card
         assert "Not for diagnosis." in card
         assert "- Licence of the code: " in card
         assert "- Licence of the weights: " in card

@@ -15,7 +15,7 @@ from bench.report.claims.judge import judge
 from bench.report.claims.sources import collect
 from bench.report.evidence import gather
 from bench.report.site import pages
-from bench.report.tables import ablation, model_cards, table2, table4
+from bench.report.tables import ablation, model_cards, table2, table4, twins
 from tests.report.browser import launched, opened
 
 ROOT = Path(__file__).parents[2]
@@ -34,6 +34,7 @@ PAGES = (
     "models/index.html",
     "models/medspectralnet.html",
     "tracks.html",
+    "twins.html",
     "trust.html",
     "run.html",
 )
@@ -59,7 +60,7 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
     analysis = analyse(evidence, synthetic=False)
     figures = {f"figures/{path.name}": path.read_bytes() for path in (ROOT / "reports" / "figures").glob("*.svg")}
     files = dict(figures)
-    for table in (ablation, table2, table4, model_cards):
+    for table in (ablation, table2, table4, model_cards, twins):
         files |= table.render(evidence, analysis, synthetic=False)
     judged = judge(collect(evidence, analysis))
     files |= pages.render(
@@ -119,6 +120,15 @@ def test_the_first_view_holds_the_answer_and_the_forest_plot(site: Path, browser
             assert box is not None
             assert box["y"] >= 0
             assert box["y"] + box["height"] <= height
+
+
+def test_no_column_of_the_scores_is_cut_off(site: Path, browser: Any) -> None:
+    """From a small desk's window up the trust of a row is seen beside its scores."""
+    for width in (1280, 1440, 1920):
+        with opened(browser, (site / "datasets" / "breastmnist.html").as_uri(), width=width) as tab:
+            boxes = tab.locator(".scroll:has(table.scores)")
+            assert boxes.count() > 1
+            assert all(boxes.evaluate_all("boxes => boxes.map(box => box.scrollWidth <= box.clientWidth)")), width
 
 
 def test_the_first_paint_comes_within_a_second(site: Path, browser: Any) -> None:

@@ -10,7 +10,7 @@ MODELS = {
     "sklearn/logistic": "Logistic regression",
     "sklearn/hist_gradient_boosting": "Gradient boosting",
     "medspectralnet": "MedSpectralNet",
-    "medspectralnet_8m5": "MedSpectralNet, 8.5 M",
+    "medspectralnet_8m5": "MedSpectralNet-8.5M",
     "medspectralnet_no_flow1": "MedSpectralNet, no first SpectralFlow",
     "medspectralnet_no_flow2": "MedSpectralNet, no second SpectralFlow",
     "medspectralnet_no_gate": "MedSpectralNet, no ContextGate",

@@ -110,7 +110,7 @@ def scatter(scores: Sequence[Score], costs: Iterable[CostRecord], img_size: int,
     centres = [(across(gmacs[score.model]), up(score.mean)) for score in both]
     widths = [LETTER * len(model_name(score.model)) for score in both]
     references = [AxisMark(up(s.mean), f"{model_name(s.model)} {s.mean:.3f}") for s in lines]
-    texts = [Label(WIDTH - LETTER * len(m.text), m.place - LINE, LETTER * len(m.text), LINE) for m in references]
+    texts = [Label(0.0, m.place - LINE, LETTER * len(m.text), LINE) for m in references]
     labels = place_labels(centres, widths, LINE, (WIDTH, HEIGHT), texts)
     values = np.array([score.mean for score in both])
     front = pareto_front(np.array([gmacs[score.model] for score in both]), values)

@@ -16,6 +16,7 @@ from bench.report.claims.terms import SIZE
 from bench.report.evidence import Evidence, first_line
 from bench.report.formats import NOTHING, Block, Bullets, Heading, Row, Table, Text, markdown, quoted
 from bench.report.links import Links
+from bench.report.published.names import model_name
 from bench.report.published.numbers import quoted_cost
 from bench.report.site.layout import document
 from bench.report.tables.missing import lost_seeds, missing_groups, planned
@@ -66,6 +67,7 @@ def _identity(spec: ModelSpec) -> list[Block]:
     kinds = {"network": "a network", "floor": "a floor: what a model has to beat", "sklearn": "fitted by scikit-learn"}
     where = f"{'models' if spec.file.parent == HERE else 'bench'}/{spec.file.name}"
     items = [
+        f"Registered as: `{spec.name}`",
         f"Kind: {kinds[spec.kind]}",
         f"Paper: {spec.paper or 'none named'}",
         f"Source: {spec.source or 'not stated'}; the code is `{where}`",
@@ -79,7 +81,7 @@ def _identity(spec: ModelSpec) -> list[Block]:
         items = items[:-2]
     elif spec.target_layer:
         items.append(f"Grad-CAM reads: `{spec.target_layer}`")
-    return [Heading(f"Model card: {spec.name}", 1), NOT_FOR_DIAGNOSIS, Bullets(items)]
+    return [Heading(f"Model card: {model_name(spec.name)}", 1), NOT_FOR_DIAGNOSIS, Bullets(items)]
 
 
 def _sizes(spec: ModelSpec, costs: Sequence[CostRecord], links: Links) -> list[Block]:
