@@ -20,7 +20,10 @@ from bench.records.staleness import staleness, unchecked
 from bench.records.timing_record import TimingRecord, read_timings
 from bench.report.links import BESIDE, Links
 
-STATISTICS = ("cells", "pairs", "mcnemar", "classes", "contrasts", "resolution", "published_checks")  # an `Analysis`
+STATISTICS = (  # of an `Analysis`
+    *("cells", "pairs", "mcnemar", "classes", "contrasts", "resolution", "published_checks"),
+    "twins",
+)
 MODELS = ("medspectralnet",)  # whose curves, confusion matrices and areas are drawn where no others are named
 
 

@@ -25,6 +25,7 @@ from bench.report.analysis.pairs import PAIRED, McNemar, Pair, compare_cells, mc
 from bench.report.analysis.resolution import PublishedCheck, Resolution, published_checks, resolutions
 from bench.report.analysis.scores import ClassScore, Score, cell_scores, class_scores, marked
 from bench.report.analysis.seeds import SeedVariances, seed_variances
+from bench.report.analysis.twins import TwinScore, twin_scores
 from bench.report.evidence import Evidence
 from bench.report.published.numbers import published_scores
 from bench.report.tidy import grouped, model_order, table
@@ -51,6 +52,7 @@ class Analysis:
     contrasts: tuple[Contrast, ...] = ()
     resolution: tuple[Resolution, ...] = ()
     published_checks: tuple[PublishedCheck, ...] = ()
+    twins: tuple[TwinScore, ...] = ()
 
     @cached_property
     def table_scores(self) -> tuple[Score, ...]:
@@ -68,6 +70,7 @@ class Analysis:
             "contrasts": table(self.contrasts, _fields(Contrast)),
             "resolution": table(self.resolution, _fields(Resolution)),
             "published_checks": table(self.published_checks, _fields(PublishedCheck)),
+            "twins": table(self.twins, _fields(TwinScore)),
         }
 
 
@@ -93,6 +96,7 @@ def analyse(evidence: Evidence, *, synthetic: bool) -> Analysis:
     factorial: dict[str, dict[tuple[str, str], Cell]] = {}
     variances: dict[str, dict[str, SeedVariances]] = {}
     resolution: list[Resolution] = []
+    twins: list[TwinScore] = []
     for protocol, card, cells in _groups(evidence, synthetic=synthetic):
         seeds = seed_variances(cells)
         plain = cell_scores(cells, seeds, card)
@@ -100,6 +104,7 @@ def analyse(evidence: Evidence, *, synthetic: bool) -> Analysis:
         scores += marked(plain, compared)
         pairs += compared
         mcnemar += mcnemar_tests(cells)
+        twins += twin_scores(cells, card)
         classes += [score for cell in cells.values() for score in class_scores(cell, card)]
         if protocol in FACTORS:
             factorial.setdefault(card.dataset, {}).update({(protocol, model): cell for model, cell in cells.items()})
@@ -122,6 +127,7 @@ def analyse(evidence: Evidence, *, synthetic: bool) -> Analysis:
         contrasts=tuple(contrasts),
         resolution=tuple(resolution),
         published_checks=() if synthetic else tuple(published_checks(published_scores())),
+        twins=tuple(twins),
     )
 
 
