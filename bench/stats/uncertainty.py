@@ -138,6 +138,21 @@ def of_mean(covariance: Floats, seed: SeedVariance, image_degrees: float = math.
     return Uncertainty(max(0.0, shared_images(covariance, seed)), (_over(seed, len(covariance)),), image_degrees)
 
 
+def of_weights_mean(covariance: Floats, seed: SeedVariance) -> Uncertainty:
+    """Of a mean over seeds whose variance over images is that of the trained weights, interaction included.
+
+    Seeds add what they vary beyond it. As wide as `of_mean` on average, but what images and seeds do together is known
+    from the images instead of from few seeds: for measures of which it is the larger part, as where each run has a
+    threshold of its own from the same few images.
+
+    Args:
+        covariance: (S, S) of the seeds over images.
+        seed: Variance of one run over seeds, and how much of it images and seeds do together.
+    """
+    beyond = max(0.0, seed.variance - seed.with_images) / len(covariance)
+    return Uncertainty(float(covariance.mean()), (SeedVariance(beyond, seed.degrees),))
+
+
 def of_difference(covariance: Floats, count: int, seeds: tuple[SeedVariance, SeedVariance]) -> Uncertainty:
     """Of the difference of two cells' means on the same images, seeds drawn on each side for itself.
 
@@ -224,14 +239,19 @@ def area_interval(value: float, found: Uncertainty, fewest: int) -> tuple[float,
     return float(special.expit(middle - half)), float(special.expit(middle + half))
 
 
-def share_interval(value: float, found: Uncertainty, fewest: int) -> tuple[float, float]:
+def share_interval(value: float, found: Uncertainty, fewest: int, middle: float | None = None) -> tuple[float, float]:
     """95 % interval of a share of images: Wilson's, for as many independent images as its variance is worth.
 
     A value of 0 or 1 that nothing moves is taken as seen on `fewest` images; one between them is what it is.
 
-    Args as `area_interval`.
+    Args:
+        value: As `area_interval`.
+        found: As `area_interval`.
+        fewest: As `area_interval`.
+        middle: The share that the variance belongs to, where that is a mean over what a choice could have been.
     """
-    product = value * (1.0 - value)
+    share = value if middle is None else middle
+    product = share * (1.0 - share)
     if found.error > 0.0 and product > 0.0:
         return wilson(value, product / found.error**2, found.half_width() / found.error)
     return (value, value) if product > 0.0 else wilson(value, fewest)

@@ -175,6 +175,15 @@ def test_the_primary_family_is_the_plans(results: Path) -> None:
     assert list(pairs[:2]) == primary
 
 
+def test_the_choice_of_a_threshold_counts(results: Path) -> None:
+    """A rate varies over test images, and over what another val would have chosen."""
+    cell = cells_of(gather(results))["medspectralnet"]
+    rates = np.array(cell.values("test", "sensitivity"))
+    over_test = rates * (1 - rates) / (int((cell.labels == 0).sum()) - 1)
+    assert (np.diag(cell.covariance("test", "sensitivity")) > over_test).all()
+    assert 0.0 < cell.middles["test"][0] < 1.0
+
+
 def test_posterior_probabilities_stand_beside_each_difference(results: Path) -> None:
     """The three of a region sum to 1, and a two-sided p is twice the smaller probability of the sign."""
     pairs = [pair for pair in run(results).pairs if pair.uncertainty.error > 0.0]
