@@ -116,17 +116,25 @@ def run(
     from bench.runs import launch as launching
 
     checkpoints = launch.checkpoint_dir if launch.checkpoint_dir is None else _path(launch.checkpoint_dir)
-    launch = replace(launch, results=_path(launch.results), checkpoint_dir=checkpoints)
+    weights = launch.keep_weights if launch.keep_weights is None else _path(launch.keep_weights)
+    launch = replace(launch, results=_path(launch.results), checkpoint_dir=checkpoints, keep_weights=weights)
     return launching.run(selection, launch, overwrite=overwrite, watcher=watcher)
 
 
-def report(results: str | Path = "results", reports: str | Path = "reports", *, models: Sequence[str] = DRAWN) -> Built:
+def report(
+    results: str | Path = "results",
+    reports: str | Path = "reports",
+    *,
+    models: Sequence[str] = DRAWN,
+    documents: bool = False,
+) -> Built:
     """Rebuild every table, figure and page of a results folder.
 
     Args:
         results: The results folder.
         reports: Where the report goes: a folder of its own.
         models: Whose curves and confusion matrices are drawn.
+        documents: Write the generated parts of README.md and docs/findings.md beside `reports`, too.
 
     Returns:
         The files, notes for a person, and whether everything was current already.
@@ -136,7 +144,7 @@ def report(results: str | Path = "results", reports: str | Path = "reports", *, 
     """
     from bench.report import build
 
-    return build(_path(results), _path(reports), models)
+    return build(_path(results), _path(reports), models, documents=documents)
 
 
 def check_report(
@@ -145,6 +153,7 @@ def check_report(
     *,
     models: Sequence[str] = DRAWN,
     strict: bool = False,
+    documents: bool = False,
 ) -> list[str]:
     """What differs between a report and what the records give, one line a file; nothing is written.
 
@@ -153,13 +162,14 @@ def check_report(
         reports: Where the report stands.
         models: Whose curves and confusion matrices are drawn.
         strict: Name every file that no report wrote, too.
+        documents: Compare the generated parts of README.md and docs/findings.md, too.
 
     Raises:
         RecordError: If the results folder is not there.
     """
     from bench.report import compare as differences
 
-    return differences(_path(results), _path(reports), models, strict=strict)
+    return differences(_path(results), _path(reports), models, strict=strict, documents=documents)
 
 
 def verify(results: str | Path = "results", *, scores: bool = False) -> Findings:

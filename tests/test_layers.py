@@ -59,6 +59,8 @@ NOT_LIGHT = {
     "machine/preload.py",
     "machine/exact_sqrt.py",
     "machine/foreign.py",
+    "runs/weights.py",
+    "runs/proven.py",
     "check/contract.py",
     "check/contract_seeds.py",
     "check/contract_subject.py",

@@ -10,7 +10,7 @@ from torch import Tensor
 from bench.check.contract_subject import SEED, Broken, Subject, step_digest
 
 # Parameters that start from a formula and not from the seed: model, parameter (shell patterns), why.
-FORMULAS = (("medmamba_*", "*.A_logs", "A starts as in S4D-real: every row is log(1), log(2), ..."),)
+FORMULAS = (("*mamba_*", "*.A_logs", "A starts as in S4D-real: every row is log(1), log(2), ..."),)
 NOT_DRAWN = "not drawn from the seed, but loaded from a file, written as a formula, or seeded in the builder"
 
 

@@ -15,7 +15,11 @@ from bench.check.inventory import Evidence, Inventory, tables_of, take_inventory
 from bench.check.trust import Rerun
 from bench.errors import RecordError
 from bench.protocols.planned import is_planned, planned_seeds
+from bench.records.cam_record import CamRecord
+from bench.records.cost_record import CostRecord
+from bench.records.own_models import mixed_code, own_spec
 from bench.records.run_record import MEASURED_FOLDERS, Record, read_record
+from bench.records.timing_record import TimingRecord
 
 ALLOWED_ROOTS = ("results", "reports")
 EVIDENCE_SUFFIXES = (".json", ".parquet")
@@ -114,6 +118,8 @@ def check_contribution(results: Path, base: Path) -> Contribution:
     new = {name: inventory.evidence[name] for name in contribution.new if name in inventory.evidence}
     contribution.problems.extend(_unplanned(new))
     contribution.problems.extend(_own_reruns(new, ours))
+    contribution.problems.extend(_other_code(new, inventory.evidence))
+    contribution.notices.extend(_unknown_models(new))
     return contribution
 
 
@@ -177,6 +183,33 @@ def _unplanned(new: Mapping[PurePosixPath, Evidence]) -> Iterator[str]:
             if not is_planned(*cell, record.seed):
                 seeds = ", ".join(map(str, planned_seeds(*cell)))
                 yield f"{name}: seed {record.seed} is not planned; the studies plan {seeds} under {record.protocol}"
+
+
+def _code(evidence: Mapping[PurePosixPath, Evidence]) -> dict[PurePosixPath, tuple[str, str]]:
+    """(model, fingerprint) of what was made with a model's code; runs without scores count in no table."""
+    return {
+        name: (one.model, one.model_fingerprint)
+        for name, one in evidence.items()
+        if isinstance(one, CamRecord | CostRecord | TimingRecord) or (isinstance(one, Record) and one.status == "done")
+    }
+
+
+def _other_code(new: Mapping[PurePosixPath, Evidence], every: Mapping[PurePosixPath, Evidence]) -> Iterator[str]:
+    """Somebody's model has one code: more of it cannot come from another, for nobody could tell which one is meant."""
+    mixed = mixed_code(_code(every).values())
+    for name, (model, _) in sorted(_code(new).items()):
+        if model in mixed:
+            yield f"{name}: {model} stands for {mixed[model]} versions of its code; give new code a new model name"
+
+
+def _unknown_models(new: Mapping[PurePosixPath, Evidence]) -> Iterator[str]:
+    """Models that the suite does not have: nobody can run them again without their file."""
+    files: dict[str, int] = {}
+    for model, _ in _code(new).values():
+        if own_spec(model) is None:
+            files[model] = files.get(model, 0) + 1
+    for model, number in sorted(files.items()):
+        yield f"{model}: {number} file{'s' if number > 1 else ''} of a model that is not the suite's; ask for its code"
 
 
 def _own_reruns(new: Mapping[PurePosixPath, Evidence], ours: Mapping[PurePosixPath, Path]) -> Iterator[str]:

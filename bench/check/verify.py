@@ -22,6 +22,7 @@ from bench.check.store.run import check_files, field_problems, params_problem
 from bench.errors import BenchError, RecordError
 from bench.machine.provenance import ancestors
 from bench.records.card import DataCard, card_path, read_card
+from bench.records.own_models import mixed_code, mixed_text
 from bench.records.predictions import PredictionTable
 from bench.records.run_record import Record, read_records, real_only, record_files, results_folder
 from bench.records.sealed import TEMPORARY
@@ -147,13 +148,15 @@ def _check_records(
     results, tables = findings.results, {}
     counted = {(c.model, c.img_size, c.num_classes): c.num_params for c in measured.costs}
     labelled: set[str] = set()
+    mixed = mixed_code((r.model, r.model_fingerprint) for r in records if r.status == "done")
     for record in records:
         findings.counts[record.status] += 1
         path = record.run.path(results)
         problems = list(field_problems(record, results))
         if record.status == "done":
             card = cards.get(record.dataset)
-            reason = staleness(record, card)
+            reason = staleness(record, card, own_only=True)
+            reason = reason or (mixed_text(mixed[record.model]) if record.model in mixed else "")
             if reason:
                 findings.stale.append(f"{record.run_id}: {reason}")
             checked = check_files(record, path, card, scores=scores)

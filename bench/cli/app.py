@@ -15,6 +15,7 @@ from bench.cli.measure import measure_app
 from bench.cli.report import explain, report
 from bench.cli.run import merge, plan, run
 from bench.cli.verify import compare, verify
+from bench.cli.weights import weights_app
 
 if TYPE_CHECKING:
     from bench.errors import Interrupted
@@ -26,6 +27,7 @@ app = typer.Typer(
     help="Is MedSpectralNet better than the models it was compared with? Plan, run, verify, report.",
 )
 app.add_typer(measure_app, name="measure")
+app.add_typer(weights_app, name="weights")
 app.command("plan")(plan)
 app.command("run")(run)
 app.command("merge")(merge)

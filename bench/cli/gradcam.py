@@ -22,6 +22,9 @@ def gradcam(
     results: Results = Path("results"),
     device: Annotated[str, typer.Option(help="cpu, cuda, cuda:1, or auto.")] = "auto",
     data_root: Annotated[str | None, typer.Option(help="Folder of the npz files instead of $MEDMNIST_ROOT.")] = None,
+    weights: Annotated[
+        Path | None, typer.Option(help="A folder that `run --keep-weights` filled; what it lacks is trained and kept.")
+    ] = None,
     cpu_isa: Isa = CpuIsa.avx2,
     plugin: Plugins = [],  # noqa: B006
     as_json: Json = False,
@@ -50,9 +53,10 @@ def gradcam(
     plugins = tuple(str(path.resolve()) for path in plugin)
     device = choose_device(device)
     request = RunRequest(run, rules, card, device=device, data_root=data_root, plugins=plugins, cpu_isa=isa)
+    folder = weights.expanduser() if weights is not None else None
     with progress_for(1) as progress:
         progress(Event("started", request))
-        record, where = explain_run(request, results, lambda event: progress(Event("progress", request, event)))
+        record, where = explain_run(request, results, folder, lambda at: progress(Event("progress", request, at)))
     rows = similarity_rows(results, record)
     if as_json:
         print_json(rows)

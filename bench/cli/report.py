@@ -15,29 +15,32 @@ def report(
     reports: Annotated[Path, typer.Option(help="Where the report goes.")] = Path("reports"),
     check: Annotated[bool, typer.Option("--check", help="Only compare; exit code 1 if a file differs.")] = False,
     strict: Annotated[bool, typer.Option("--strict", help="With --check: any file that no report wrote, too.")] = False,
+    documents: Annotated[
+        bool, typer.Option("--documents", help="The generated parts of README.md and docs/findings.md, too.")
+    ] = False,
     figures_for: Annotated[str, typer.Option(help="Models whose curves and matrices are drawn.")] = "medspectralnet",
     plugin: Plugins = [],  # noqa: B006
 ) -> None:
-    """Rebuild every table, figure and page of a results folder; --check only compares."""
+    """Rebuild every table, figure and page of a results folder; --check only compares.
+
+    What is written depends on the records alone; with --plugin, it is said which of its runs are stale.
+    """
     from bench import api
     from bench.cli.console import err, out
     from bench.errors import BenchError
-    from models import get_spec
 
     if strict and not check:
         raise BenchError("--strict is for --check; give both, or neither")
     load_plugins(plugin)
     models = tuple(split_names(figures_for))
-    for model in models:
-        get_spec(model)
     if check:
-        wrong = api.check_report(results, reports, models=models, strict=strict)
+        wrong = api.check_report(results, reports, models=models, strict=strict, documents=documents)
         for line in wrong:
             err.print(line, markup=False, soft_wrap=True)
         number = f"{len(wrong)} file{'s' if len(wrong) > 1 else ''} differ{'' if len(wrong) > 1 else 's'}"
         out.print("reports and tables are what the records give" if not wrong else number)
         raise typer.Exit(1 if wrong else 0)
-    outcome = api.report(results, reports, models=models)
+    outcome = api.report(results, reports, models=models, documents=documents)
     for note in outcome.notes:
         err.print(note, markup=False, soft_wrap=True)
     out.print(outcome.summary(), markup=False, soft_wrap=True)

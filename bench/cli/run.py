@@ -152,6 +152,9 @@ def run(
     checkpoint_dir: Annotated[
         Path | None, typer.Option(help="Instead of results/checkpoints; for Ray a folder that all nodes see.")
     ] = None,
+    keep_weights: Annotated[
+        Path | None, typer.Option(help="Keep each network's chosen weights in this folder, proved to give its scores.")
+    ] = None,
     cpu_isa: Isa = CpuIsa.avx2,
     shard: Shard = "",
     timeout: Annotated[float | None, typer.Option(help="Seconds after which a run is killed and fails.")] = None,
@@ -178,6 +181,7 @@ def run(
         gpus_per_run=gpus_per_run,
         checkpoint_dir=checkpoint_dir,
         cpu_isa=isa,
+        keep_weights=keep_weights,
     )
     selection = _selection(study, protocol, models, datasets, seeds, plugin, shard)
     outcome = _watched(selection, launch, overwrite, ask=ask)
@@ -197,6 +201,8 @@ def _watched(selection: Selection, launch: Launch, overwrite: OverwriteChoice, *
         def on_plan(planned: Sequence[PlannedRun], left: Sequence[PlannedRun]) -> None:
             out.print(_summary(planned))
             _print_left(left)
+            if launch.keep_weights is not None:
+                _print_unkept(planned, launch.keep_weights)
 
         def on_start(chosen: Sequence[PlannedRun]) -> None:
             if ask and not typer.confirm("Go on?"):
@@ -210,6 +216,7 @@ def _watched(selection: Selection, launch: Launch, overwrite: OverwriteChoice, *
             on_start=on_start,
             on_event=lambda event: shown[0](event),
             on_skip=lambda line: err.print(f"skipped: {line}", markup=False),
+            on_note=lambda line: err.print(f"warning: {line}", markup=False),
         )
         outcome = api.run(selection, launch, overwrite=overwrite.value, watcher=watcher)
     if shown:
@@ -235,6 +242,19 @@ def _print_left(left: Sequence[PlannedRun]) -> None:
     for item in sorted(left, key=lambda item: item.state):
         again = f"--overwrite {item.state} runs it again"
         err.print(f"{item.state}: {item.run.run_id}: {item.reason}; {again}", markup=False)
+
+
+def _print_unkept(planned: Sequence[PlannedRun], folder: Path) -> None:
+    """How many finished networks have no weights in a folder, and how they get there."""
+    from bench.cli.console import err
+    from bench.records.names import weights_path
+    from models import get_spec
+
+    done = [item.run for item in planned if item.state == "done" and get_spec(item.run.model).kind == "network"]
+    unkept = sum(not weights_path(folder.expanduser(), run).is_file() for run in done)
+    if unkept:
+        line = f"note: {unkept} finished runs have no weights in {folder}; --overwrite always trains them again"
+        err.print(line, markup=False)
 
 
 def merge(

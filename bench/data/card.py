@@ -54,4 +54,5 @@ def measure(name: str, root: Root = None, download: bool = True) -> DataCard:
         twins={key: pairs.pairs for key, pairs in duplicates.twins.items()},
         exact={key: pairs.pairs for key, pairs in duplicates.exact.items()},
         twin_test_indices=duplicates.test_indices,
+        similarity={key: values.tolist() for key, values in duplicates.similarity.items()},
     ).sealed()

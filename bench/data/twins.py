@@ -15,6 +15,7 @@ BLOCK = 1024  # images of the first split per matrix product: 1,024 x 47,280 flo
 EXACT_BLOCK = 2048
 # Correlations this close to the threshold are decided in whole numbers, so that no BLAS decides a pair.
 MARGIN = 1e-3
+NEAREST_MARGIN = 1e-4  # correlations so close to an image's highest are compared in whole numbers; float32 errs by 1e-5
 
 
 @dataclass(frozen=True)
@@ -39,11 +40,13 @@ class Duplicates:
     Attributes:
         exact: By `train/val`, `train/test`, `val/test`.
         twins: By the same keys.
+        similarity: By the same keys, (N_second,) each image's highest correlation with an image of the first split.
         test_indices: Test images with a twin or an equal image in train or val, sorted.
     """
 
     exact: dict[str, Pairs]
     twins: dict[str, Pairs]
+    similarity: dict[str, NDArray[np.float64]]
     test_indices: list[int]
 
 
@@ -53,13 +56,14 @@ def compare(images: Mapping[str, NDArray[np.uint8]]) -> Duplicates:
     Args:
         images: By split, (N, H, W) or (N, H, W, 3).
     """
-    exact, twins = {}, {}
+    exact, twins, similarity = {}, {}, {}
     for first, second in (("train", "val"), ("train", "test"), ("val", "test")):
         exact[f"{first}/{second}"] = find_exact(images[first], images[second])
         twins[f"{first}/{second}"] = find_twins(images[first], images[second])
+        similarity[f"{first}/{second}"] = nearest(images[first], images[second])
     # An image of one value has no correlation; an equal one in train or val counts all the same.
     known = np.any([pairs[key].second_has for pairs in (exact, twins) for key in ("train/test", "val/test")], axis=0)
-    return Duplicates(exact, twins, np.flatnonzero(known).tolist())
+    return Duplicates(exact, twins, similarity, np.flatnonzero(known).tolist())
 
 
 def find_exact(first: NDArray[np.uint8], second: NDArray[np.uint8], limit: int = MAX_PAIRS) -> Pairs:
@@ -100,6 +104,29 @@ def find_twins(
     """
     first_flat, second_flat = (images.reshape(len(images), -1) for images in (first, second))
     return _collect(_twin_blocks(first_flat, second_flat, threshold), len(second), limit)
+
+
+def nearest(first: NDArray[np.uint8], second: NDArray[np.uint8]) -> NDArray[np.float64]:
+    """The highest pixel correlation of each image of the second split with any of the first; the same on any machine.
+
+    Args:
+        first: (N, H, W) or (N, H, W, 3).
+        second: (M, ...) of the same image shape.
+
+    Returns:
+        (M,) in [-1, 1]; an image of one value has 0.
+    """
+    first_flat, second_flat = (images.reshape(len(images), -1) for images in (first, second))
+    columns_unit, best = _unit(second_flat), np.full(len(second), -1.0)
+    for start in range(0, len(first), BLOCK):
+        correlation = _unit(first_flat[start : start + BLOCK]) @ columns_unit.T
+        bar = np.maximum(correlation.max(axis=0), best) - NEAREST_MARGIN
+        rows, columns = np.nonzero(correlation >= bar)
+        for part in np.split(np.arange(len(rows)), range(EXACT_BLOCK, len(rows), EXACT_BLOCK)):
+            exact = _correlation(first_flat[start + rows[part]], second_flat[columns[part]])
+            np.maximum.at(best, columns[part], exact)
+    highest: NDArray[np.float64] = np.clip(best, -1.0, 1.0)  # a root may have been rounded down
+    return highest
 
 
 def _twin_blocks(

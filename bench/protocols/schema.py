@@ -77,7 +77,7 @@ class AugmentRules(_Frozen):
 
 
 class PinnedWeights(_Frozen):
-    """Public weights of one model: timm's full name, and the SHA-256 of the file where it could be pinned."""
+    """Public weights of one model: timm's full name, and the SHA-256 of their tensors where it could be pinned."""
 
     tag: str = Field(pattern=r"^[a-z0-9_]+\.[a-z0-9_]+$")
     sha256: str | None = Field(default=None, pattern="^[0-9a-f]{64}$")
@@ -210,6 +210,9 @@ class Factors(_Frozen):
     augmentation: Literal["plain", "cutmix"]
 
 
+Start = Literal["scratch", "imagenet", "imagenet, own normalisation"]
+
+
 class Removal(_Frozen):
     """What a study of a model's parts takes away: one part at a time, and all of them, which leaves the trunk."""
 
@@ -226,6 +229,7 @@ class Study(_Frozen):
     parts: tuple[StudyPart, ...] = Field(min_length=1)
     factors: Mapping[str, Factors] = Field(default_factory=dict)
     removal: Removal | None = None
+    starts: Mapping[str, Start] = Field(default_factory=dict)
 
     @model_validator(mode="after")
     def _what_varies_is_planned(self) -> Study:
@@ -233,6 +237,8 @@ class Study(_Frozen):
         models = {name for part in self.parts for name in part.models}
         if self.factors and self.factors.keys() != protocols:
             raise ValueError(f"factors must be those of the study's protocols: {', '.join(sorted(protocols))}")
+        if self.starts and self.starts.keys() != protocols:
+            raise ValueError(f"starts must be those of the study's protocols: {', '.join(sorted(protocols))}")
         if self.removal and not {self.removal.whole, self.removal.trunk, *self.removal.without} <= models:
             raise ValueError("removal names a model that no part of the study has")
         return self

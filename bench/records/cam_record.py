@@ -21,12 +21,12 @@ from pydantic import Field
 from bench.errors import ProtocolError, RecordError
 from bench.protocols.loading import load_protocol
 from bench.records.names import SYNTHETIC_PREFIX, ModelName, Run, SlugName, lock_file, model_slug
+from bench.records.own_models import outdated
 from bench.records.predictions import frame_bytes, read_attached
 from bench.records.run_record import real_only
 from bench.records.sealed import Line, Sealed, Strict, read_all, sealed_bytes
 from bench.records.writing.locks import BusyError, held
 from bench.records.writing.swap import replace_together
-from models.catalog import ModelError, is_current
 
 TRAINED = "trained"
 RANDOM = "random"  # followed by a space and its number
@@ -208,13 +208,13 @@ def problem_of(record: CamRecord, path: Path) -> str:
         return f"the record names {record.run_id}, which belongs elsewhere"
     if record.synthetic != record.dataset.startswith(SYNTHETIC_PREFIX):
         return "synthetic does not fit the data set's name"
-    # A protocol or model in a file of somebody's own that is not loaded here: nothing to compare with.
+    # A protocol in a file of somebody's own that is not loaded here: nothing to compare with.
     with contextlib.suppress(ProtocolError):
         if record.protocol_digest != load_protocol(record.protocol).digest():
             return "stale, the protocol changed"
-    with contextlib.suppress(ModelError):
-        if not is_current(record.model, record.model_fingerprint, record.packages.get("timm", "")):
-            return f"stale, the code of {record.model} (or timm's version) changed"
+    reason = outdated(record.model, record.model_fingerprint, record.packages.get("timm", ""))
+    if reason:
+        return reason
     if record.images_sha256 is not None and not may_store_images(record.license):
         return f"it stores images under {record.license}; remove them"
     for file, expected in ((maps_path(path), record.maps_sha256), (images_path(path), record.images_sha256)):

@@ -43,11 +43,23 @@ class DataCard(Sealed):
     twins: dict[str, list[list[int]]]
     exact: dict[str, list[list[int]]]
     twin_test_indices: list[int]
+    # By splits, each image's highest pixel correlation with the first split. Cards measured before it lack it.
+    similarity: dict[str, list[float]] | None = Field(default=None, exclude_if=lambda value: value is None)
 
     @property
     def num_predicted(self) -> int:
         """Images of val and test: the rows of a run's prediction table."""
         return self.num_images["val"] + self.num_images["test"]
+
+    @property
+    def test_similarity(self) -> NDArray[np.float64] | None:
+        """(N,) each test image's highest correlation with one of train or val, 1 with an equal one; None if unknown."""
+        if self.similarity is None:
+            return None
+        highest = np.maximum(self.similarity["train/test"], self.similarity["val/test"])
+        equal = [pair[1] for key in ("train/test", "val/test") for pair in self.exact[key]]
+        highest[np.array(equal, dtype=np.int64)] = 1.0  # images of one value have no correlation
+        return highest
 
     @field_validator("dataset")
     @classmethod
@@ -82,7 +94,20 @@ class DataCard(Sealed):
         _check_indices("twin_test_indices", self.twin_test_indices, self.num_images["test"])
         for name, total in (("twins", self.num_twin_pairs), ("exact", self.num_exact_pairs)):
             self._check_pairs(name, getattr(self, name), total)
+        self._check_similarity()
         return self
+
+    def _check_similarity(self) -> None:
+        """One correlation an image, and the twins of the test images are those that reach the threshold."""
+        if self.similarity is None:
+            return
+        _check_keys("similarity", self.similarity, SPLIT_PAIRS)
+        for key, values in self.similarity.items():
+            if len(values) != self.num_images[key.split("/")[1]] or not all(-1.0 <= value <= 1.0 for value in values):
+                raise ValueError(f"similarity of {key}: a correlation for each image of the second split")
+        highest = self.test_similarity
+        if highest is not None and np.flatnonzero(highest >= self.twin_threshold).tolist() != self.twin_test_indices:
+            raise ValueError("twin_test_indices are not the images whose similarity reaches the threshold")
 
     def _check_pairs(self, name: str, pairs: Mapping[str, list[list[int]]], total: Mapping[str, int]) -> None:
         """Pairs of images of two splits, and how many there are."""

@@ -13,8 +13,9 @@ from pydantic import Field
 
 from bench.errors import RecordError
 from bench.records.names import ModelName, model_slug
+from bench.records.own_models import outdated
 from bench.records.sealed import Sealed, Strict, read_all, read_sealed
-from models.catalog import outdated
+from models.catalog import outdated as outdated_here
 
 Counter = Literal["thop", "ptflops", "aten"]
 COUNTERS: tuple[Counter, ...] = ("thop", "ptflops", "aten")
@@ -110,7 +111,9 @@ def recorded(cell: CostCell, results: Path) -> CostRecord | None:
             return None
     except RecordError:
         return None
-    return None if problem_of(record) else record
+    if problem_of(record) or outdated_here(record.model, record.model_fingerprint, record.packages.get("timm", "")):
+        return None
+    return record
 
 
 def read_costs(results: Path) -> tuple[list[CostRecord], list[str]]:

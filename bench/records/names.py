@@ -77,6 +77,11 @@ def history_path(record_path: Path) -> Path:
     return record_path.with_suffix(".history.parquet")
 
 
+def weights_path(folder: Path, run: Run) -> Path:
+    """The file of a run's chosen weights in a folder of such files."""
+    return folder / f"{run.run_id}.safetensors"
+
+
 def lock_path(results: Path, run: Run) -> Path:
     """The lock file of a run: who writes it, or does it, holds it."""
     return lock_file(results, run.run_id)

@@ -76,6 +76,7 @@ class Record(Sealed):
     resolved_protocol: dict[str, Any]
     model_fingerprint: str
     weights_sha256: str | None = None
+    trained_weights_sha256: str | None = Field(default=None, exclude_if=_is_none)
     scan_backend: str | None = None
     predictions_sha256: str | None = None
     history_sha256: str | None = None

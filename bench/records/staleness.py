@@ -5,11 +5,12 @@ from __future__ import annotations
 from bench.errors import ProtocolError
 from bench.protocols.loading import load_protocol
 from bench.records.card import DataCard
+from bench.records.own_models import own_spec
 from bench.records.run_record import Record
 from models.catalog import ModelError, get_spec, is_current
 
 
-def staleness(record: Record, card: DataCard | None) -> str:
+def staleness(record: Record, card: DataCard | None, *, own_only: bool = False) -> str:
     """Why a record no longer counts, "" if it does: its protocol, model or data changed since.
 
     A protocol file or plugin that is not loaded here cannot be compared with; see `unchecked`.
@@ -17,8 +18,9 @@ def staleness(record: Record, card: DataCard | None) -> str:
     Args:
         record: The record.
         card: Its data set's card, None where it was not measured.
+        own_only: Look at the code of the suite's models alone, whatever is loaded beside them: for what is printed.
     """
-    hidden = unchecked(record)
+    hidden = unchecked(record, own_only=own_only)
     if "protocol" not in hidden and record.protocol_digest != load_protocol(record.protocol).digest():
         return "the protocol changed"
     timm_version = record.packages.get("timm", "")
@@ -29,15 +31,24 @@ def staleness(record: Record, card: DataCard | None) -> str:
     return ""
 
 
-def unchecked(record: Record) -> list[str]:
-    """What of a record cannot be compared with today's: a `protocol` or `model` that is not known here."""
+def unchecked(record: Record, *, own_only: bool = False) -> list[str]:
+    """What of a record cannot be compared with today's: a `protocol` or `model` that is not known here.
+
+    With `own_only` any model is hidden that is not the suite's.
+    """
     hidden = []
     try:
         load_protocol(record.protocol)
     except ProtocolError:
         hidden.append("protocol")
+    return hidden if _is_known(record.model, own_only=own_only) else [*hidden, "model"]
+
+
+def _is_known(model: str, *, own_only: bool) -> bool:
+    if own_only:
+        return own_spec(model) is not None
     try:
-        get_spec(record.model)
+        get_spec(model)
     except ModelError:
-        hidden.append("model")
-    return hidden
+        return False
+    return True

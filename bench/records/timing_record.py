@@ -19,8 +19,8 @@ from pydantic import Field
 
 from bench.errors import BenchError
 from bench.records.names import ModelName, model_slug
+from bench.records.own_models import outdated
 from bench.records.sealed import Line, Sealed, Strict, read_all
-from models.catalog import outdated
 
 Mode = Literal["inference", "training"]
 Precision = Literal["fp32", "tf32", "bf16", "fp16"]

@@ -4,16 +4,17 @@ from __future__ import annotations
 
 from bench.data.names import PAPER_DATASETS
 from bench.records.names import SYNTHETIC_PREFIX
+from bench.records.own_models import is_fitted, own_spec
 from bench.report.ablations import REMOVAL
 from bench.stats.comparisons import EQUIVALENCE_MARGIN
-from models.catalog import ModelError, get_spec
 
-VERSION = 2  # of the analysis code; a new one makes every cached result void
+VERSION = 3  # of the analysis code; a new one makes every cached result void
 OURS = "medspectralnet"
 PARTS = REMOVAL.without  # variant -> what it lacks: exploratory, in a table of their own
 MARGIN = EQUIVALENCE_MARGIN  # re-runs are judged by the same one
 REFERENCE = 0.9  # score around which a test set's resolution is given
 INTRACLASS = 0.05  # assumed between slices of a scan, for the design-effect rows alone
+TWIN_THRESHOLDS = (0.999, 0.995, 0.99, 0.985, 0.98, 0.97, 0.96, 0.95)  # pixel correlations of the twins' curve
 NUM_TEST_SCANS = {"organcmnist": 70, "organsmnist": 70}  # about; MedMNIST publishes no scan ids
 
 FITTED = ("floor/prior", "floor/knn1", "sklearn/logistic", "sklearn/hist_gradient_boosting")
@@ -60,20 +61,10 @@ def is_primary(protocol: str, dataset: str, model: str, baseline: str) -> bool:
     return model == OURS and of_the_six and baseline in baselines(protocol, synthetic=synthetic)
 
 
-def is_fitted(model: str) -> bool:
-    """Whether a model comes out the same for every seed: floors and scikit-learn."""
-    try:
-        return get_spec(model).kind != "network"
-    except ModelError:
-        return False
-
-
 def is_ours(model: str) -> bool:
     """Whether a model is MedSpectralNet, or a variant that stands in its file."""
-    try:
-        return get_spec(model).file == get_spec(OURS).file
-    except ModelError:
-        return False
+    spec, ours = own_spec(model), own_spec(OURS)
+    return spec is not None and ours is not None and spec.file == ours.file
 
 
 def comparison_order(model: str) -> tuple[bool, bool, bool, str]:

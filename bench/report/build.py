@@ -51,7 +51,7 @@ class Built:
         return f"{len(self.files)} files written to {', '.join(folders)}"
 
 
-def build(results: Path, reports: Path, models: Sequence[str] = MODELS) -> Built:
+def build(results: Path, reports: Path, models: Sequence[str] = MODELS, *, documents: bool = False) -> Built:
     """Write every generated file and remove what no longer belongs; at once where nothing changed.
 
     One report of a results folder is made at a time: another waits, and finds its work done.
@@ -60,19 +60,25 @@ def build(results: Path, reports: Path, models: Sequence[str] = MODELS) -> Built
         results: The results folder.
         reports: Where pages, tables and figures go.
         models: Whose curves, confusion matrices and areas are drawn.
+        documents: Write the generated parts of README.md and docs/findings.md beside the reports folder, too.
 
     Raises:
         RecordError: If a folder is missing or refuses, or another report of it is made for longer than ten minutes.
     """
     existing_folder(results)
     _check_folder(results, reports)
-    current = unchanged(results, reports, inputs_digest(results, reports, models))
+    current = unchanged(results, reports, inputs_digest(results, reports, _arguments(models, documents=documents)))
     if current is not None and not is_left(results) and not is_left(reports):
         return Built(current, [], was_current=True)
     with _alone(results):
         sweep_store(results)
         sweep_left(reports)
-        return _build(results, reports, models)
+        return _build(results, reports, models, documents=documents)
+
+
+def _arguments(models: Sequence[str], *, documents: bool) -> list[str]:
+    """What of a call decides which files a report has, and what is in them."""
+    return [*models, *(["--documents"] if documents else [])]
 
 
 @contextlib.contextmanager
@@ -88,13 +94,13 @@ def _alone(results: Path) -> Iterator[None]:
         yield
 
 
-def _build(results: Path, reports: Path, models: Sequence[str]) -> Built:
-    inputs = inputs_digest(results, reports, models)
+def _build(results: Path, reports: Path, models: Sequence[str], *, documents: bool) -> Built:
+    inputs = inputs_digest(results, reports, _arguments(models, documents=documents))
     current = unchanged(results, reports, inputs)
     if current is not None:
         _sweep_beside(current, results, reports)
         return Built(current, [], was_current=True)
-    files, strays, notes = _targets(results, reports, models)
+    files, strays, notes = _targets(results, reports, models, documents=documents)
     changed = [path for path, content in files.items() if not path.exists() or path.read_bytes() != content]
     foreign = [path for path in changed if path.exists() and not _may_replace(path, results, reports)]
     if foreign:
@@ -129,7 +135,9 @@ def _check_folder(results: Path, reports: Path) -> None:
         raise RecordError(f"--reports {reports} holds other things than reports; name a folder of its own")
 
 
-def compare(results: Path, reports: Path, models: Sequence[str] = MODELS, *, strict: bool = False) -> list[str]:
+def compare(
+    results: Path, reports: Path, models: Sequence[str] = MODELS, *, strict: bool = False, documents: bool = False
+) -> list[str]:
     """What differs between the folders and what the records give, one line a file; empty when nothing does.
 
     Pictures, and those inside pages, are compared under the lock file's versions only: another drawing library may
@@ -140,11 +148,12 @@ def compare(results: Path, reports: Path, models: Sequence[str] = MODELS, *, str
         reports: Where pages, tables and figures stand.
         models: Whose curves, confusion matrices and areas are drawn.
         strict: Name every other file and link of the two folders too: somebody's own text, or what was slipped in.
+        documents: Compare the generated parts of README.md and docs/findings.md, too.
 
     Raises:
         RecordError: If the results folder is not there.
     """
-    files, strays, _ = _targets(results, reports, models)
+    files, strays, _ = _targets(results, reports, models, documents=documents)
     exact = draws_as_locked()
     wrong = []
     for path, content in files.items():
@@ -174,13 +183,15 @@ def _same(path: Path, content: bytes, *, exact: bool) -> bool:
     return path.suffix == ".html" and INLINE_PICTURE.sub(b"", present) == INLINE_PICTURE.sub(b"", content)
 
 
-def _targets(results: Path, reports: Path, models: Sequence[str]) -> tuple[dict[Path, bytes], list[Path], list[str]]:
+def _targets(
+    results: Path, reports: Path, models: Sequence[str], *, documents: bool
+) -> tuple[dict[Path, bytes], list[Path], list[str]]:
     """What each generated file must hold, files that a report wrote once and no record gives, and the notes."""
     from bench.report import findings
     from bench.report.contents import render  # drawing libraries: two seconds that an unchanged folder need not pay
-    from bench.report.tables.readme_summary import into_readme, readme_beside
+    from bench.report.tables.answer import into_readme, readme_beside
 
-    readme = readme_beside(reports)
+    readme = readme_beside(reports) if documents else None
     content = render(
         results,
         models,
@@ -195,8 +206,8 @@ def _targets(results: Path, reports: Path, models: Sequence[str]) -> tuple[dict[
     strays = [path for path in [*strays, *listed(reports)] if path not in files and _is_own(path, results)]
     if readme is not None:
         files[readme] = into_readme(readme.read_text(encoding="utf-8"), content.readme).encode()
-    page = findings.findings_beside(reports)
-    if page is not None and "claims.csv" in content.pages:
+    page = findings.findings_beside(reports) if documents else None
+    if page is not None and "claims.csv" in content.pages and content.tables.keys() >= set(findings.TABLES):
         made = {name: content.tables[name] for name in findings.TABLES}
         files[page] = findings.render(made, content.pages["claims.csv"])
     return files, strays, content.notes

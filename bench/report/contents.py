@@ -11,16 +11,18 @@ import pandas as pd
 from bench.records.run_record import existing_folder
 from bench.report.analysis.analyse import Analysis, analyse
 from bench.report.claims import pages as claims
-from bench.report.claims.judge import counts, judge
+from bench.report.claims.judge import headline, judge
 from bench.report.claims.sources import collect
 from bench.report.evidence import MODELS, Evidence, gather
 from bench.report.figures import choice, gradcam
 from bench.report.figures.drawing import captions_of, draw_all
 from bench.report.leaderboard import page
 from bench.report.links import BESIDE, Links
-from bench.report.tables import ablation, draws, model_cards, readme_summary, table2, table3, table4
+from bench.report.tables import ablation, draws, model_cards, readme_summary, table2, table3, table4, twins
+from bench.report.tables.answer import answer_text
 from bench.report.tidy import STAMP, csv_bytes, run_rows, score_rows, table
 from bench.report.tidy_costs import TIMING_COLUMNS, cost_rows, timing_rows
+from models.catalog import get_spec
 
 Files = dict[str, bytes]
 TABLES: tuple[Callable[..., Files], ...] = (
@@ -30,6 +32,7 @@ TABLES: tuple[Callable[..., Files], ...] = (
     table4.render,
     model_cards.render,
     draws.render,
+    twins.render,
 )
 
 
@@ -40,7 +43,7 @@ class Content:
     Attributes:
         tables: Those of `results/tables/`.
         pages: Those of the reports folder, by path below it.
-        readme: The summary for a checkout's README.md, "" where none shows it.
+        readme: The answer for a checkout's README.md, "" where none shows it.
         notes: For a person, one line each.
     """
 
@@ -59,13 +62,14 @@ def render(
         results: The results folder.
         models: Whose curves, confusion matrices and areas are drawn.
         links: Of a page in the reports folder.
-        readme_links: Of a README.md that shows the summary, None where there is none.
+        readme_links: Of a README.md that shows the answer, None where there is none.
 
     Raises:
         RecordError: If the folder is not there, or predictions are missing or damaged.
     """
     existing_folder(results)
     evidence = gather(results, links)
+    _check_models(evidence, models)
     tidy = _measured(evidence)
     pages: Files = {}
     readme = ""
@@ -78,12 +82,24 @@ def render(
         if not synthetic:
             judged = judge(collect(evidence, analysis))
             pages |= claims.pages(judged, evidence)
-            pages |= readme_summary.render(evidence, analysis, counts(judged))
+            pages |= readme_summary.render(evidence, analysis, headline(judged))
             if readme_links is not None:
-                readme = readme_summary.summary_text(evidence, analysis, counts(judged), readme_links)
+                readme = answer_text(evidence, analysis, headline(judged), readme_links)
     evidence.notes.extend(choice.absent(evidence, models=models))
     evidence.notes.extend(gradcam.notes(evidence, models=models))
-    return Content(tidy, pages, readme, evidence.notes)
+    return Content(tidy, pages, readme, [*evidence.notes, *evidence.asides])
+
+
+def _check_models(evidence: Evidence, models: Sequence[str]) -> None:
+    """Refuse names whose figures cannot be drawn: neither the suite's nor in a record.
+
+    Raises:
+        ModelError: Naming the closest model.
+    """
+    recorded = {record.model for record in evidence.records}
+    for model in models:
+        if model not in recorded:
+            get_spec(model)
 
 
 def _pages(evidence: Evidence, analysis: Analysis, *, synthetic: bool, models: Sequence[str]) -> Files:

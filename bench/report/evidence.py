@@ -3,36 +3,32 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
+from typing import TypeVar
 
 from bench import __version__
 from bench.protocols.loading import family_of
 from bench.protocols.planned import is_planned
 from bench.records.card import DataCard, read_card
 from bench.records.cost_record import CostRecord, read_costs
+from bench.records.own_models import mixed_code, mixed_text, own_spec
 from bench.records.run_record import Record, read_records
 from bench.records.sealed import Sealed
 from bench.records.staleness import staleness, unchecked
 from bench.records.timing_record import TimingRecord, read_timings
 from bench.report.links import BESIDE, Links
 
-STATISTICS = (
-    "cells",
-    "pairs",
-    "mcnemar",
-    "classes",
-    "contrasts",
-    "resolution",
-    "published_checks",
-    "draws",
-    "draw_pairs",
-)  # an `Analysis`
+STATISTICS = (  # of an `Analysis`
+    *("cells", "pairs", "mcnemar", "classes", "contrasts", "resolution", "published_checks"),
+    *("draws", "draw_pairs", "twins"),
+)
 MODELS = ("medspectralnet",)  # whose curves, confusion matrices and areas are drawn where no others are named
 
 
+Measured = TypeVar("Measured", CostRecord, TimingRecord)
 REPEAT_FAILED, REPEAT_STALE = " --overwrite failed", " --overwrite stale"
 
 
@@ -62,6 +58,7 @@ class Evidence:
         unplanned: Finished runs of seeds that no study plans: shown apart, in no mean.
         cards: The data sets' cards by name.
         notes: What was left out and why, one line each.
+        asides: What depends on the plugins that are loaded here, for a person and in no page.
         links: Of a page in the reports folder.
     """
 
@@ -73,17 +70,29 @@ class Evidence:
     unplanned: list[Record] = field(default_factory=list)
     cards: dict[str, DataCard] = field(default_factory=dict)
     notes: list[str] = field(default_factory=list)
+    asides: list[str] = field(default_factory=list)
     links: Links = BESIDE
 
     @cached_property
     def costs(self) -> tuple[list[CostRecord], list[str]]:
         """Counted costs that stand, and why others were left out; read on first use."""
-        return read_costs(self.results)
+        return self._of_the_runs(*read_costs(self.results))
 
     @cached_property
     def timings(self) -> tuple[list[TimingRecord], list[str]]:
         """Timings that stand, and why others were left out; read on first use."""
-        return read_timings(self.results)
+        return self._of_the_runs(*read_timings(self.results))
+
+    def _of_the_runs(self, measured: Iterable[Measured], notes: list[str]) -> tuple[list[Measured], list[str]]:
+        """Without what was measured on another version of somebody else's model than its runs were made with."""
+        codes = {r.model: r.model_fingerprint for r in (*self.records, *self.unplanned) if own_spec(r.model) is None}
+        kept = []
+        for one in measured:
+            if codes.get(one.model, one.model_fingerprint) == one.model_fingerprint:
+                kept.append(one)
+            else:
+                notes = [*notes, f"left out: {type(one).__name__} of {one.model}: measured on other code than its runs"]
+        return kept, notes
 
     def without_scores(self, protocol: str) -> list[tuple[Record, Reason]]:
         """The runs of a protocol that failed, were skipped or are stale, each with the reason, in the runs' order."""
@@ -118,11 +127,13 @@ def gather(results: Path, links: Links = BESIDE) -> Evidence:
         card = read_card(results, dataset)
         if card is not None:
             evidence.cards[dataset] = card
-    for record in records:
-        if record.status != "done":
-            evidence.unfinished.append(record)
-            continue
-        reason = staleness(record, evidence.cards.get(record.dataset))
+    finished = [record for record in records if record.status == "done"]
+    evidence.unfinished += [record for record in records if record.status != "done"]
+    mixed = mixed_code((record.model, record.model_fingerprint) for record in finished)
+    for record in finished:
+        card = evidence.cards.get(record.dataset)
+        reason = staleness(record, card, own_only=True)
+        reason = reason or (mixed_text(mixed[record.model]) if record.model in mixed else "")
         if reason:
             evidence.stale.append((record, reason))
             evidence.notes.append(f"left out as stale: {record.run_id}: {reason}")
@@ -132,11 +143,24 @@ def gather(results: Path, links: Links = BESIDE) -> Evidence:
         else:
             evidence.unplanned.append(record)
             evidence.notes.append(f"shown apart, in no mean: {record.run_id}: no study plans seed {record.seed}")
-        hidden = unchecked(record)
-        if hidden:
-            which = f"{record.run_id}: its {' and '.join(hidden)} (a file of your own?) is not loaded here"
-            evidence.notes.append(f"not checked for staleness: {which}")
+        here = staleness(record, card)
+        if here:
+            evidence.asides.append(f"counted all the same: {record.run_id}: {here}; --overwrite stale runs it again")
+    evidence.notes.extend(_unchecked(finished))
     return evidence
+
+
+def _unchecked(records: Iterable[Record]) -> Iterator[str]:
+    """Whose protocols and models are in files that the suite does not have, one line each."""
+    runs: dict[tuple[str, str], int] = {}
+    for record in records:
+        names = {"protocol": record.protocol, "model": record.model}
+        for what in unchecked(record, own_only=True):
+            owner = (f"{what} {names[what]}", record.dataset)
+            runs[owner] = runs.get(owner, 0) + 1
+    for (whose, dataset), number in sorted(runs.items()):
+        plural = "s" if number > 1 else ""
+        yield f"not checked for staleness: {number} run{plural} of the {whose} on {dataset}, no file of the suite"
 
 
 def records_digest(records: Sequence[Sealed]) -> str:

@@ -157,9 +157,15 @@ class Facts:
         """Whether a network has a cell that a sentence may rest on."""
         return has_network(self.tables["draws"], track)
 
-    def verdicts(self, verdict: str) -> int:
-        """Claims of the paper with this verdict."""
-        return int((self.tables["claims"]["verdict"] == verdict).sum())
+    def verdicts(self, *verdicts: str, kind: str = "") -> int:
+        """Claims of the paper with one of these verdicts, by one kind of check or any."""
+        frame = self.claims(kind)
+        return int(frame["verdict"].isin(verdicts).sum())
+
+    def claims(self, kind: str = "") -> pd.DataFrame:
+        """Claims of the paper, of one kind of check or any."""
+        frame = self.tables["claims"]
+        return frame[frame["kind"] == kind] if kind else frame
 
 
 def _signed(row: pd.Series | None) -> str:

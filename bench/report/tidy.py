@@ -11,9 +11,9 @@ from bench.data.names import PAPER_DATASETS
 from bench.machine.cpu_isa import DEFAULT
 from bench.protocols.planned import is_planned, planned_seeds
 from bench.records.names import SYNTHETIC_PREFIX
+from bench.records.own_models import is_fitted, own_spec
 from bench.records.run_record import SCORES, Record
-from bench.report.analysis_plan import is_fitted, is_ours
-from models.catalog import ModelError, get_spec
+from bench.report.analysis_plan import is_ours
 
 SCORE_COLUMNS = ["protocol", "model", "dataset", "seed", "part", "metric", "value", "run_id"]
 RUN_COLUMNS = [
@@ -93,10 +93,8 @@ def ten_digits(value: float) -> float:
 
 def model_order(name: str) -> tuple[int, int, str]:
     """Floors first, then what scikit-learn fits, then networks with MedSpectralNet leading."""
-    try:
-        kind = get_spec(name).kind
-    except ModelError:
-        kind = "network"
+    spec = own_spec(name)
+    kind = "network" if spec is None else spec.kind
     return KIND_ORDER[kind], 0 if is_ours(name) else 1, name
 
 

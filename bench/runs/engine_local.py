@@ -20,10 +20,11 @@ from typing import Any
 from bench.errors import BenchError, Interrupted, RecordError
 from bench.machine.fork_server import END_SECONDS, NO_PROCESS, Child, ForkServer, ServerLostError
 from bench.machine.signals import signals_noted
-from bench.records.run_record import Failure, Record, write_run
+from bench.records.run_record import Failure, Record
 from bench.runs.request import Event, RunBundle, RunRequest
 from bench.runs.runner import failed_record
 from bench.runs.worker import INTERRUPTED, PRELOAD, STOP, WRITTEN, ending, overdue, work
+from bench.runs.writing import write_bundle
 
 BUSY_SECONDS = 1.0
 LISTEN_SECONDS = 0.2
@@ -57,6 +58,7 @@ class LocalEngine:
         devices: The device of each run that goes on at once; its length is how many do.
         timeout: Seconds after which a run is killed and fails, None for never.
         on_event: Called at every start, progress and end.
+        weights: The folder for weights that runs hand over, None to write none.
     """
 
     def __init__(
@@ -66,8 +68,9 @@ class LocalEngine:
         devices: Sequence[str] = ("cpu",),
         timeout: float | None = None,
         on_event: Callable[[Event], None] = lambda event: None,
+        weights: Path | None = None,
     ) -> None:
-        self.results, self.free, self.timeout = results, list(devices), timeout
+        self.results, self.free, self.timeout, self.weights = results, list(devices), timeout, weights
         self.on_event = on_event
         self.workers: list[_Worker] = []
         self.records: list[Record] = []
@@ -165,7 +168,7 @@ class LocalEngine:
                 self.on_event(Event("finished", worker.request))
 
     def _write(self, request: RunRequest, bundle: RunBundle) -> None:
-        write_run(self.results, bundle.record, bundle.predictions, bundle.history)
+        write_bundle(bundle, self.results, self.weights)
         self.records.append(bundle.record)
         self.on_event(Event("finished", request, record=bundle.record))
 

@@ -25,12 +25,14 @@ from bench.machine import cpu_isa
 from bench.machine.fork_server import END_SECONDS
 from bench.machine.signals import signals_noted
 from bench.machine.surroundings import user_name
-from bench.records.run_record import Failure, Record, write_run
+from bench.records.run_record import Failure, Record
 from bench.records.sealed import write_atomic
+from bench.runs import public_weights
 from bench.runs.claim import run_lock, still_to_do
 from bench.runs.request import Event, RunBundle, RunRequest
 from bench.runs.runner import failed_record
 from bench.runs.worker import forget_checkpoints, isolate
+from bench.runs.writing import write_bundle
 from models import get_spec
 from models.sources import sources
 
@@ -109,6 +111,7 @@ class RayEngine:
         gpus_per_run: GPUs, or a share of one, that a network on CUDA takes.
         timeout: Seconds after which a run is killed and fails, None for never.
         on_event: Called at every start and end.
+        weights: The folder for weights that runs hand over, None to write none.
 
     Raises:
         BenchError: If Ray is not installed or the cluster does not answer.
@@ -123,8 +126,9 @@ class RayEngine:
         gpus_per_run: float = 1.0,
         timeout: float | None = None,
         on_event: Callable[[Event], None] = lambda event: None,
+        weights: Path | None = None,
     ) -> None:
-        self.results, self.address, self.jobs = results, address, jobs
+        self.results, self.address, self.jobs, self.weights = results, address, jobs, weights
         self.gpus_per_run, self.timeout = gpus_per_run, timeout
         self.on_event = on_event
         self.records: list[Record] = []
@@ -192,7 +196,7 @@ class RayEngine:
             max_retries=NODE_LOSSES,
             retry_exceptions=False,
             name=request.run.run_id,
-            runtime_env={"env_vars": cpu_isa.settings(request.cpu_isa)},
+            runtime_env={"env_vars": cpu_isa.settings(request.cpu_isa) | _weights_folder()},
         )
         self.under_way[task.remote(self._pack(ray, request))] = (request, lock)
         self.on_event(Event("started", request))
@@ -221,7 +225,7 @@ class RayEngine:
                 text = str(error).strip().splitlines()[-1] if str(error).strip() else type(error).__name__
                 failure = Failure(kind="infra", message=f"the cluster lost the run: {text}")
                 bundle = RunBundle(failed_record(request, failure))
-            write_run(self.results, bundle.record, bundle.predictions, bundle.history)
+            write_bundle(bundle, self.results, self.weights)
             if bundle.record.status == "done":
                 forget_checkpoints(request)
         finally:
@@ -239,6 +243,12 @@ class RayEngine:
         for _, lock in self.under_way.values():
             lock.release()
         self.under_way.clear()
+
+
+def _weights_folder() -> dict[str, str]:
+    """The driver's folder of public weights, for the nodes that see it too."""
+    folder = os.environ.get(public_weights.VARIABLE)
+    return {public_weights.VARIABLE: folder} if folder else {}
 
 
 def _connect(address: str) -> Any:

@@ -23,6 +23,7 @@ from bench.records.sealed import TEMPORARY, explain_os_error
 from bench.records.writing.locks import BusyError, held
 from bench.records.writing.sweep import sweep_store
 from bench.runs.engine_local import LocalEngine
+from bench.runs.public_weights import normalisation_notes
 from bench.runs.request import Event, Launch, RunRequest
 from bench.runs.runner import skipped_record
 from models import fingerprint, get_spec
@@ -69,12 +70,14 @@ class Watcher:
         on_start: Called with the runs that are done now, before the first of them, where there is one.
         on_event: Called at every start, progress and end of a run.
         on_skip: Called with each reason for skipped runs, once.
+        on_note: Called with what a reader of the scores should know of the runs that are done now.
     """
 
     on_plan: Callable[[Sequence[PlannedRun], Sequence[PlannedRun]], None] = field(default=lambda planned, left: None)
     on_start: Callable[[Sequence[PlannedRun]], None] = field(default=lambda chosen: None)
     on_event: Callable[[Event], None] = field(default=lambda event: None)
     on_skip: Callable[[str], None] = field(default=lambda line: None)
+    on_note: Callable[[str], None] = field(default=lambda line: None)
 
 
 @interruptible()
@@ -107,6 +110,9 @@ def run(
     if chosen:
         launch = replace(launch, device=choose_device(launch.device))
         watcher.on_start(chosen)
+        runs = [item.run for item in chosen]
+        for line in normalisation_notes(runs, {run.protocol: load_protocol(run.protocol) for run in runs}):
+            watcher.on_note(line)
         outcome = execute(chosen, launch, on_event=watcher.on_event, on_skip=watcher.on_skip)
     outcome.left = left
     if selection.study:  # which asks for every model under every protocol: what can never run there is no failure
@@ -129,6 +135,23 @@ def check_store(results: Path, runs: Sequence[Run]) -> None:
             probe.unlink()
     except OSError as error:
         raise explain_os_error(error, results) from None
+
+
+def check_weights_folder(folder: Path, results: Path) -> None:
+    """Refuse a folder that cannot take weights, before anything ran.
+
+    Raises:
+        RecordError: If it is no folder, cannot be written, or lies in the results folder, where only evidence stands.
+    """
+    if folder.resolve().is_relative_to(results.resolve()):
+        raise RecordError(f"--keep-weights {folder} lies in the results folder, which is for evidence; name another")
+    probe = folder / f"{TEMPORARY}probe-{os.getpid()}"
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        probe.write_bytes(b"writable")
+        probe.unlink()
+    except OSError as error:
+        raise RecordError(f"Cannot write to --keep-weights {folder}: {error.strerror or error}") from None
 
 
 def ready_card(results: Path, dataset: str, sizes: Sequence[int], data_root: str | None) -> DataCard:
@@ -218,6 +241,8 @@ def execute(
     sweep_store(launch.results)
     if launch.checkpoint_dir is not None and launch.checkpoint_dir.is_file():
         raise RecordError(f"--checkpoint-dir {launch.checkpoint_dir} is a file; name a folder")
+    if launch.keep_weights is not None:
+        check_weights_folder(launch.keep_weights, launch.results)
     outcome = Outcome()
     cards = _cards([item for item in planned if not item.refusal], launch, outcome)
     for reason in dict.fromkeys(outcome.skipped.values()):
@@ -246,6 +271,7 @@ def _engine(launch: Launch, on_event: Callable[[Event], None]) -> LocalEngine | 
             devices=device_slots(launch.device, launch.jobs, launch.gpus_per_run),
             timeout=launch.timeout,
             on_event=on_event,
+            weights=launch.keep_weights,
         )
     from bench.runs.engine_ray import RayEngine
 
@@ -256,6 +282,7 @@ def _engine(launch: Launch, on_event: Callable[[Event], None]) -> LocalEngine | 
         gpus_per_run=launch.gpus_per_run,
         timeout=launch.timeout,
         on_event=on_event,
+        weights=launch.keep_weights,
     )
 
 
@@ -271,6 +298,7 @@ def _request(item: PlannedRun, card: DataCard, launch: Launch) -> RunRequest:
         model_fingerprint=fingerprint(get_spec(item.run.model)),
         cpu_isa=launch.cpu_isa,
         redo=item.state in ("done", "stale"),
+        keep_weights=launch.keep_weights is not None,
     )
 
 

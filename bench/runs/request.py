@@ -34,6 +34,7 @@ class Launch:
         gpus_per_run: GPUs, or a share of one, that a run on CUDA takes.
         checkpoint_dir: Where checkpoints go; None for the results folder, and for none at all under Ray.
         cpu_isa: The arithmetic of runs on a CPU.
+        keep_weights: Folder for the chosen weights of each network, None to keep none.
     """
 
     results: Path = Path("results")
@@ -47,6 +48,7 @@ class Launch:
     gpus_per_run: float = 1.0
     checkpoint_dir: Path | None = None
     cpu_isa: CpuIsa = cpu_isa.DEFAULT
+    keep_weights: Path | None = None
 
 
 @dataclass(frozen=True)
@@ -65,6 +67,7 @@ class RunRequest:
         model_fingerprint: Of the model's code where the run was planned; "" for whatever is here.
         redo: Do the run although a finished record of it is there.
         replaces: Digest of that record, "" where there is none; whoever holds the run's lock fills it in.
+        keep_weights: Hand over the chosen weights of a network too.
     """
 
     run: Run
@@ -78,15 +81,17 @@ class RunRequest:
     model_fingerprint: str = ""
     redo: bool = False
     replaces: str = ""
+    keep_weights: bool = False
 
 
 @dataclass(frozen=True)
 class RunBundle:
-    """What a run hands to the one that writes results: the record and the bytes of its two tables."""
+    """What a run hands to the one that writes: the record, the bytes of its two tables, and those of its weights."""
 
     record: Record
     predictions: bytes | None = None
     history: bytes | None = None
+    weights: bytes | None = None
 
 
 @dataclass(frozen=True)

@@ -23,11 +23,15 @@ from bench.records.names import Run
 from bench.records.predictions import PredictionTable, frame_bytes, read_predictions
 from bench.records.run_record import Failure, Record, Scores
 from bench.records.scoring import LAST, SCORED, score_predictions, split_scores
+from bench.runs.building import build_model
+from bench.runs.public_weights import start_from
 from bench.runs.request import Hooks, RunBundle, RunProgress, RunRequest, run_key
 from bench.runs.subset import cut
 from models import ModelError, fingerprint, get_spec, load_plugin
 
 if TYPE_CHECKING:
+    from torch import Tensor
+
     from bench.data.loading import Arrays
 
 OFFICIAL_TOLERANCE = 1e-9
@@ -44,6 +48,7 @@ class TrainedRun:
     Attributes:
         logits: Of `val` and `test`, (N, K) float32 each; of both at the last step too, where the protocol says so.
         history: The epochs as parquet bytes.
+        state: The chosen weights, on the CPU.
     """
 
     logits: dict[str, NDArray[np.float32]]
@@ -54,6 +59,8 @@ class TrainedRun:
     images_per_second: float | None = None
     scan_backend: str | None = None
     weights_sha256: str | None = None
+    trained_weights_sha256: str | None = None
+    state: dict[str, Tensor] | None = None
 
 
 class OfficialMismatchError(Exception):
@@ -155,6 +162,7 @@ def _execute(request: RunRequest, hooks: Hooks, known: dict[str, Any]) -> RunBun
     trained = _train_and_predict(request, hooks, arrays, num_split) if is_network else _fit_and_predict(run, arrays)
     num_threads = foreign.num_threads()
     predictions = frame_bytes(_prediction_table(trained.logits, arrays.labels))
+    predictions_sha256 = hashlib.sha256(predictions).hexdigest()
     table = read_predictions(predictions)
     scores = score_predictions(table, card)
     check_official(table, card, scores)
@@ -168,7 +176,7 @@ def _execute(request: RunRequest, hooks: Hooks, known: dict[str, Any]) -> RunBun
         test_last=scores.get("test_last"),
         data_md5=arrays.md5,
         labels_digest=card.labels_digest,
-        predictions_sha256=hashlib.sha256(predictions).hexdigest(),
+        predictions_sha256=predictions_sha256,
         history_sha256=hashlib.sha256(trained.history).hexdigest() if trained.history is not None else None,
         device=provenance.device_name(device),
         **arithmetic,
@@ -180,8 +188,19 @@ def _execute(request: RunRequest, hooks: Hooks, known: dict[str, Any]) -> RunBun
         images_per_second=trained.images_per_second,
         scan_backend=trained.scan_backend,
         weights_sha256=trained.weights_sha256,
+        trained_weights_sha256=trained.trained_weights_sha256,
     )
-    return RunBundle(record.sealed(), predictions, trained.history)
+    weights = _kept(request, trained, predictions_sha256, arrays) if request.keep_weights else None
+    return RunBundle(record.sealed(), predictions, trained.history, weights)
+
+
+def _kept(request: RunRequest, trained: TrainedRun, predictions_sha256: str, arrays: Arrays) -> bytes | None:
+    """The file of a network's weights, proved to give its logits; None of a fitted model."""
+    if trained.state is None:
+        return None
+    from bench.runs.weights import keep
+
+    return keep(request, trained.state, predictions_sha256, arrays, trained.logits)
 
 
 def _arithmetic(request: RunRequest) -> dict[str, Any]:
@@ -215,6 +234,7 @@ def _train_and_predict(request: RunRequest, hooks: Hooks, arrays: Arrays, num_sp
     from bench.machine import foreign
     from bench.streams import Streams
     from bench.training.checkpoint import Checkpoint
+    from bench.training.kept_weights import copied_to_cpu, weights_digest
     from bench.training.trainer import Progress, SplitData, Trainer, predict
 
     run, protocol, device = request.run, request.protocol, request.device
@@ -222,7 +242,7 @@ def _train_and_predict(request: RunRequest, hooks: Hooks, arrays: Arrays, num_sp
     foreign.limit_pools()
     streams = Streams(run.model, run.dataset, run.seed)
     model, num_classes = build_model(run, protocol, request.card, streams)
-    weights_sha256 = check_weights(run, protocol)
+    weights_sha256 = start_from(model, run, protocol)
     train = SplitData.from_arrays(images["train"], labels["train"], device)
     val = SplitData.from_arrays(images["val"], labels["val"], device)
     checkpoint = None
@@ -247,6 +267,7 @@ def _train_and_predict(request: RunRequest, hooks: Hooks, arrays: Arrays, num_sp
         should_stop=hooks.should_stop,
     )
     result = trainer.fit()
+    state = copied_to_cpu(trainer.model.state_dict())
     logits = {"val": predict(trainer.model, val, protocol)}
     del train
     test = SplitData.from_arrays(images["test"], labels["test"], device)
@@ -263,47 +284,9 @@ def _train_and_predict(request: RunRequest, hooks: Hooks, arrays: Arrays, num_sp
         images_per_second=result.images_per_second,
         scan_backend=_scan_backend(model, device),
         weights_sha256=weights_sha256,
+        trained_weights_sha256=weights_digest(state),
+        state=state,
     )
-
-
-def build_model(run: Run, protocol: Protocol, card: DataCard, streams: Any) -> tuple[Any, int]:
-    """The run's model on the CPU, initialised from the run's own stream, and its number of classes.
-
-    Raises:
-        ModelError: If it cannot be built under the protocol.
-    """
-    from bench.machine.foreign import create
-
-    num_classes = len(card.class_names)
-    in_chans = 3 if protocol.data.channels == "rgb" else card.num_channels
-    model = create(
-        run.model,
-        seed=streams.init(),
-        num_classes=num_classes,
-        in_chans=in_chans,
-        img_size=protocol.data.img_size,
-        pretrained=protocol.init.kind == "imagenet",
-    )
-    return model, num_classes
-
-
-def check_weights(run: Run, protocol: Protocol) -> str | None:
-    """Digest of the public weights that a run starts from, None from scratch.
-
-    Raises:
-        ModelError: If they are not those that the protocol pins.
-    """
-    if protocol.init.kind != "imagenet":
-        return None
-    from models.timm_models import weights_digest
-
-    pinned = protocol.init.weights[run.model]
-    if pinned.tag.partition(".")[2] != get_spec(run.model).pretrained_tag:
-        raise ModelError(f"{protocol.name} pins {pinned.tag} for {run.model}, whose builder loads another tag")
-    digest = weights_digest(pinned.tag)
-    if pinned.sha256 is not None and digest != pinned.sha256:
-        raise ModelError(f"Weights {pinned.tag} have SHA-256 {digest}, {protocol.name} pins {pinned.sha256}")
-    return digest
 
 
 def _scan_backend(model: Any, device: str) -> str | None:

@@ -89,8 +89,8 @@ class TrainResult:
 
     Attributes:
         best_epoch: The chosen epoch, from 0.
-        history: One row an epoch: epoch, lr, train_loss, val_loss, val_auc, val_acc.
-        train_seconds: Seconds in training steps, over all resumes; scoring of val is not in it.
+        history: One row an epoch: epoch, lr, train_loss, val_loss, val_auc, val_acc, plain_train_loss, plain_train_acc.
+        train_seconds: Seconds in training steps, over all resumes; scoring is not in it.
         images_per_second: Training images through the steps over `train_seconds`.
         last_state: The last step's weights, where the protocol has them scored.
     """
@@ -100,6 +100,14 @@ class TrainResult:
     train_seconds: float
     images_per_second: float
     last_state: dict[str, Tensor] | None = None
+
+
+def evenly_spaced(data: SplitData, count: int) -> SplitData:
+    """So many images of a split at even distances in its order, all where it has no more."""
+    if count >= len(data):
+        return data
+    chosen = torch.arange(count, device=data.labels.device) * len(data) // count
+    return SplitData(data.images[chosen], data.labels[chosen])
 
 
 def build_optimizer(model: nn.Module, rules: OptimRules) -> torch.optim.Optimizer:
@@ -193,6 +201,7 @@ class Trainer:
         self.memory_format = FORMATS[protocol.numerics.memory_format]
         self.model = cast(model, self.dtype, self.memory_format)
         self.optimizer = build_optimizer(self.model, protocol.optim)
+        self.plain_train = evenly_spaced(train, len(val))
         self.loss = TrainingLoss(protocol.loss, train.labels, num_classes, self.dtype)
         self.bounds = epoch_bounds(protocol.schedule, len(train), len(train) if num_split is None else num_split)
         self.best_state = self._copy_weights()
@@ -300,11 +309,26 @@ class Trainer:
                 "val_loss": clipped_loss(labels, probs),
                 "val_auc": float("nan") if val_auc is None else val_auc,
                 "val_acc": accuracy(labels, probs, self.task),
+                **self._plain_scores(),
             }
         )
         if (val_auc or 0.0) > progress.best_auc:  # ties keep the earlier epoch
             progress.best_auc, progress.best_epoch = val_auc or 0.0, progress.epoch
             self.best_state = self._copy_weights()
+
+    def _plain_scores(self) -> dict[str, float]:
+        """Loss and accuracy on train images as they are, not augmented and not mixed; NaN where a logit is not finite.
+
+        They are noted, and choose nothing: the images are as many as val has, so that they cost what val does.
+        """
+        logits = predict(self.model, self.plain_train, self.protocol)
+        if not np.isfinite(logits).all():
+            return {"plain_train_loss": float("nan"), "plain_train_acc": float("nan")}
+        labels, probs = self.plain_train.labels.cpu().numpy(), softmax(logits)
+        return {
+            "plain_train_loss": clipped_loss(labels, probs),
+            "plain_train_acc": accuracy(labels, probs, self.task),
+        }
 
     def _copy_weights(self) -> dict[str, Tensor]:
         return {key: value.detach().clone() for key, value in self.model.state_dict().items()}

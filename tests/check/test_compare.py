@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 import json
 from pathlib import Path
 from typing import Any
@@ -10,32 +9,21 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
-from scipy import stats as scipy_stats
 from typer.testing import CliRunner
 
-from bench.check.compare.contrast import NO_DIFFERENCE, Contrast, contrast, mean_contrast, read_table, within_seeds
+from bench.check.compare.contrast import Contrast, within_seeds
 from bench.check.compare.folders import COPY, compare_folders
 from bench.check.compare.reasons import SAME, origins
 from bench.check.compare.rows import CellRow, Comparison, RunRow, Verdict
 from bench.check.trust import read_reruns
-from bench.check.verdicts import AGREEING, RerunVerdict, judge
+from bench.check.verdicts import RerunVerdict
 from bench.cli.app import app
 from bench.errors import RecordError
-from bench.records.card import read_card
 from bench.records.names import Run, predictions_path
-from bench.records.predictions import PredictionTable, frame_bytes, read_predictions
-from bench.records.run_record import Record, read_record, read_records
-from bench.report.analysis.predictions import read_predictions as read_predictions_of
+from bench.records.run_record import Record
 from bench.stats.comparisons import EQUIVALENCE_MARGIN, Difference
-from bench.stats.delong import Influence, auc_influence
-from bench.stats.proportions import paired_shares
-from bench.stats.seed_variance import FITTED
-from bench.stats.uncertainty import Uncertainty, around, difference, of_difference
-from models.catalog import get_spec
 from tests import making
-from tests.making import make_card, make_predictions, make_record, make_rerun, make_run, read_frame
+from tests.making import make_record, make_rerun, make_run
 
 RUN = Run("smoke", "resnet18_28", "breastmnist", 0)
 OTHER = Run("smoke", "resnet18_28", "breastmnist", 1)
@@ -133,123 +121,6 @@ def test_opposite_answers_differ(folders: tuple[Path, Path]) -> None:
     assert json.loads(json.dumps(comparison.as_dict()))["runs"][0]["auc_difference"] < -0.3
 
 
-def test_the_two_tests_by_hand() -> None:
-    """McNemar is scipy's exact binomial test on the discordant images; differences are B minus A."""
-    card = make_card("breastmnist")
-    stored = make_predictions("breastmnist", 0), make_predictions("breastmnist", 1)
-    first, second = (read_frame(content) for content in stored)
-    pair = contrast(*(read_predictions(content) for content in stored), card, ("one", "two"))
-    right = []
-    for table in (first, second):
-        test = table[table["split"] == "test"]
-        right.append((test["logit_1"] > test["logit_0"]).to_numpy() == (test["label"] == 1).to_numpy())
-    only = int((right[0] & ~right[1]).sum()), int((right[1] & ~right[0]).sum())
-    assert pair.mcnemar_p == pytest.approx(scipy_stats.binomtest(only[0], sum(only)).pvalue, abs=1e-12)
-    assert pair.acc.value == pytest.approx(right[1].mean() - right[0].mean(), abs=1e-15)
-    assert pair.auc_shift is not None
-    assert pair.auc is not None
-    assert pair.auc_shift.values.tolist() == [pair.auc.value]
-
-
-def made_table(labels: np.ndarray, scores: np.ndarray) -> PredictionTable:
-    """Predictions of two classes, the same of val and test, whose logit of label 1 is given."""
-    part = {"index": np.arange(len(labels), dtype=np.int32), "label": labels.astype(np.int16)}
-    part |= {"logit_0": np.zeros(len(labels), dtype=np.float32), "logit_1": scores.astype(np.float32)}
-    parts = [pd.DataFrame({"split": split, **part}) for split in ("val", "test")]
-    return read_predictions(frame_bytes(pd.concat(parts, ignore_index=True)))
-
-
-def compared(labels: np.ndarray, first: np.ndarray, second: np.ndarray) -> Contrast:
-    return contrast(made_table(labels, first), made_table(labels, second), make_card("breastmnist"), ("a", "b"))
-
-
-def test_no_image_answered_differently_is_no_interval_without_width() -> None:
-    """Tango's: z^2 / (N + z^2) to either side, though nothing moved."""
-    labels = np.arange(156) % 2
-    scores = np.random.default_rng(0).normal(size=156) + labels
-    pair = compared(labels, scores, scores * 2)
-    assert (pair.acc.value, pair.mcnemar_p) == (0.0, 1.0)
-    assert pair.acc.high_90 == pytest.approx(Z_90**2 / (156 + Z_90**2))
-    assert pair.acc.low_90 == pytest.approx(-pair.acc.high_90)
-
-
-def test_two_perfect_areas_are_as_wide_as_the_smaller_class_allows() -> None:
-    """As the analysis plan has it: Wilson's bound on 40 images is far outside the margin."""
-    labels = (np.arange(2000) < 1960).astype(int)
-    pair = compared(labels, labels * 2.0 - 1, labels * 3.0 - 1.5)
-    assert pair.auc is not None
-    assert pair.auc.value == 0.0
-    assert pair.auc.high == pytest.approx(1 - 40 / (40 + 1.959964**2))
-    assert pair.verdict == "not told apart"
-    assert mean_contrast([pair, pair]).auc == pair.auc
-
-
-def test_an_undefined_area_shows_no_equivalence() -> None:
-    """One class alone has no AUC, whatever its accuracy shows."""
-    labels = np.zeros(2000, dtype=int)
-    scores = np.random.default_rng(0).normal(size=2000)
-    pair = compared(labels, scores, scores * 2)
-    assert pair.auc is None
-    assert pair.acc.high_90 < EQUIVALENCE_MARGIN
-    assert pair.verdict == "not told apart"
-    assert mean_contrast([pair, pair]).verdict == "not told apart"
-
-
-INSIDE, TOUCHING, OUTSIDE = (-0.019, 0.019), (-0.02, 0.01), (0.03, 0.05)
-
-
-@pytest.mark.parametrize(
-    ("auc", "acc", "p_values", "verdict"),
-    [
-        (INSIDE, INSIDE, (0.5, 0.5), "equivalent"),
-        (INSIDE, INSIDE, (0.001, 0.5), "equivalent"),  # a difference that is there and small
-        (INSIDE, OUTSIDE, (0.5, 0.5), "not told apart"),
-        (TOUCHING, INSIDE, (0.5, 0.5), "not told apart"),
-        (None, INSIDE, (None, 0.5), "not told apart"),
-        (OUTSIDE, INSIDE, (0.024, 0.5), "differs"),
-        (INSIDE, OUTSIDE, (0.5, 0.024), "differs"),
-        (OUTSIDE, OUTSIDE, (0.025, 0.025), "not told apart"),
-    ],
-)
-def test_the_rule_by_hand(
-    auc: tuple[float, float] | None, acc: tuple[float, float], p_values: tuple[float | None, ...], verdict: str
-) -> None:
-    """Both intervals inside the margin, else one test of two at 2.5 %, else nothing."""
-    assert judge(auc, acc, *p_values) == verdict
-
-
-@settings(max_examples=20, deadline=None)
-@given(st.integers(0, 1000), st.floats(1e-4, 2.0), st.sampled_from([40, 300, 1000]))
-def test_equivalent_is_what_lies_inside_on_both_measures(seed: int, scale: float, num_images: int) -> None:
-    """Whatever two runs say: equivalent if and only if neither 90 % interval reaches the margin."""
-    generator = np.random.default_rng(seed)
-    labels = np.arange(num_images) % 2
-    scores = generator.normal(size=num_images) + 2 * labels
-    pair = compared(labels, scores, scores + scale * generator.normal(size=num_images))
-    assert pair.auc is not None
-    inside = all(d.low_90 > -EQUIVALENCE_MARGIN and d.high_90 < EQUIVALENCE_MARGIN for d in (pair.auc, pair.acc))
-    assert (pair.verdict == "equivalent") == inside
-
-
-def test_another_network_of_the_store_is_never_taken_for_a_re_run() -> None:
-    """No network passes for another unless both intervals say so, although many pairs are not told apart."""
-    records = [
-        record
-        for record in read_records(RESULTS)[0]
-        if (record.protocol, record.dataset, record.seed, record.status) == ("lite-96", "breastmnist", 0, "done")
-        and get_spec(record.model).kind == "network"
-    ]
-    card = read_card(RESULTS, "breastmnist")
-    assert card is not None
-    tables = {record.run_id: read_table(RESULTS, record) for record in records}
-    pairs = [contrast(tables[a], tables[b], card, (a, b)) for a, b in itertools.combinations(tables, 2)]
-    for pair in pairs:
-        assert pair.auc is not None
-        widest = max(-pair.auc.low_90, pair.auc.high_90, -pair.acc.low_90, pair.acc.high_90)
-        assert pair.verdict not in AGREEING or widest < EQUIVALENCE_MARGIN
-    assert any(pair.verdict == "not told apart" for pair in pairs)
-
-
 def test_the_spread_over_seeds_by_hand() -> None:
     """Three seeds with standard deviation 0.01: two of them differ by up to 4.303 x 0.01 x sqrt(2)."""
     bound = 4.302653 * 0.01 * 2**0.5
@@ -335,67 +206,6 @@ def test_the_reason_stands_in_the_row(folders: tuple[Path, Path]) -> None:
     assert "; other versions (numpy 2.0 and 2.1)" in compare_folders(a, b).rows[0].reason
     make_rerun(b, RUN, same, **{**origin, "packages": {"numpy": "2.1"}}, device="cpu: one")
     assert compare_folders(a, b).rows[0].reason == ""
-
-
-def test_a_cell_is_judged_over_its_seeds() -> None:
-    """A shift that no seed shows alone is shown by ten together; opposite shifts are not."""
-    rng = np.random.default_rng(0)
-
-    def drawn(value: float, spread: float) -> Contrast:
-        parts = rng.normal(0, spread / 20, (1, 400))
-        parts += value / 400 - parts.mean()
-        shift = Influence(np.array([value]), parts, np.zeros(400, dtype=np.int64))
-        nothing = Influence(np.zeros(1), np.zeros((1, 400)), shift.strata)
-        exact = around(value, Uncertainty(float(shift.covariance()[0, 0])))
-        return Contrast(False, exact, NO_DIFFERENCE, 0.3, shift, nothing)
-
-    shift = [drawn(0.03, 0.02) for _ in range(10)]
-    assert {seed.verdict for seed in shift} == {"not told apart"}
-    assert mean_contrast(shift).verdict == "differs"
-    assert "AUC p" in mean_contrast(shift).told_apart_by
-    back = [drawn(-0.03, 0.02) for _ in range(2)]
-    mixed = mean_contrast([*shift[:2], *back])
-    assert (mixed.verdict, mixed.told_apart_by) == ("not told apart", "")
-    close = [drawn(0.005 * (-1) ** seed, 0.01) for seed in range(10)]
-    assert mean_contrast(close).verdict == "equivalent"
-    equal = Contrast(True, NO_DIFFERENCE, NO_DIFFERENCE)
-    assert mean_contrast([equal, equal]).verdict == "bit-equal"
-
-
-def test_seeds_that_agree_by_chance_are_no_certainty() -> None:
-    """Two seeds that each gain and lose other images have no variance between them, and an interval all the same."""
-    labels = np.arange(200) % 2
-    right = np.where(labels == 1, 1.0, -1.0)
-    pairs = []
-    for start in (0, 20):
-        first, second = right.copy(), right.copy()
-        first[start : start + 10] *= -1
-        second[start + 10 : start + 20] *= -1
-        pairs.append(compared(labels, first, second))
-    assert [pair.acc.value for pair in pairs] == [0.0, 0.0]
-    mean = mean_contrast(pairs).acc
-    assert mean.low < -0.02 < 0.02 < mean.high
-    single = mean_contrast([pairs[0], Contrast(True, NO_DIFFERENCE, NO_DIFFERENCE)]).acc
-    assert single.low < 0.0 < single.high
-
-
-def test_compare_has_the_statistics_of_a_report() -> None:
-    """Two networks of the store, one seed each: McNemar's p, Tango's interval, DeLong's, as of two sets of weights."""
-    runs = [Run("lite-96", model, "breastmnist", 0) for model in ("resnet50", "swin_t")]
-    records = [read_record(run.path(RESULTS)) for run in runs]
-    card = read_card(RESULTS, "breastmnist")
-    assert card is not None
-    pair = contrast(*(read_table(RESULTS, record) for record in records), card, ("a", "b"))
-    read = [read_predictions_of(RESULTS, record, card) for record in records]
-    labels, probs = read[0].labels["test"], np.stack([predictions.probs["test"] for predictions in read])
-    right = (probs[:, :, 1] > 0.5) == labels
-    only = int((right[1] & ~right[0]).sum()), int((right[0] & ~right[1]).sum())
-    assert pair.acc == paired_shares(*only, len(labels))
-    areas = auc_influence(labels, probs, card.task)
-    expected = difference([areas.values[1]], [areas.values[0]], of_difference(areas.covariance(), 1, (FITTED, FITTED)))
-    assert pair.auc is not None
-    assert (pair.auc.value, pair.auc.p) == pytest.approx((expected.value, expected.p))
-    assert (pair.auc.low_90, pair.auc.high_90) == pytest.approx((expected.low_90, expected.high_90))
 
 
 def folder_with(*verdicts: Verdict, cells: tuple[RerunVerdict, ...] = ()) -> Comparison:

@@ -45,6 +45,9 @@ def test_measure_finds_planted_duplicates(official, root):
     assert card.twins == {"train/val": [], "train/test": [[5, 40]], "val/test": [[3, 7]]}
     assert card.num_twin_pairs == {"train/val": 0, "train/test": 1, "val/test": 1}
     assert card.twin_test_indices == [7, 40]
+    assert card.similarity["train/test"][40] == 1.0
+    assert card.similarity["val/test"][7] >= 0.99
+    assert np.flatnonzero(card.test_similarity >= 0.99).tolist() == [7, 40]
     assert (card.synthetic, card.clinical_positive, card.license) == (False, 0, "CC BY 4.0")
 
 

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
 from bench.data import twins
-from bench.data.twins import compare, find_exact, find_twins
+from bench.data.twins import compare, find_exact, find_twins, nearest
 
 
 def gray(*images):
@@ -121,3 +121,19 @@ def test_whole_numbers_decide_where_float32_cannot(monkeypatch):
     first = generator.integers(0, 256, (20, 4, 4), dtype=np.uint8)
     second = np.concatenate([first[7:9] // 2, generator.integers(0, 256, (9, 4, 4), dtype=np.uint8)])
     assert find_twins(first, second).pairs == [[7, 0], [8, 1]]
+
+
+def test_the_nearest_image_is_the_one_that_numpy_finds(monkeypatch):
+    """Each image's highest correlation with the first split, in blocks or at once; an image of one value has 0."""
+    generator = np.random.default_rng(4)
+    first, second = (generator.integers(0, 256, size=(n, 5, 5), dtype=np.uint8) for n in (40, 9))
+    second[3], second[4] = first[17], 9
+    second[5] = first[2] // 2
+    with np.errstate(invalid="ignore", divide="ignore"):
+        expected = np.corrcoef(first.reshape(40, -1), second.reshape(9, -1))[:40, 40:].max(axis=0)
+    expected[4] = 0.0
+    found = nearest(first, second)
+    assert found == pytest.approx(expected, abs=1e-12)
+    assert found[3] == 1.0
+    monkeypatch.setattr(twins, "BLOCK", 7)
+    assert np.array_equal(nearest(first, second), found)

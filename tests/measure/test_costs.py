@@ -274,7 +274,7 @@ def test_two_counts_agree_and_the_second_is_read(plugin: Path, tmp_path: Path) -
 
 
 def test_a_changed_model_is_counted_again(plugin: Path, tmp_path: Path) -> None:
-    """A comment changes nothing; code makes the record stale, and reports leave it out with a note."""
+    """A comment changes nothing; code makes the record stale. What a report knows does not depend on the plugin."""
     cell = CostCell("tiny_costs", 8, 4)
     next(costs.measure_costs([cell], tmp_path))
     plugin.write_text(TINY + "# a comment\n", encoding="utf-8")
@@ -282,8 +282,19 @@ def test_a_changed_model_is_counted_again(plugin: Path, tmp_path: Path) -> None:
     plugin.write_text(TINY.replace("1, bias=False", "3, padding=1, bias=False"), encoding="utf-8")
     assert cost_record.recorded(cell, tmp_path) is None
     records, notes = cost_record.read_costs(tmp_path)
-    assert records == []
-    assert "stale" in notes[0]
+    assert [record.model for record in records] == ["tiny_costs"]
+    assert notes == []
+
+
+def test_a_count_of_the_suites_older_code_is_left_out(plugin: Path, tmp_path: Path) -> None:
+    """With a note that says so."""
+    next(costs.measure_costs([CostCell("tiny_costs", 8, 4)], tmp_path))
+    record = read_sealed(CostCell("tiny_costs", 8, 4).path(tmp_path), CostRecord)
+    ours = record.model_copy(update={"model": "resnet18", "model_fingerprint": "0" * 64})
+    write_sealed(CostCell("resnet18", 8, 4).path(tmp_path), ours)
+    records, notes = cost_record.read_costs(tmp_path)
+    assert [record.model for record in records] == ["tiny_costs"]
+    assert "stale, the code of resnet18" in notes[0]
 
 
 def test_a_changed_record_is_refused(plugin: Path, tmp_path: Path) -> None:

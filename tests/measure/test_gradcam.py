@@ -21,10 +21,8 @@ from bench.data.card import measure
 from bench.data.loading import load
 from bench.errors import BenchError, RecordError
 from bench.measure.gradcam import maps as gradcam
-from bench.measure.gradcam import weights as cam_weights
 from bench.measure.gradcam.layers import Form, Target, find_layer, find_targets, form_of, target_layers
 from bench.measure.gradcam.maps import NUM_RANDOM, choose_images, explain_run, grad_cam
-from bench.measure.gradcam.weights import chosen_weights, read_weights, recorded_run, weights_path
 from bench.protocols.loading import load_protocol
 from bench.protocols.schema import InitRules, Protocol
 from bench.records.cam_record import cam_path, images_path, maps_path, read_cams, read_images, read_maps, write_cam
@@ -32,7 +30,9 @@ from bench.records.cam_similarity import median, rank_correlation, similarity_ac
 from bench.records.card import DataCard, write_card
 from bench.records.names import Run
 from bench.records.sealed import read_sealed
-from bench.runs.request import RunRequest, run_key
+from bench.runs import proven
+from bench.runs.proven import chosen_weights, kept_path, kept_weights, recorded_run
+from bench.runs.request import RunRequest
 from bench.runs.runner import run_one
 from bench.training import trainer
 from bench.training.augment import prepare
@@ -267,8 +267,8 @@ def test_the_training_is_medbench_runs(one_run: RunRequest, explained: Path) -> 
     record = recorded_run(one_run, explained)
     assert record is not None
     assert record.predictions_sha256 == run_one(one_run).record.predictions_sha256
-    folder = weights_path(explained, one_run).parent
-    assert [path.name for path in folder.iterdir()] == ["best.pt"]
+    path = kept_path(one_run, explained)
+    assert list(path.parent.iterdir()) == [path]
     (cam,), notes = read_cams(explained)
     assert notes == []
     assert cam.predictions_sha256 == record.predictions_sha256
@@ -289,37 +289,38 @@ def test_weights_are_the_chosen_epochs(one_run: RunRequest, tmp_path: Path, monk
 
 
 def test_kept_weights_spare_the_training(one_run: RunRequest, copied: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The second time nothing is trained, and the maps are the same."""
+    """Out of the folder that is named nothing is trained, and the maps are the same."""
 
     def refuse(*_: Any) -> None:
         raise AssertionError("trained again")
 
-    monkeypatch.setattr(cam_weights, "run_one", refuse)
+    monkeypatch.setattr(proven, "run_one", refuse)
     before = read_cams(copied)[0][0]
-    after, _ = explain_run(one_run, copied)
+    folder = kept_path(one_run, copied).parent.rename(copied.parent / "kept")
+    after, _ = explain_run(one_run, copied, folder)
     assert after.maps_sha256 == before.maps_sha256
     assert after.weights_sha256 == before.weights_sha256
 
 
 def test_weights_of_other_rules_or_damaged_ones_are_not_used(one_run: RunRequest, copied: Path) -> None:
     """Another protocol, seed or a flipped byte means another training, never other weights."""
-    path = weights_path(copied, one_run)
-    assert read_weights(path, run_key(one_run)) is not None
+    path = kept_path(one_run, copied)
+    assert kept_weights(one_run, path) is not None
     for other in (
         replace(one_run, protocol=load_protocol("demo")),
         replace(one_run, run=replace(one_run.run, seed=1)),
         replace(one_run, card=one_run.card.model_copy(update={"labels_digest": {"test": "0" * 64}})),
     ):
-        assert read_weights(path, run_key(other)) is None
+        assert kept_weights(other, path) is None
     blob = bytearray(path.read_bytes())
     blob[-100] ^= 1
     path.write_bytes(bytes(blob))
-    assert read_weights(path, run_key(one_run)) is None
+    assert kept_weights(one_run, path) is None
 
 
 def test_a_record_that_is_there_stays_as_it_is(one_run: RunRequest, copied: Path) -> None:
     """Training for weights anew overwrites no evidence, and says whether it agrees."""
-    weights_path(copied, one_run).unlink()
+    kept_path(one_run, copied).unlink()
     path = one_run.run.path(copied)
     before = path.read_bytes()
     kept = chosen_weights(one_run, copied)
@@ -332,7 +333,7 @@ def test_a_record_that_is_there_stays_as_it_is(one_run: RunRequest, copied: Path
 def test_a_training_that_fails_gives_its_reason(one_run: RunRequest, tmp_path: Path) -> None:
     """No weights, no maps, one line."""
     card = one_run.card.model_copy(update={"labels_digest": dict.fromkeys(one_run.card.labels_digest, "0" * 64)})
-    with pytest.raises(BenchError, match=r"No weights to explain.*labels are not those"):
+    with pytest.raises(BenchError, match=r"No weights: .*labels are not those"):
         chosen_weights(replace(one_run, card=card), tmp_path / "results")
     assert not list((tmp_path / "results").rglob("*.json"))
 
@@ -378,7 +379,7 @@ def test_maps_and_images_come_back(one_run: RunRequest, explained: Path) -> None
 
 def test_a_stored_map_explains_the_predicted_class(one_run: RunRequest, explained: Path) -> None:
     """By hand from the kept weights, for images that the model gets wrong too: sum_c A_c w_c / 49 of that class."""
-    kept = read_weights(weights_path(explained, one_run), run_key(one_run))
+    kept = kept_weights(one_run, kept_path(one_run, explained))
     assert kept is not None
     model: Any = models.create_model("cam_net", num_classes=8, img_size=28)
     model.load_state_dict(kept.state)

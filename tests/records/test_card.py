@@ -81,6 +81,11 @@ def test_no_damage_to_a_recorded_card_is_read(tmp_path: Path, path: Path) -> Non
         {"num_twin_pairs": {"train/test": 2}},
         {"md5": "x"},
         {"num_channels": 0},
+        {"similarity": {"train/val": [0.0] * 12, "train/test": [0.0] * 24, "val/test": [0.0] * 24}},
+        {"similarity": {"train/val": [0.0] * 12, "train/test": [1.0] * 24, "val/test": [0.0] * 24}},
+        {"similarity": {"train/val": [0.0] * 12, "train/test": [2.0] * 24, "val/test": [0.0] * 24}},
+        {"similarity": {"train/val": [0.0], "train/test": [0.0] * 24, "val/test": [0.0] * 24}},
+        {"similarity": {"train/val": [0.0] * 12}},
     ],
 )
 def test_a_sealed_card_whose_numbers_do_not_fit_is_refused(tmp_path: Path, changes: dict[str, Any]) -> None:

@@ -10,10 +10,10 @@ from pathlib import Path
 import pytest
 
 from bench.records.names import Run, model_slug
+from bench.records.own_models import own_models
 from bench.report.analysis.analyse import analyse
 from bench.report.evidence import gather
 from bench.report.tables import model_cards
-from bench.report.tables.table4 import own_models
 from models import catalog, get_spec, list_models, load_plugin
 from tests.making import make_run
 

@@ -23,11 +23,6 @@ def changed(content: bytes, column: str, value: float) -> bytes:
     return frame.to_csv(index=False).encode()
 
 
-def test_the_page_is_what_the_tables_give() -> None:
-    """Its bytes, in this checkout."""
-    assert (ROOT / "docs" / "findings.md").read_bytes() == findings.render(tables(), CLAIMS)
-
-
 def test_a_number_of_the_page_is_that_of_the_table() -> None:
     """Another difference in `pairs.csv` is another one on the page."""
     content = tables()

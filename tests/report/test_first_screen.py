@@ -6,17 +6,24 @@ import re
 import shutil
 from pathlib import Path
 
+import pandas as pd
 import pytest
 
 from bench.records.names import Run
-from bench.report import build
+from bench.records.sealed import write_sealed
+from bench.records.timing_record import timing_path
+from bench.report import build, compare, findings
 from bench.report.analysis.analyse import analyse
 from bench.report.evidence import gather
-from bench.report.tables import readme_summary
+from bench.report.tables import answer, readme_summary
 from models import catalog, load_plugin
-from tests.making import make_run
+from models.catalog import fingerprint, get_spec
+from tests.making import make_run, make_timing
+from tests.measure.timings import cell
 
 PARAMS = {"num_params": 1000}
+OWN = Path(__file__).parents[2] / "results"
+DEVICE = "cpu: one, 1 thread"
 
 
 @pytest.fixture
@@ -35,7 +42,7 @@ def results(tmp_path: Path) -> Path:
 
 def summary(results: Path) -> str:
     evidence = gather(results)
-    return readme_summary.render(evidence, analyse(evidence, synthetic=False), [])["summary.md"].decode()
+    return readme_summary.render(evidence, analyse(evidence, synthetic=False), "")["summary.md"].decode()
 
 
 def cells(text: str, start: str) -> list[str]:
@@ -96,8 +103,6 @@ def test_records_of_a_protocol_that_is_not_at_hand_are_reported(tmp_path: Path) 
     target.parent.mkdir(parents=True)
     shutil.copytree(path.parent, target.parent, dirs_exist_ok=True)
     changed = record.model_copy(update={"protocol": "my-recipe", "run_id": own.run_id})
-    from bench.records.sealed import write_sealed
-
     write_sealed(target, changed)
     build(tmp_path / "results", tmp_path / "reports")
     text = (tmp_path / "reports" / "summary.md").read_text(encoding="utf-8")
@@ -107,8 +112,51 @@ def test_records_of_a_protocol_that_is_not_at_hand_are_reported(tmp_path: Path) 
 def test_links_of_the_readme_lead_somewhere_from_its_own_folder(results: Path, tmp_path: Path) -> None:
     """Whatever the reports folder is called: to its pages and to the results."""
     readme = tmp_path / "README.md"
-    readme.write_text(f"{readme_summary.BEGIN}{readme_summary.END}", encoding="utf-8")
-    build(results, tmp_path / "pages")
+    readme.write_text(f"{answer.BEGIN}{answer.END}", encoding="utf-8")
+    build(results, tmp_path / "pages", documents=True)
     links = re.findall(r"\]\(([^)]*)\)", readme.read_text(encoding="utf-8"))
-    assert {"pages/claims.md", "results/records/lite-96/medspectralnet/breastmnist/"} <= set(links)
+    assert {"pages/claims.md", "pages/table3.md", "pages/figures/forest__lite-96.svg"} <= set(links)
     assert [link for link in links if not (tmp_path / link).exists()] == []
+
+
+def test_the_answer_says_in_five_lines_what_is_separated_and_what_is_missing(results: Path, tmp_path: Path) -> None:
+    """Counts, names and verdicts are those of the records; README.md and summary.md say the same."""
+    readme = tmp_path / "README.md"
+    readme.write_text(f"# Mine\n{answer.BEGIN}{answer.END}\nrest\n", encoding="utf-8")
+    build(results, tmp_path / "reports", documents=True)
+    text = readme.read_text(encoding="utf-8")
+    lines = [line for line in text.splitlines() if line.startswith("- ")]
+    assert len(lines) == 5
+    assert "8 finished runs of 4 models, on 2 of the paper's six sets (breastmnist, pneumoniamnist)" in lines[0]
+    pairs = pd.read_csv(results / "tables" / "pairs.csv").query("family == 'primary'")
+    for verdict in ("higher", "lower"):
+        for name in pairs[pairs["verdict"] == verdict]["baseline"]:
+            assert f"{verdict} than" in lines[1]
+            assert f"`{name}`" in lines[1]
+    left = (~pairs["verdict"].isin(["higher", "lower"])).sum()
+    assert f"not separated from {left} of {len(pairs)}" in lines[1]
+    assert "0 of 300 runs of `table3`" in lines[4]
+    assert text.startswith("# Mine\n")
+    assert text.endswith("\nrest\n")
+    assert lines[1].replace("reports/", "") in (tmp_path / "reports" / "summary.md").read_text(encoding="utf-8")
+
+
+def test_documents_are_written_only_on_request(results: Path, tmp_path: Path) -> None:
+    """A contributor's report leaves README.md and docs/findings.md alone, and --check does not miss them."""
+    readme, page = tmp_path / "README.md", tmp_path / "docs" / "findings.md"
+    page.parent.mkdir()
+    readme.write_text(f"{answer.BEGIN}{answer.END}", encoding="utf-8")
+    page.write_text(f"{findings.BEGIN}\n", encoding="utf-8")
+    shutil.copytree(OWN / "costs" / "resnet18", results / "costs" / "resnet18")
+    timing = make_timing("resnet18", DEVICE, [cell([[1.0]])], model_fingerprint=fingerprint(get_spec("resnet18")))
+    write_sealed(timing_path(results, DEVICE, "resnet18"), timing)
+    before = (readme.read_bytes(), page.read_bytes())
+    build(results, tmp_path / "reports")
+    assert (readme.read_bytes(), page.read_bytes()) == before
+    assert compare(results, tmp_path / "reports") == []
+    wrong = compare(results, tmp_path / "reports", documents=True)
+    assert [line.split(":")[0] for line in wrong] == [str(readme), str(page)]
+    assert not build(results, tmp_path / "reports", documents=True).was_current
+    assert compare(results, tmp_path / "reports", documents=True) == []
+    tables = {name: (results / "tables" / name).read_bytes() for name in findings.TABLES}
+    assert page.read_bytes() == findings.render(tables, (tmp_path / "reports" / "claims.csv").read_bytes())

@@ -78,7 +78,7 @@ def test_what_killed_writers_left_goes_everywhere(results: Path, tmp_path: Path)
     (tmp_path / "README.md").write_text(
         (Path(__file__).parents[2] / "README.md").read_text(encoding="utf-8"), encoding="utf-8"
     )
-    built = build(results, reports)
+    built = build(results, reports, documents=True)
     places = ("tables/cells.csv", "costs/resnet18/224-8.json", "data/breastmnist.json", "cams/a/b/c/seed0.json")
     places += (".cache/report.json", "timings/cpu/resnet18.json", "reruns/a.json")
     for path in (*(results / place for place in places), reports / "figures" / "fig04.svg"):
@@ -86,7 +86,7 @@ def test_what_killed_writers_left_goes_everywhere(results: Path, tmp_path: Path)
     assert len(unfinished(tmp_path)) == 8
     killed_while_writing(tmp_path / "README.md")
     assert tmp_path / "README.md" in built.files
-    assert build(results, reports).files == built.files
+    assert build(results, reports, documents=True).files == built.files
     assert unfinished(tmp_path) == []
     assert [problem for problem in verify(results).problems if "killed" in problem] == []
 

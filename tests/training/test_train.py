@@ -24,6 +24,7 @@ from bench.training.trainer import (
     SplitData,
     Trainer,
     build_optimizer,
+    evenly_spaced,
     predict,
 )
 
@@ -296,3 +297,49 @@ def test_a_split_from_arrays_has_channels_first() -> None:
     assert images.shape == (2, 3, 3, 4)
     assert images.is_contiguous()
     assert np.array_equal(images[:, 1].numpy(), colour[..., 1])
+
+
+def test_scoring_train_images_as_they_are_moves_no_bit(monkeypatch: pytest.MonkeyPatch) -> None:
+    """With and without it: the same weights, chosen epoch and history of everything else."""
+    scored = trainer(rules())
+    with_scores = scored.fit()
+    monkeypatch.setattr(Trainer, "_plain_scores", lambda self: {})
+    bare = trainer(rules())
+    without = bare.fit()
+    assert weights_digest(scored.model) == weights_digest(bare.model)
+    assert with_scores.best_epoch == without.best_epoch
+    plain = ("plain_train_loss", "plain_train_acc")
+    assert [{k: v for k, v in row.items() if k not in plain} for row in with_scores.history] == without.history
+    assert all(set(plain) <= set(row) for row in with_scores.history)
+
+
+def test_train_scores_are_of_unchanged_images_at_even_distances() -> None:
+    """As many as val has: of 29 images for 12, number k is 29 k / 12, rounded down; the last epoch's by hand."""
+    data = split(29, 0)
+    chosen = [0, 2, 4, 7, 9, 12, 14, 16, 19, 21, 24, 26]
+    picked = evenly_spaced(data, 12)
+    assert torch.equal(picked.images, data.images[chosen])
+    assert torch.equal(picked.labels, data.labels[chosen])
+    assert evenly_spaced(data, 30) is data
+    protocol = rules(schedule={"epochs": 1, "warmup_epochs": 0})
+    fitted = trainer(protocol)
+    row = fitted.fit().history[0]  # of one epoch, whose weights are the chosen ones
+    logits = torch.from_numpy(predict(fitted.model, picked, protocol)).double()
+    loss = torch.nn.functional.cross_entropy(logits, picked.labels)
+    assert row["plain_train_loss"] == pytest.approx(float(loss), rel=1e-6)
+    assert row["plain_train_acc"] == float((logits.argmax(1) == picked.labels).double().mean())
+
+
+def test_train_logits_that_are_not_finite_end_no_training(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Only val's and the loss may: what is noted alone is noted as not a number."""
+    fitted = trainer(rules())
+    real = predict
+
+    def spoiled(model: nn.Module, data: SplitData, protocol: Protocol) -> Any:
+        logits = real(model, data, protocol)
+        return logits * np.float32("nan") if data is fitted.plain_train else logits
+
+    monkeypatch.setattr("bench.training.trainer.predict", spoiled)
+    history = fitted.fit().history
+    assert len(history) == 3
+    assert all(np.isnan(row["plain_train_loss"]) and np.isnan(row["plain_train_acc"]) for row in history)

@@ -22,7 +22,7 @@ from bench.stats.intervals import critical, mean, variance
 from bench.stats.metrics import auc, predict
 from bench.stats.proportions import paired_shares
 from bench.stats.seed_variance import SeedVariance
-from bench.stats.uncertainty import Uncertainty, area_interval, around, of_mean, with_images
+from bench.stats.uncertainty import Uncertainty, area_interval, around, with_images
 
 Floats = NDArray[np.float64]
 
@@ -34,7 +34,7 @@ IDENTITY = {
     "data_md5": "the file of the data set",
     "labels_digest": "the labels",
     "model_fingerprint": "the model's code (or timm's version)",
-    "weights_sha256": "the file of public weights",
+    "weights_sha256": "the public weights",
     "synthetic": "whether the data is synthetic",
 }
 
@@ -190,15 +190,16 @@ def mean_contrast(contrasts: Sequence[Contrast]) -> Contrast:
 def _mean(seeds: Sequence[Difference], shifts: Sequence[Influence | None]) -> Difference:
     """The mean of the seeds' differences; where nothing moves it, as wide as the widest of one seed.
 
-    A seed's difference varies over images at least, so seeds that agree by chance do not make the mean a certain one.
-    Bit-equal seeds have no shift: they differ by 0, whatever the images.
+    The weights being what they are, the mean varies over images as much as its influences say; seeds add what their
+    differences vary beyond that. So seeds that agree by chance do not make the mean a certain one. Bit-equal seeds have
+    no shift: they differ by 0, whatever the images.
     """
     moving = next(shift for shift in shifts if shift is not None)
     parts = np.concatenate([np.zeros_like(moving.parts) if shift is None else shift.parts for shift in shifts])
     covariance = Influence(parts.sum(axis=1), parts, moving.strata).covariance()
     values = [seed.value for seed in seeds]
-    over_seeds = SeedVariance(max(variance(values), with_images(covariance)), len(values) - 1)
-    found = of_mean(covariance, over_seeds)
+    beyond = max(0.0, variance(values) - with_images(covariance)) / len(values)
+    found = Uncertainty(float(covariance.mean()), (SeedVariance(beyond, len(values) - 1),))
     if found.error == 0.0:
         return max(seeds, key=lambda seed: seed.high - seed.low)
     return around(mean(values), found)

@@ -82,7 +82,7 @@ def _row(comparison: Comparison, path_a: Path, path_b: Path) -> RunRow:
     except RecordError as error:
         return RunRow(name, "damaged", str(error))
     for letter, record, card in zip("AB", (a, b), cards, strict=True):
-        reason = staleness(record, card)
+        reason = staleness(record, card, own_only=True)
         if reason:
             comparison.notes.append(f"stale in {letter}: {name}: {reason}")
     reason = other_run(a, b)

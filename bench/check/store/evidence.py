@@ -13,12 +13,12 @@ from bench.errors import RecordError
 from bench.records.cam_record import CamRecord, cam_path, images_path, maps_path, read_cams, read_images, read_maps
 from bench.records.card import DataCard
 from bench.records.cost_record import COUNTERS, CostCell, CostRecord, read_costs
+from bench.records.own_models import own_spec
 from bench.records.predictions import PredictionTable
 from bench.records.run_record import MEASURED_FOLDERS, Record
 from bench.records.timing_record import TimingRecord, read_timings, timing_path
 from bench.records.writing.swap import INTERRUPTED, KEPT
 from bench.stats.metrics import predict, softmax
-from models.catalog import ModelError, get_spec
 
 STALE = ": stale, "
 LEFT_OUT = "left out: "
@@ -59,10 +59,8 @@ def cost_problems(record: CostRecord) -> Iterator[str]:
             yield f"{count.counter}: {count.macs:,} MACs are not the sum of its operators"
     if not 0 <= record.num_trainable_params <= record.num_params:
         yield f"{record.num_trainable_params:,} of {record.num_params:,} parameters are trainable"
-    try:
-        claimed = get_spec(record.model).num_params
-    except ModelError:
-        return
+    spec = own_spec(record.model)
+    claimed = spec.num_params if spec else None
     is_claim = claimed and (record.img_size, record.num_classes) == (CATALOGUE_SIZE, CATALOGUE_CLASSES)
     if is_claim and record.num_params != claimed:
         yield f"num_params is {record.num_params:,}, the catalogue has {claimed:,}"

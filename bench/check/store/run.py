@@ -13,11 +13,11 @@ from bench.errors import BenchError, ProtocolError, RecordError
 from bench.protocols.schema import Protocol
 from bench.records.card import DataCard
 from bench.records.names import history_path, predictions_path
+from bench.records.own_models import own_spec
 from bench.records.predictions import PredictionTable, read_attached, read_history, read_predictions
 from bench.records.run_record import SCORES, Record, Scores, real_only
 from bench.records.scoring import num_rows, same_score, score_predictions, wrong_labels
 from bench.records.sealed import explain_validation
-from models.catalog import ModelError, get_spec
 
 UNSCORED = "cannot be scored"
 TRAINED = ("best_epoch", "num_params", "history_sha256")  # what every training leaves and no fit does
@@ -76,11 +76,9 @@ def _kind_problems(record: Record) -> Iterator[str]:
 
 
 def is_network(record: Record) -> bool | None:
-    """Whether a run's model is trained, None where no such model is known here."""
-    try:
-        return get_spec(record.model).kind == "network"
-    except ModelError:
-        return None
+    """Whether a run's model is trained, None where it is not the suite's."""
+    spec = own_spec(record.model)
+    return None if spec is None else spec.kind == "network"
 
 
 def own_protocol(record: Record) -> Protocol:
@@ -128,7 +126,8 @@ def params_problem(record: Record, card: DataCard, counted: dict[tuple[str, int,
         card: Its data set's card.
         counted: (model, image size, classes) -> parameters with three channels, of the costs that stand.
     """
-    if record.num_params is None or is_network(record) is not True:
+    spec = own_spec(record.model)
+    if record.num_params is None or spec is None or spec.kind != "network":
         return ""
     try:
         data = own_protocol(record).data
@@ -143,7 +142,7 @@ def params_problem(record: Record, card: DataCard, counted: dict[tuple[str, int,
         for (model, _, number), number_counted in counted.items()
         if (model, number) == (record.model, classes)
     ]
-    near = near or [claimed for claimed in (get_spec(record.model).num_params,) if claimed]
+    near = near or [claimed for claimed in (spec.num_params,) if claimed]
     if not near or any(
         abs(record.num_params - number_counted) <= PARAMS_TOLERANCE * number_counted for number_counted in near
     ):

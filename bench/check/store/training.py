@@ -22,6 +22,8 @@ from bench.records.scoring import LAST, parts_of
 from bench.stats.metrics import clipped_loss, score, softmax
 
 COLUMNS = ("epoch", "lr", "train_loss", "val_loss", "val_auc", "val_acc")
+# Of un-augmented train images; histories from before 2026-11-28 lack them, resumed ones hold them from then on.
+PLAIN = {"plain_train_loss": math.inf, "plain_train_acc": 1.0}
 # A CPU gives the chosen epoch's logits again to the last bit; a GPU may add them up in another order.
 CPU_TOLERANCE, OTHER_TOLERANCE = 1e-9, 5e-3
 ROUNDED_FROM = 16  # different logits that make a test for rounding one
@@ -56,8 +58,10 @@ def history_problems(record: Record, history: pd.DataFrame, protocol: Protocol, 
 
 def _unlikely(history: pd.DataFrame) -> Iterator[str]:
     """Numbers that no training gives."""
-    for name, top in (("train_loss", math.inf), ("val_loss", math.inf), ("val_auc", 1.0), ("val_acc", 1.0)):
-        values = history[name].dropna() if name == "val_auc" else history[name]
+    tops = {"train_loss": math.inf, "val_loss": math.inf, "val_auc": 1.0, "val_acc": 1.0}
+    tops |= {name: top for name, top in PLAIN.items() if name in history}
+    for name, top in tops.items():
+        values = history[name] if name in COLUMNS and name != "val_auc" else history[name].dropna()
         if not ((values >= 0.0) & (values <= top) & np.isfinite(values)).all():
             yield f"the history's {name} leaves what it can be"
 

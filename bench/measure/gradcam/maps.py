@@ -24,7 +24,6 @@ from bench.errors import BenchError, DataError
 from bench.machine import provenance
 from bench.machine.foreign import cast, keep_fp32
 from bench.measure.gradcam.layers import Target, find_targets, tapped
-from bench.measure.gradcam.weights import Weights, chosen_weights, recorded_run
 from bench.protocols.schema import InitRules
 from bench.records.cam_record import (
     RANDOM,
@@ -45,11 +44,14 @@ from bench.records.names import predictions_path
 from bench.records.predictions import read_attached, read_predictions
 from bench.records.run_record import Record
 from bench.records.writing.sweep import sweep_store
+from bench.runs.building import build_model
+from bench.runs.proven import chosen_weights, recorded_run
 from bench.runs.request import RunProgress, RunRequest
-from bench.runs.runner import build_model
+from bench.runs.weights import trained_model
 from bench.stats import metrics
 from bench.streams import Streams, stream_seed
 from bench.training.augment import prepare
+from bench.training.kept_weights import KeptWeights
 from bench.training.trainer import DTYPES, FORMATS, SplitData, predict
 from models import fingerprint, get_spec
 
@@ -80,13 +82,17 @@ class Explained:
 
 
 def explain_run(
-    request: RunRequest, results: Path, on_progress: Callable[[RunProgress], None] = lambda event: None
+    request: RunRequest,
+    results: Path,
+    weights: Path | None = None,
+    on_progress: Callable[[RunProgress], None] = lambda event: None,
 ) -> tuple[CamRecord, Path]:
     """Compute and store the maps of a run, which is trained first where its weights were not kept.
 
     Args:
         request: The run.
         results: The results folder.
+        weights: The folder of kept weights, None for `results/checkpoints`.
         on_progress: Called with the training's progress.
 
     Returns:
@@ -106,10 +112,9 @@ def explain_run(
     model, _ = build_model(run, protocol, card, Streams(run.model, run.dataset, run.seed))
     # Before the training: a layer that is refused has not cost one.
     targets = find_targets(run.model, model, in_chans, protocol.data.img_size)
-    weights = chosen_weights(request, results, on_progress)
-    model.load_state_dict(weights.state)
-    explained = _explain(request, _placed(model, request), targets)
-    record = _record(request, results, weights, targets, explained)
+    chosen = chosen_weights(request, results, weights, on_progress)
+    explained = _explain(request, trained_model(request, chosen.state), targets)
+    record = _record(request, results, chosen, targets, explained)
     return record, write_cam(results, record, explained.maps, explained.pixels)
 
 
@@ -243,7 +248,7 @@ def _same_scores(record: Record, results: Path, logits: NDArray[np.float32]) -> 
 
 
 def _record(
-    request: RunRequest, results: Path, weights: Weights, targets: Sequence[Target], explained: Explained
+    request: RunRequest, results: Path, weights: KeptWeights, targets: Sequence[Target], explained: Explained
 ) -> CamRecord:
     run, protocol, card = request.run, request.protocol, request.card
     recorded = recorded_run(request, results)

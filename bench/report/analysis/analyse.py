@@ -27,6 +27,7 @@ from bench.report.analysis.pairs import PAIRED, McNemar, Pair, compare_cells, mc
 from bench.report.analysis.resolution import PublishedCheck, Resolution, published_checks, resolutions
 from bench.report.analysis.scores import ClassScore, Score, cell_scores, class_scores, marked
 from bench.report.analysis.seeds import SeedVariances, seed_variances
+from bench.report.analysis.twins import TwinScore, twin_scores
 from bench.report.evidence import Evidence
 from bench.report.published.numbers import published_scores
 from bench.report.tidy import grouped, model_order, table
@@ -55,6 +56,7 @@ class Analysis:
     published_checks: tuple[PublishedCheck, ...] = ()
     draws: tuple[DrawScore, ...] = ()
     draw_pairs: tuple[DrawPair, ...] = ()
+    twins: tuple[TwinScore, ...] = ()
 
     @cached_property
     def table_scores(self) -> tuple[Score, ...]:
@@ -74,6 +76,7 @@ class Analysis:
             "published_checks": table(self.published_checks, _fields(PublishedCheck)),
             "draws": table(self.draws, DRAWS),
             "draw_pairs": table(self.draw_pairs, _fields(DrawPair)),
+            "twins": table(self.twins, _fields(TwinScore)),
         }
 
 
@@ -102,6 +105,7 @@ def analyse(evidence: Evidence, *, synthetic: bool) -> Analysis:
     factorial: dict[str, dict[tuple[str, str], Cell]] = {}
     variances: dict[str, dict[str, SeedVariances]] = {}
     resolution: list[Resolution] = []
+    twins: list[TwinScore] = []
     for protocol, card, cells in _groups(evidence, synthetic=synthetic):
         seeds = seed_variances(cells)
         plain = cell_scores(cells, seeds, card)
@@ -109,6 +113,7 @@ def analyse(evidence: Evidence, *, synthetic: bool) -> Analysis:
         scores += marked(plain, compared)
         pairs += compared
         mcnemar += mcnemar_tests(cells)
+        twins += twin_scores(cells, card)
         classes += [score for cell in cells.values() for score in class_scores(cell, card)]
         if protocol in FACTORS:
             factorial.setdefault(card.dataset, {}).update({(protocol, model): cell for model, cell in cells.items()})
@@ -135,6 +140,7 @@ def analyse(evidence: Evidence, *, synthetic: bool) -> Analysis:
         published_checks=() if synthetic else tuple(published_checks(published_scores())),
         draws=tuple(draw_scores(thinned, cards)),
         draw_pairs=tuple(draw_pairs(thinned)),
+        twins=tuple(twins),
     )
 
 

@@ -7,7 +7,7 @@ cells on the same images are paired by the covariance of their influences.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
 
 import numpy as np
@@ -19,9 +19,11 @@ from bench.records.run_record import Record
 from bench.report.analysis import cache
 from bench.report.analysis.cache import Arrays
 from bench.report.analysis.predictions import Floats, Labels, Predictions, Reader, stored_bytes
+from bench.report.analysis_plan import TWIN_THRESHOLDS
 from bench.stats.delong import Influence, auc_influence, mean_influence
 from bench.stats.intervals import StatsError, youden_threshold
 from bench.stats.metrics import per_class, predict
+from bench.stats.removal import Curve, removal_curve
 
 Bools = NDArray[np.bool_]
 
@@ -30,6 +32,7 @@ CLASS_MEASURES = ("auc", "ap", "precision", "recall", "f1")
 RATES = ("sensitivity", "specificity")
 VARIED = ("auc", "acc", "balanced_acc", "brier", "nll", *RATES)  # what has a variance over test images
 KINDS = ("classes", "rates", "areas", "covariances", "degrees")
+REMOVALS = tuple(f"removals/{field.name}" for field in fields(Curve))
 SHARE = 4  # cells that repay the start of a process
 Job = tuple[Sequence[Record], DataCard]
 
@@ -48,6 +51,7 @@ class Cell:
         areas: Part -> (S, n) what each of its images adds to each seed's AUC, NaN where that is undefined.
         covariances: Part -> (7, S, S) of the seeds' `VARIED` over test images, NaN where nothing tells.
         degrees: Part -> (7,) how well the variance of each is known.
+        removals: The official test without images ever less like those of train and val; None without similarities.
     """
 
     records: list[Record]
@@ -59,6 +63,7 @@ class Cell:
     areas: dict[str, Floats]
     covariances: dict[str, Floats]
     degrees: dict[str, Floats]
+    removals: Curve | None = None
 
     @property
     def seeds(self) -> list[int]:
@@ -145,7 +150,8 @@ def _cell(records: list[Record], card: DataCard, arrays: Arrays) -> Cell:
     correct = np.unpackbits(arrays["correct"], axis=1, count=len(labels)).astype(np.bool_)
     kept = {part: kept_images(card, part) for part in TEST_PARTS}
     by_part = {kind: {part: arrays[f"{kind}/{part}"] for part in TEST_PARTS} for kind in KINDS}
-    return Cell(records, labels, correct, kept, **by_part)
+    curve = [arrays[name] for name in REMOVALS if name in arrays]
+    return Cell(records, labels, correct, kept, **by_part, removals=Curve(*curve) if curve else None)
 
 
 def kept_images(card: DataCard, part: str) -> Labels:
@@ -161,6 +167,7 @@ def _measure(runs: Sequence[Predictions], card: DataCard) -> Arrays:
     correct = np.stack([predict(scores, card.task) for scores in probs]) == labels
     positive, flagged = _flagged(runs, card)
     arrays: Arrays = {"labels": labels.astype(np.int16), "correct": np.packbits(correct, axis=1)}
+    arrays |= _removals(labels, probs, correct, card)
     for part in TEST_PARTS:
         kept = kept_images(card, part)
         if part != "test" and len(kept) == len(labels):
@@ -176,6 +183,15 @@ def _measure(runs: Sequence[Predictions], card: DataCard) -> Arrays:
         covariances, degrees = zip(*(_variance(influence, len(runs)) for influence in influences), strict=True)
         arrays[f"covariances/{part}"], arrays[f"degrees/{part}"] = np.stack(covariances), np.array(degrees)
     return arrays
+
+
+def _removals(labels: Labels, probs: Floats, correct: Bools, card: DataCard) -> Arrays:
+    """The arrays of `Curve` by name; nothing where the card knows no similarities, or no image is like another."""
+    similarity = card.test_similarity
+    if similarity is None or not (similarity >= min(TWIN_THRESHOLDS)).any():
+        return {}
+    curve = removal_curve(labels, probs, correct, similarity, TWIN_THRESHOLDS, card.task)
+    return {name: getattr(curve, name.removeprefix("removals/")) for name in REMOVALS}
 
 
 def _classes(labels: Labels, probs: Floats, task: str) -> Floats:

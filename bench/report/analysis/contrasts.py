@@ -16,9 +16,10 @@ from bench.report.ablations import FACTORS, REMOVAL
 from bench.report.analysis.cells import TEST_PARTS, Cell, joint_covariance
 from bench.report.analysis.pairs import PAIRED, check_sources
 from bench.report.analysis.seeds import SeedVariances, of_weights
+from bench.report.analysis_plan import MARGIN
 from bench.report.tidy import ten_digits
 from bench.stats.comparisons import Difference
-from bench.stats.detectable import smallest_detectable
+from bench.stats.detectable import power_at, smallest_detectable
 from bench.stats.intervals import mean
 from bench.stats.uncertainty import around, of_contrast
 
@@ -43,6 +44,7 @@ class Contrast:
     ci_high: float
     p: float  # uncorrected
     detectable: float  # the effect that this test finds with a power of 80 %
+    power: float  # of this test to find an effect of the plan's margin
 
 
 def gain_of_cutmix(model: str) -> str:
@@ -95,15 +97,17 @@ def contrasts_of(
         for part, metric in itertools.product(TEST_PARTS, PAIRED):
             measured = _effect(chosen, list(weights.values()), variances, part, metric)
             if measured is not None:
-                exact, smallest = measured
+                exact, *found = measured
                 names = (card.dataset, optimiser, part, metric, effect, fewest)
-                yield Contrast(*names, exact.value, *map(ten_digits, (exact.low, exact.high, exact.p, smallest)))
+                yield Contrast(*names, exact.value, *map(ten_digits, (exact.low, exact.high, exact.p, *found)))
 
 
 def _effect(
     cells: list[Cell], weights: list[float], variances: Mapping[str, SeedVariances], part: str, metric: str
-) -> tuple[Difference, float] | None:
-    """The weighted sum of the cells' means and the smallest that could be found, None where a value is undefined.
+) -> tuple[Difference, float, float] | None:
+    """The weighted sum of the cells' means, the smallest that could be found, and the power to find the margin.
+
+    None where a value is undefined.
 
     Where nothing moves it there is no interval.
     """
@@ -117,7 +121,6 @@ def _effect(
     uncertainty = of_contrast(covariance, counts, weights, seeds)
     value = sum(weight * mean(values) for weight, values in zip(weights, scores, strict=True))
     if uncertainty.error == 0.0:
-        return Difference(value, math.nan, math.nan, math.nan, math.nan, math.nan), math.nan
-    return around(value, uncertainty, reach=sum(abs(weight) for weight in weights) / 2), smallest_detectable(
-        uncertainty
-    )
+        return Difference(value, math.nan, math.nan, math.nan, math.nan, math.nan), math.nan, math.nan
+    exact = around(value, uncertainty, reach=sum(abs(weight) for weight in weights) / 2)
+    return exact, smallest_detectable(uncertainty), power_at(MARGIN, uncertainty)

@@ -6,9 +6,10 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from bench.records.own_models import is_fitted
 from bench.report.ablations import REMOVAL
 from bench.report.analysis.draws import CHOSEN, PLAIN, DrawCell, Key, Track, over_draws
-from bench.report.analysis_plan import OURS, is_fitted
+from bench.report.analysis_plan import OURS
 from bench.report.tidy import ten_digits
 from bench.stats.comparisons import check_pairing
 from bench.stats.delong import Influence

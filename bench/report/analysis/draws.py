@@ -20,10 +20,10 @@ from bench.machine.forked import forked_map
 from bench.protocols.schema import Protocol
 from bench.protocols.subset import class_sizes
 from bench.records.card import DataCard
+from bench.records.own_models import is_fitted
 from bench.records.run_record import Record
 from bench.records.scoring import LAST
 from bench.report.analysis.predictions import Predictions, Reader
-from bench.report.analysis_plan import is_fitted
 from bench.report.tidy import model_order, ten_digits
 from bench.stats.delong import Influence, auc_influence, mean_influence
 from bench.stats.intervals import IMAGES, mean, variance

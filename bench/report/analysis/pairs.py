@@ -11,10 +11,11 @@ from functools import cached_property
 import numpy as np
 
 from bench.records.names import SYNTHETIC_PREFIX
+from bench.records.own_models import is_fitted
 from bench.records.run_record import Record
 from bench.report.analysis.cells import TEST_PARTS, Cell, joint_covariance
 from bench.report.analysis.seeds import SeedVariances, of_weights
-from bench.report.analysis_plan import MARGIN, OURS, comparison_order, family_size, is_fitted, is_primary
+from bench.report.analysis_plan import MARGIN, OURS, comparison_order, family_size, is_primary
 from bench.report.tidy import ten_digits
 from bench.stats.comparisons import Difference, PairingError, check_pairing, end_to_end, is_equivalent, mcnemar
 from bench.stats.detectable import errors_and_correlation, smallest_detectable

@@ -12,8 +12,9 @@ from numpy.typing import NDArray
 
 from bench.records.card import DataCard
 from bench.records.names import SYNTHETIC_PREFIX
+from bench.records.own_models import is_fitted
 from bench.report.analysis.pairs import Pair
-from bench.report.analysis_plan import INTRACLASS, NUM_TEST_SCANS, OURS, PARTS, REFERENCE, is_fitted
+from bench.report.analysis_plan import INTRACLASS, NUM_TEST_SCANS, OURS, PARTS, REFERENCE
 from bench.report.published.numbers import PublishedScore
 from bench.report.tidy import ten_digits
 from bench.stats.intervals import critical, wilson

@@ -5,23 +5,24 @@ from __future__ import annotations
 import itertools
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 
 from bench.records.card import DataCard
 from bench.records.names import Run
+from bench.records.own_models import is_fitted
 from bench.report.analysis.cells import CLASS_MEASURES, RATES, TEST_PARTS, VARIED, Cell
 from bench.report.analysis.marks import drawn_marks, marks
 from bench.report.analysis.pairs import PAIRED, Pair
 from bench.report.analysis.predictions import Labels
 from bench.report.analysis.seeds import SeedVariances, of_weights
-from bench.report.analysis_plan import PARTS, is_fitted
+from bench.report.analysis_plan import PARTS
 from bench.report.published.numbers import PublishedScore, reference_score
 from bench.report.tidy import ten_digits
 from bench.stats.intervals import IMAGES, IMAGES_AND_SEEDS, mean, variance
 from bench.stats.seed_variance import FITTED, SeedVariance
-from bench.stats.uncertainty import area_interval, of_mean, plain_interval, share_interval
+from bench.stats.uncertainty import Uncertainty, area_interval, of_mean, plain_interval, share_interval
 
 METRICS = ("auc", "acc", "balanced_acc", "pr_auc", "brier", "ece", "nll", *RATES)
 CEILINGS = {"brier": 2.0, "nll": math.inf}  # measures that are no fraction
@@ -44,6 +45,7 @@ class Score:
     low: float  # ends of the mean's 95 % interval; NaN for measures without one
     high: float
     interval: str  # what it is over: `images`, `images and seeds`, or "" for none
+    uncertainty: Uncertainty = field(default=Uncertainty(0.0), repr=False)  # of the mean; none without an interval
     mark: str = ""  # `best` alone in the confidence set for the best model, `may be best` in it with others, or ""
     drawn: str = ""  # what a table shows of the marks: `best`, `tie` or ""
 
@@ -112,32 +114,33 @@ def cell_scores(cells: Mapping[str, Cell], variances: SeedVariances, card: DataC
         if not values and metric in RATES:
             continue
         kept = cell.kept[part]
-        middle, deviation, low, high, kind = math.nan, math.nan, math.nan, math.nan, ""
+        middle, deviation, low, high, kind, found = math.nan, math.nan, math.nan, math.nan, "", Uncertainty(0.0)
         if len(values) == len(cell.records):
             middle = mean(values)
             deviation = math.sqrt(variance(values)) if len(values) > 1 else math.nan
             if metric in VARIED:
                 seed = of_weights(variances[model, part, metric])
-                low, high, kind = _interval(cell, part, metric, seed, _fewest(cell.labels[kept], metric, card), middle)
+                fewest = _fewest(cell.labels[kept], metric, card)
+                low, high, kind, found = _interval(cell, part, metric, seed, fewest, middle)
         first, seeds = cell.records[0], tuple(cell.seeds)
-        scores[model, part, metric] = Score(
-            first.protocol, model, first.dataset, part, metric, seeds, len(kept), middle, deviation, low, high, kind
-        )
+        names = (first.protocol, model, first.dataset, part, metric)
+        numbers = (middle, deviation, low, high)
+        scores[model, part, metric] = Score(*names, seeds, len(kept), *numbers, kind, found)
     return scores
 
 
 def _interval(
     cell: Cell, part: str, metric: str, seed: SeedVariance, fewest: int, middle: float
-) -> tuple[float, float, str]:
-    """95 % interval of a cell's mean, and what it is over; none where nothing tells how the images vary."""
+) -> tuple[float, float, str, Uncertainty]:
+    """95 % interval of a cell's mean, what it is over, and its ground; none where nothing tells how the images vary."""
     covariance = cell.covariance(part, metric)
     if np.isnan(covariance).any():
-        return math.nan, math.nan, ""
+        return math.nan, math.nan, "", Uncertainty(0.0)
     uncertainty = of_mean(covariance, seed, cell.image_degrees(part, metric))
     kind = IMAGES if seed == FITTED else IMAGES_AND_SEEDS
     if metric in CEILINGS:
-        return *plain_interval(middle, uncertainty, CEILINGS[metric]), kind
-    return *(area_interval if metric == "auc" else share_interval)(middle, uncertainty, fewest), kind
+        return *plain_interval(middle, uncertainty, CEILINGS[metric]), kind, uncertainty
+    return *(area_interval if metric == "auc" else share_interval)(middle, uncertainty, fewest), kind, uncertainty
 
 
 def _fewest(labels: Labels, metric: str, card: DataCard) -> int:

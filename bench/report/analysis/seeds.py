@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 
+from bench.records.own_models import is_fitted
 from bench.report.analysis.cells import TEST_PARTS, VARIED, Cell
-from bench.report.analysis_plan import is_fitted
-from bench.stats.intervals import variance
+from bench.stats.intervals import Floats, variance
 from bench.stats.seed_variance import FITTED, SeedPool, SeedVariance, moderated, seed_pool
 from bench.stats.uncertainty import with_images
 
@@ -25,32 +25,43 @@ def seed_variances(cells: Mapping[str, Cell]) -> SeedVariances:
     """
     variances: SeedVariances = {}
     for part, metric in itertools.product(TEST_PARTS, VARIED):
-        own = {model: sample(cell, part, metric) for model, cell in cells.items() if not is_fitted(model)}
-        pool = _pool(cells, {model: value for model, value in own.items() if value is not None}, part, metric)
-        for model, cell in cells.items():
-            if model not in own:
-                variances[model, part, metric] = FITTED
-            elif pool is None:
-                variances[model, part, metric] = None
-            else:
-                value = own[model]
-                degrees = 0 if value is None else len(cell.records) - 1
-                variances[model, part, metric] = moderated(pool, value or 0.0, degrees)
+        values = {model: cell.values(part, metric) for model, cell in cells.items()}
+        covariances = {model: cell.covariance(part, metric) for model, cell in cells.items()}
+        found = pooled(values, covariances)
+        variances |= {(model, part, metric): seed for model, seed in found.items()}
     return variances
 
 
-def sample(cell: Cell, part: str, metric: str) -> float | None:
+def pooled(
+    values: Mapping[str, Sequence[float | None]], covariances: Mapping[str, Floats]
+) -> dict[str, SeedVariance | None]:
+    """The variance over seeds of each model's values, pooled over the networks; None where no network has two.
+
+    Args:
+        values: Model -> one a seed; None where it is undefined.
+        covariances: Model -> (S, S) of the values over test images, NaN where nothing tells.
+    """
+    samples = {model: sample(own) for model, own in values.items() if not is_fitted(model)}
+    known = {model: value for model, value in samples.items() if value is not None}
+    pool = _pool(known, {model: len(values[model]) - 1 for model in known}, [covariances[model] for model in known])
+    found: dict[str, SeedVariance | None] = dict.fromkeys(values, FITTED)
+    for model, value in samples.items():
+        degrees = 0 if value is None else len(values[model]) - 1
+        found[model] = None if pool is None else moderated(pool, value or 0.0, degrees)
+    return found
+
+
+def sample(values: Sequence[float | None]) -> float | None:
     """A cell's own sample variance over seeds; None with one seed, or where a value is undefined."""
-    values = [value for value in cell.values(part, metric) if value is not None]
-    return variance(values) if 1 < len(values) == len(cell.records) else None
+    known = [value for value in values if value is not None]
+    return variance(known) if 1 < len(known) == len(values) else None
 
 
-def _pool(cells: Mapping[str, Cell], variances: Mapping[str, float], part: str, metric: str) -> SeedPool | None:
+def _pool(variances: Mapping[str, float], degrees: Mapping[str, int], covariances: Sequence[Floats]) -> SeedPool | None:
     if not variances:
         return None
-    covariances = [cells[model].covariance(part, metric) for model in variances]
     together = [with_images(covariance) for covariance in covariances if not np.isnan(covariance).any()]
-    return seed_pool(list(variances.values()), [len(cells[model].records) - 1 for model in variances], together)
+    return seed_pool(list(variances.values()), list(degrees.values()), together)
 
 
 def of_weights(seed: SeedVariance | None) -> SeedVariance:

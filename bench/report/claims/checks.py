@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from fractions import Fraction
 from operator import attrgetter
 from typing import Any
 
-from bench.errors import RecordError
 from bench.protocols.loading import load_protocol
 from bench.report.claims.sources import STATED, Sources
-from bench.report.claims.terms import images, published
-from bench.report.claims.values import ACCURACIES, Quantity, gain, percent, show, stated, unique
-from bench.report.claims.verdict import FAILS, HOLDS, NOT_TESTABLE, UNDECIDED, Outcome, every
+from bench.report.claims.terms import images
+from bench.report.claims.values import Quantity, show, together, unique
+from bench.report.claims.verdict import FAILS, HOLDS, NOT_TESTABLE, UNDECIDED, Outcome
+from bench.stats.intervals import LEVEL
 from bench.stats.power import MAX_RUNS, reachable_runs
+
+Ends = tuple[Fraction | None, Fraction | None]
 
 
 def rounds(observed: Quantity, target: Quantity, digits: int | None = None) -> Outcome:
@@ -28,15 +30,19 @@ def rounds(observed: Quantity, target: Quantity, digits: int | None = None) -> O
 
 
 def near(observed: Quantity, target: Quantity, margin: Quantity) -> Outcome:
-    """No further than a margin from what was printed, either way."""
+    """No further than a margin from what was printed, either way; of a measured score, its 90 % interval."""
     expected = f"{target.text()}, within {margin.text()}"
-    return _tested(observed, expected, lambda: abs(observed.known() - target.known()) <= margin.known(), target, margin)
+
+    def ends() -> Ends:
+        return target.known() - margin.known(), target.known() + margin.known()
+
+    return _between(observed, expected, ends, (target, margin))
 
 
 def within(observed: Quantity, low: Quantity, high: Quantity) -> Outcome:
-    """Between two bounds, both included."""
+    """Between two bounds, both included; of a measured score, its 90 % interval."""
     expected = f"{low.text()} to {high.text()}"
-    return _tested(observed, expected, lambda: low.known() <= observed.known() <= high.known(), low, high)
+    return _between(observed, expected, lambda: (low.known(), high.known()), (low, high))
 
 
 def whole(observed: Quantity) -> Outcome:
@@ -44,24 +50,28 @@ def whole(observed: Quantity) -> Outcome:
     return _tested(observed, "a whole number", lambda: observed.known().denominator == 1)
 
 
-def below(observed: Quantity, other: Quantity) -> Outcome:
-    """Less than another, exactly."""
-    return _tested(observed, _against("below", other), lambda: observed.known() < other.known(), other)
+def below(observed: Quantity, other: Quantity, tests: int = 1) -> Outcome:
+    """Less than another; of a measured score, its 95 % interval, narrower a tail for each of several tests."""
+    return _between(
+        observed, _against("below", other), lambda: (None, other.known()), (other,), strict=True, tests=tests
+    )
 
 
 def at_most(observed: Quantity, other: Quantity) -> Outcome:
-    """Not more than another, exactly."""
-    return _tested(observed, _against("at most", other), lambda: observed.known() <= other.known(), other)
+    """Not more than another; of a measured score, its 90 % interval."""
+    return _between(observed, _against("at most", other), lambda: (None, other.known()), (other,))
 
 
-def above(observed: Quantity, other: Quantity) -> Outcome:
-    """More than another, exactly."""
-    return _tested(observed, _against("above", other), lambda: observed.known() > other.known(), other)
+def above(observed: Quantity, other: Quantity, tests: int = 1) -> Outcome:
+    """More than another; of a measured score, its 95 % interval, narrower a tail for each of several tests."""
+    return _between(
+        observed, _against("above", other), lambda: (other.known(), None), (other,), strict=True, tests=tests
+    )
 
 
 def at_least(observed: Quantity, other: Quantity) -> Outcome:
-    """Not less than another, exactly."""
-    return _tested(observed, _against("at least", other), lambda: observed.known() >= other.known(), other)
+    """Not less than another; of a measured score, its 90 % interval."""
+    return _between(observed, _against("at least", other), lambda: (other.known(), None), (other,))
 
 
 def equals(observed: Quantity, other: Quantity) -> Outcome:
@@ -79,8 +89,60 @@ def _tested(observed: Quantity, expected: str, test: Callable[[], bool], *others
     where = unique([line for quantity in quantities for line in quantity.sources])
     if any(quantity.value is None for quantity in quantities):
         needs = unique([line for quantity in quantities for line in quantity.needs])
-        return Outcome(UNDECIDED, expected, observed.worked(), where, needs)
+        powers = unique([power for quantity in quantities for power in quantity.powers])
+        return Outcome(UNDECIDED, expected, observed.worked(), where, needs, powers)
     return Outcome(HOLDS if test() else FAILS, expected, observed.worked(), where)
+
+
+def _between(
+    observed: Quantity,
+    expected: str,
+    bounds: Callable[[], Ends],
+    others: Sequence[Quantity],
+    *,
+    strict: bool = False,
+    tests: int = 1,
+) -> Outcome:
+    """Whether a quantity lies between two bounds; a measured score must with its whole interval, or without any of it.
+
+    Args:
+        observed: The quantity.
+        expected: What the page says of the bounds.
+        bounds: Both, None for none; called where all quantities are known.
+        others: What the bounds are made of.
+        strict: Whether the bounds are outside: a difference, tested two-sided at 5 %. Else by two one-sided tests at
+            5 %, as the analysis plan calls two scores comparable.
+        tests: How many such tests one claim may choose from.
+    """
+
+    def inside(value: Fraction) -> bool:
+        low, high = bounds()
+        if strict:
+            return (low is None or value > low) and (high is None or value < high)
+        return (low is None or value >= low) and (high is None or value <= high)
+
+    doubts = [doubt for quantity in (observed, *others) for doubt in quantity.doubts]
+    outcome = _tested(observed, expected, lambda: inside(observed.known()), *others)
+    if not doubts or outcome.verdict == UNDECIDED:
+        return outcome
+    confidence = 1 - LEVEL / tests if strict else 1 - 2 * LEVEL
+    half = Fraction(together(doubts).half_width(confidence))
+    first, last = observed.known() - half, observed.known() + half
+    found = f"{outcome.found} ({100 * confidence:.3g} %: {_short(first)} to {_short(last)})"
+    low, high = bounds()
+    if inside(first) and inside(last):
+        return replace(outcome, verdict=HOLDS, found=found)
+    short = low is not None and (last <= low if strict else last < low)
+    beyond = high is not None and (first >= high if strict else first > high)
+    if short or beyond:
+        return replace(outcome, verdict=FAILS, found=found)
+    testable = any(doubt.testable for doubt in doubts)
+    why = "; ".join(unique([doubt.why for doubt in doubts]))
+    return replace(outcome, verdict=UNDECIDED if testable else NOT_TESTABLE, found=found, why=why)
+
+
+def _short(value: Fraction) -> str:
+    return f"{float(value):.3g}".replace("-", "−")
 
 
 def class_named(sources: Sources, dataset: str, index: int, *words: str) -> Outcome:
@@ -127,36 +189,3 @@ def recipe(key: str, *targets: Quantity, percent: bool = False) -> Outcome:
         return Outcome(UNDECIDED, expected, observed, where, (why,))
     why = "what the authors' runs did leaves no trace in records; the suite's protocol takes the value over"
     return Outcome(NOT_TESTABLE, expected, observed, where, why=why)
-
-
-def outperforms(sources: Sources, name: str, least: Quantity) -> Outcome:
-    """The paper's accuracy is above a published one by more than `least` points wherever both are printed."""
-    pairs = _beside_each_other(sources, name)
-    joined = every(*(_labelled(dataset, above(gain(ours, theirs), least)) for dataset, ours, theirs in pairs))
-    expected = f"a difference to {name} above {show(least.known())} points wherever both are printed"
-    return replace(joined, expected=expected, found=f"to {name}: {joined.found}")
-
-
-def gains_between(sources: Sources, name: str, low: Quantity, high: Quantity, *, relative: bool) -> Outcome:
-    """Every gain over a published accuracy is in a printed range: relative ones in percent, or points."""
-    parts = []
-    for dataset, ours, theirs in _beside_each_other(sources, name):
-        difference = percent((ours - theirs) / theirs) if relative else ours - theirs
-        parts.append(_labelled(dataset, within(replace(difference, unit=""), low, high)))
-    joined = every(*parts)
-    unit = "% (relative)" if relative else "points"
-    expected = f"{low.text()} to {high.text()} {unit} over {name} on every set"
-    return replace(joined, expected=expected, found=f"over {name}, {unit}: {joined.found}")
-
-
-def _labelled(dataset: str, outcome: Outcome) -> Outcome:
-    return replace(outcome, found=f"{dataset} {outcome.found}")
-
-
-def _beside_each_other(sources: Sources, name: str) -> list[tuple[str, Quantity, Quantity]]:
-    """(data set, the paper's accuracy, the published one) where both are printed."""
-    printed = {score.dataset for score in sources.scores if (score.name, score.metric) == (name, "acc")}
-    sets = [dataset for dataset in ACCURACIES if dataset in printed]
-    if not sets:
-        raise RecordError(f"no accuracy of {name} in results.csv")
-    return [(dataset, stated(dataset), published(sources, name, dataset)) for dataset in sets]

@@ -6,8 +6,7 @@ anywhere: a check computes it from counted costs, data sets' cards, published nu
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 
 from bench.errors import RecordError
@@ -26,6 +25,7 @@ from bench.report.claims.verdict import (
     Judged,
     Outcome,
     every,
+    settled,
 )
 
 
@@ -72,12 +72,26 @@ def _deciding_kind(checks: Sequence[Check], outcome: Outcome) -> str:
     return next(part.kind for verdict in DECIDING for part in checks if part.outcome.verdict == verdict)
 
 
-def counts(judged: Sequence[Judged]) -> list[tuple[str, int]]:
-    """(verdict, claims) in order, then (kind, claims) for the kinds that occur and are no verdict."""
-    verdicts = Counter(item.outcome.verdict for item in judged)
-    kinds = Counter(item.kind for item in judged)
-    return [
-        *((name, verdicts[name]) for name in VERDICTS),
-        *((f"{name} check", kinds[name]) for name in KINDS if kinds[name]),
-        *((("no check", kinds[NOT_TESTABLE]),) if kinds[NOT_TESTABLE] else ()),
-    ]
+def facts(judged: Iterable[Judged]) -> list[list[Judged]]:
+    """The claims by what they say: those whose checks expect the same, of the same evidence, are one fact.
+
+    A claim without a check is a fact of its own.
+    """
+    groups: dict[tuple[object, ...], list[Judged]] = {}
+    for item in judged:
+        outcome = item.outcome
+        evidence = tuple(line for line in outcome.sources if not isinstance(line, Printed))
+        said = (item.kind, outcome.verdict, outcome.expected, outcome.found, evidence)
+        groups.setdefault(said if outcome.expected else (item.claim.id,), []).append(item)
+    return list(groups.values())
+
+
+def headline(judged: Sequence[Judged]) -> str:
+    """How many claims hold, fail or stay open, and how many are decided by each kind of check."""
+    numbers = [(name, sum(item.outcome.verdict == name for item in judged)) for name in VERDICTS]
+    texts = [f"{number} {name}" for name, number in numbers]
+    kinds = []
+    for kind in KINDS:
+        own = [item for item in judged if item.kind == kind]
+        kinds += [f"{kind} {sum(map(settled, own))} of {len(own)}"] if own else []
+    return f"{', '.join(texts)}; decided by {', '.join(kinds)}; {len(facts(judged))} facts in {len(judged)} sentences"

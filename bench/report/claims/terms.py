@@ -13,7 +13,7 @@ from bench.errors import RecordError
 from bench.records.cost_record import CostCell, CostRecord, Count
 from bench.report.analysis_plan import OURS
 from bench.report.claims.sources import Sources
-from bench.report.claims.values import ACCURACIES, Quantity, Source, absent, fewer, gain, leaf, printed, stated
+from bench.report.claims.values import ACCURACIES, Quantity, Source, absent, fewer, leaf, printed
 from bench.report.published.numbers import PublishedCost, quoted_cost
 from bench.report.tables.missing import Command
 
@@ -98,6 +98,58 @@ def attention_ratio(sources: Sources, model: str, without: str, tokens: int, cha
     return replace((inside * count + squares * width) / 1000 / part, unit="times")
 
 
+def vit_macs(
+    img_size: int, *, patch: int = 16, width: int = 768, depth: int = 12, num_classes: int = CLASSES
+) -> tuple[int, int]:
+    """MACs of a ViT (Dosovitskiy et al. 2021) without class token, in closed form; by default of ViT-B/16.
+
+    Args:
+        img_size: Height and width, a multiple of the patch.
+        patch: Its side.
+        width: Channels of a token.
+        depth: Blocks, each with an MLP four times as wide.
+        num_classes: Of the head.
+
+    Returns:
+        Of patches, projections, MLPs and head; of self-attention's scores and weighted sums alone.
+    """
+    tokens = (img_size // patch) ** 2
+    embedding = tokens * 3 * patch**2 * width
+    blocks = depth * tokens * 12 * width**2  # query, key, value and output 4, the MLP 8
+    return embedding + blocks + width * num_classes, depth * 2 * tokens**2 * width
+
+
+def vit_scaling(*, attention: bool) -> Quantity:
+    """A ViT's MACs at twice the height and width over those at 224 px: of self-attention alone, or of all."""
+    sizes = [vit_macs(size) for size in (2 * SIZE, SIZE)]
+    counts = [parts[1] if attention else sum(parts) for parts in sizes]
+    what = "scores and sums of ViT-B/16" if attention else "ViT-B/16"
+    names = [f"MACs of {what}, {size} px, closed form (terms.vit_macs)" for size in (2 * SIZE, SIZE)]
+    large, small = (leaf(Fraction(count, 10**9), name, unit="GMACs") for count, name in zip(counts, names, strict=True))
+    return large / small
+
+
+def imbalance(sources: Sources, dataset: str) -> Quantity:
+    """Images of the largest class over those of the smallest; only a measured card has them."""
+    facts = sources.data[dataset]
+    if not facts.class_counts:
+        return absent(_data_command(dataset))
+    totals = [sum(counts) for counts in zip(*facts.class_counts.values(), strict=True)]
+    return Quantity(Fraction(max(totals), min(totals)), "", sources=(facts.source,))
+
+
+def least_imbalance(sources: Sources, dataset: str, constant: str) -> Quantity:
+    """What it is at least in the test split: the other classes share what a constant predictor's accuracy leaves.
+
+    Args:
+        sources: All evidence.
+        dataset: A MedMNIST flag.
+        constant: The published constant predictor.
+    """
+    largest = published(sources, constant, dataset)
+    return replace(largest / ((100 - largest) / (num_classes(sources, dataset) - 1)), unit="")
+
+
 def published(sources: Sources, name: str, dataset: str, metric: str = "acc") -> Quantity:
     """A score that others printed, in percent (AUC as a fraction).
 
@@ -112,23 +164,6 @@ def published(sources: Sources, name: str, dataset: str, metric: str = "acc") ->
     decimals = max(1, -int(value.normalize().as_tuple().exponent))
     where = f"{name}, {dataset}, {metric} {value.normalize():f}: {score.source}"
     return leaf(Fraction(value), where, unit="%" if metric == "acc" else "", decimals=decimals)
-
-
-def gain_over(sources: Sources, name: str, dataset: str) -> Quantity:
-    """The paper's accuracy on a data set less one that others printed, in percentage points."""
-    return gain(stated(dataset), published(sources, name, dataset))
-
-
-def sets_led(sources: Sources) -> Quantity:
-    """On how many of the six sets no published accuracy is above the paper's."""
-    others = [score for score in sources.scores if score.metric == "acc" and score.medbench_model != OURS]
-    led, where = [], []
-    for dataset in ACCURACIES:
-        best = sorted((score for score in others if score.dataset == dataset), key=lambda score: score.value)[-1]
-        ours, theirs = stated(dataset), published(sources, best.name, dataset)
-        led += [dataset] if ours.known() >= theirs.known() else []
-        where += [f"{dataset}: {ours.text()} against {theirs.sources[0]}"]
-    return replace(leaf(len(led), "", unit="of 6 data sets"), sources=tuple(where))
 
 
 def published_params(sources: Sources, name: str) -> Quantity:
@@ -179,18 +214,13 @@ def class_images(sources: Sources, dataset: str, index: int, split: str = "test"
     return leaf(facts.class_counts[split][index], facts.source, unit="images")
 
 
-def smallest_share(sources: Sources, *datasets: str) -> Quantity:
-    """Share of the rarest class over all images of the rarest's data set, in percent; needs every card."""
-    shares, where = [], []
-    for dataset in datasets:
-        facts = sources.data[dataset]
-        if not facts.class_counts:
-            missing = [name for name in datasets if not sources.data[name].class_counts]
-            return absent(_data_command(*missing))
-        totals = [sum(counts) for counts in zip(*facts.class_counts.values(), strict=True)]
-        shares.append(Fraction(100 * min(totals), sum(totals)))
-        where.append(facts.source)
-    return Quantity(min(shares), "rarest class", "%", sources=tuple(where))
+def smallest_share(sources: Sources, dataset: str) -> Quantity:
+    """Share of the rarest class over all images of a data set, in percent; only a measured card has it."""
+    facts = sources.data[dataset]
+    if not facts.class_counts:
+        return absent(_data_command(dataset))
+    totals = [sum(counts) for counts in zip(*facts.class_counts.values(), strict=True)]
+    return Quantity(Fraction(100 * min(totals), sum(totals)), "rarest class", "%", sources=(facts.source,))
 
 
 def sets_stated(sources: Sources) -> Quantity:

@@ -5,6 +5,7 @@ All arithmetic is in fractions: a printed 8.5 is 17/2, so that a verdict never t
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 from decimal import Decimal
@@ -14,6 +15,8 @@ from typing import TypeVar
 
 from bench.errors import RecordError
 from bench.report.tables.missing import Command
+from bench.stats.seed_variance import SeedVariance
+from bench.stats.uncertainty import Uncertainty
 
 SIGNS = {"+": "+", "-": "−", "*": "×", "/": "/"}
 LOOSE, TIGHT = 1, 2  # how strongly a formula's outermost sign binds; a bare number binds more than any
@@ -49,6 +52,56 @@ Need = str | Command  # what would give evidence that is missing
 
 
 @dataclass(frozen=True)
+class Power:
+    """Probability that the planned runs on a data set find a difference of the analysis plan's margin.
+
+    Attributes:
+        dataset: A MedMNIST flag.
+        value: NaN where nothing tells yet.
+        at_most: Whether something that would lower it is not known yet.
+    """
+
+    dataset: str
+    value: float
+    at_most: bool = False
+
+    @property
+    def text(self) -> str:
+        """`at most 9 % on breastmnist`."""
+        if math.isnan(self.value):
+            return f"not known on {self.dataset}, whose classes are not counted"
+        return f"{'at most ' if self.at_most else ''}{100 * self.value:.0f} % on {self.dataset}"
+
+
+@dataclass(frozen=True)
+class Doubt:
+    """How far a measured score may be from the truth; a comparison then needs its whole interval on one side.
+
+    Attributes:
+        found: In the unit of the score.
+        over: What is drawn: `3,421 test images of either`.
+        why: Why nothing that is left to run decides where the interval does not.
+        testable: Whether a run of the plan could have.
+    """
+
+    found: Uncertainty
+    over: str
+    why: str
+    testable: bool = True
+
+    def scaled(self, factor: float) -> Doubt:
+        """Of the score times a factor."""
+        parts = tuple(SeedVariance(part.variance * factor**2, part.degrees) for part in self.found.seeds)
+        return replace(self, found=Uncertainty(self.found.images * factor**2, parts))
+
+
+def together(doubts: Iterable[Doubt]) -> Uncertainty:
+    """Of a sum of scores that have nothing in common."""
+    parts = [doubt.found for doubt in doubts]
+    return Uncertainty(sum(part.images for part in parts), tuple(seed for part in parts for seed in part.seeds))
+
+
+@dataclass(frozen=True)
 class Quantity:
     """A number with the way to it; sums, differences, products and quotients keep the formula.
 
@@ -60,6 +113,8 @@ class Quantity:
         binding: How strongly the formula's outermost sign binds.
         sources: Where it comes from, one line each.
         needs: The commands that would give it.
+        powers: What these would find.
+        doubts: How far it may be from the truth where it is a measured score; empty for what is counted or printed.
     """
 
     value: Fraction | None
@@ -69,6 +124,8 @@ class Quantity:
     binding: int = 9
     sources: tuple[Source, ...] = ()
     needs: tuple[Need, ...] = ()
+    powers: tuple[Power, ...] = ()
+    doubts: tuple[Doubt, ...] = ()
 
     def known(self) -> Fraction:
         """The value; asserts that there is one."""
@@ -171,9 +228,9 @@ def leaf(value: Fraction | int, source: str, *, unit: str = "", decimals: int | 
     return Quantity(number, show(number, decimals), unit, decimals, sources=(source,))
 
 
-def absent(*needs: Need) -> Quantity:
-    """A quantity that no evidence gives yet, and the commands that would."""
-    return Quantity(None, "?", needs=needs)
+def absent(*needs: Need, powers: tuple[Power, ...] = ()) -> Quantity:
+    """A quantity that no evidence gives yet, the commands that would, and what these would find."""
+    return Quantity(None, "?", needs=needs, powers=powers)
 
 
 def fewer(ours: Quantity, theirs: Quantity) -> Quantity:
@@ -188,7 +245,8 @@ def gain(ours: Quantity, theirs: Quantity) -> Quantity:
 
 def percent(ratio: Quantity) -> Quantity:
     """A ratio in percent; the formula stays that of the ratio."""
-    return replace(ratio, value=None if ratio.value is None else ratio.value * 100, unit="%")
+    doubts = tuple(doubt.scaled(100) for doubt in ratio.doubts)
+    return replace(ratio, value=None if ratio.value is None else ratio.value * 100, unit="%", doubts=doubts)
 
 
 def _combine(first: Quantity, sign: str, other: Quantity | int) -> Quantity:
@@ -203,7 +261,13 @@ def _combine(first: Quantity, sign: str, other: Quantity | int) -> Quantity:
     texts = [_bracketed(first.formula, first.binding < binding), _bracketed(second.formula, right)]
     formula = f"{texts[0]} {SIGNS[sign]} {texts[1]}"
     made = Quantity(None, formula, _unit(first, sign, second), None, binding)
-    made = replace(made, sources=unique([*first.sources, *second.sources]), needs=unique([*first.needs, *second.needs]))
+    made = replace(
+        made,
+        sources=unique([*first.sources, *second.sources]),
+        needs=unique([*first.needs, *second.needs]),
+        powers=unique([*first.powers, *second.powers]),
+        doubts=_doubts(first, sign, second),
+    )
     if first.value is None or second.value is None:
         return made
     operations: dict[str, Callable[[Fraction, Fraction], Fraction]] = {
@@ -216,6 +280,17 @@ def _combine(first: Quantity, sign: str, other: Quantity | int) -> Quantity:
         return replace(made, value=operations[sign](first.value, second.value))
     except ZeroDivisionError:
         raise RecordError(f"a check divides by zero: {formula}") from None
+
+
+def _doubts(first: Quantity, sign: str, second: Quantity) -> tuple[Doubt, ...]:
+    """Those of a sum or difference, or of a score times or over a number that is known exactly."""
+    if sign in "+-" or not (first.doubts or second.doubts):
+        return first.doubts + second.doubts
+    exact, inexact = (first, second) if second.doubts else (second, first)
+    assert not exact.doubts, "no comparison needs a product or ratio of two scores"
+    assert sign == "*" or inexact is first, "no comparison needs the reciprocal of a score"
+    factor = float(exact.known()) if sign == "*" else 1 / float(exact.known())
+    return tuple(doubt.scaled(factor) for doubt in inexact.doubts)
 
 
 def _bracketed(formula: str, wrap: bool) -> str:

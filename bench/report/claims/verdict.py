@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from typing import Literal
 
 from bench.report.claims.sources import Claim
-from bench.report.claims.values import Need, Quantity, Source, unique
+from bench.report.claims.values import Need, Power, Quantity, Source, unique
 
 HOLDS, FAILS, UNDECIDED, NOT_TESTABLE = "holds", "fails", "undecided", "not testable"
 VERDICTS = (HOLDS, FAILS, UNDECIDED, NOT_TESTABLE)
@@ -26,8 +26,9 @@ class Outcome:
         expected: What would have to be observed.
         found: What was observed, with its formula.
         sources: Where it comes from, one line each.
-        needs: For `undecided`: the commands that would decide it.
-        why: For `not testable`: the reason.
+        needs: For `undecided`: the commands that would decide it, or may.
+        powers: What these would find; empty where they decide for certain.
+        why: For `not testable`: the reason. For `undecided` without a command: why none is left.
     """
 
     verdict: str
@@ -35,6 +36,7 @@ class Outcome:
     found: str = ""
     sources: tuple[Source, ...] = ()
     needs: tuple[Need, ...] = ()
+    powers: tuple[Power, ...] = ()
     why: str = ""
 
 
@@ -76,6 +78,11 @@ class Judged:
     beside: tuple[str, ...] = ()
 
 
+def settled(item: Judged) -> bool:
+    """Whether a claim holds or fails."""
+    return item.outcome.verdict in (HOLDS, FAILS)
+
+
 def every(*outcomes: Outcome) -> Outcome:
     """Every part must hold: one that fails decides, then one that is open, then one that cannot be tested."""
     return _joined(outcomes, DECIDING, "; ")
@@ -84,6 +91,11 @@ def every(*outcomes: Outcome) -> Outcome:
 def either(*outcomes: Outcome) -> Outcome:
     """One part that holds is enough: the readings of an ambiguous claim."""
     return _joined(outcomes, (HOLDS, UNDECIDED, FAILS, NOT_TESTABLE), "; or ")
+
+
+def some(*outcomes: Outcome) -> Outcome:
+    """One of several things is enough, and it fails only where each of them does."""
+    return _joined(outcomes, (HOLDS, UNDECIDED, NOT_TESTABLE, FAILS), "; or ")
 
 
 def possible(outcome: Outcome, why: str) -> Outcome:
@@ -113,5 +125,6 @@ def _joined(outcomes: Sequence[Outcome], order: Sequence[str], mark: str) -> Out
         "; ".join(unique(texts)),
         unique([line for outcome in outcomes for line in outcome.sources]),
         unique([line for outcome in deciding for line in outcome.needs]),
+        unique([power for outcome in deciding for power in outcome.powers]),
         "; ".join(unique([outcome.why for outcome in deciding if outcome.why])),
     )

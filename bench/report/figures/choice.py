@@ -17,6 +17,7 @@ from bench.records.timing_record import TimingRecord
 from bench.report.analysis.analyse import Analysis
 from bench.report.analysis.pairs import Pair
 from bench.report.analysis.scores import Score
+from bench.report.analysis.twins import TwinScore
 from bench.report.evidence import MODELS, Evidence
 from bench.report.figures.curves import curves_plot, read_history
 from bench.report.figures.draws import draw_plots
@@ -25,6 +26,7 @@ from bench.report.figures.parameters import parameters_plot
 from bench.report.figures.pareto import macs_axis, parameter_axis, pareto_numbers, pareto_plot, speed_axes
 from bench.report.figures.scores import Cell, areas_plot, confusion_plot
 from bench.report.figures.style import Plot, data_words
+from bench.report.figures.twins import twins_plot
 from bench.report.published.numbers import published_costs
 from bench.report.tidy import grouped
 
@@ -56,6 +58,7 @@ def plots(evidence: Evidence, analysis: Analysis, *, synthetic: bool, models: Se
     yield from _pareto_plots(evidence, analysis.scores, records, costs, timings)
     yield from _forest_plots(evidence, analysis.pairs, records)
     yield from draw_plots(evidence, analysis.draws, synthetic=synthetic)
+    yield from _twin_plots(evidence, analysis.twins, records)
 
 
 def _grouped(records: Sequence[Record]) -> dict[tuple[str, str, str], list[Record]]:
@@ -124,3 +127,12 @@ def _forest_plots(evidence: Evidence, pairs: Iterable[Pair], records: Sequence[R
         words = [data_words(evidence.cards.get(name), name, "test") for name in sorted({p.dataset for p in family})]
         if runs:
             yield forest_plot(f"forest__{protocol}", family, runs, " ".join(words))
+
+
+def _twin_plots(evidence: Evidence, twins: Iterable[TwinScore], records: Sequence[Record]) -> Iterator[Plot]:
+    """Curves over the threshold, where the twin-free test lacks an image and more than one model is there."""
+    for (protocol, dataset), scores in sorted(grouped(twins, lambda s: (s.protocol, s.dataset)).items()):
+        card = evidence.cards.get(dataset)
+        runs = [r for r in records if (r.protocol, r.dataset) == (protocol, dataset)]
+        if card is not None and card.twin_test_indices and len({score.model for score in scores}) > 1:
+            yield twins_plot(f"twins__{dataset}__{protocol}", scores, runs, data_words(card, dataset, "test"))

@@ -14,9 +14,10 @@ from matplotlib.patches import Patch
 
 from bench.data.names import PAPER_DATASETS
 from bench.records.names import SYNTHETIC_PREFIX
+from bench.records.own_models import is_fitted
 from bench.records.run_record import Record
 from bench.report.analysis.pairs import Pair
-from bench.report.analysis_plan import NUM_TEST_SCANS, is_fitted
+from bench.report.analysis_plan import NUM_TEST_SCANS
 from bench.report.figures.style import ROW, WIDE, WIDTH, Caption, Plot, colour, legend_below, legend_height, new_figure
 from bench.report.tidy import model_order, table
 

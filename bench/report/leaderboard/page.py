@@ -209,6 +209,13 @@ def data_problems(card: DataCard | None) -> list[str]:
         if number:
             pairs = f"{number:,} pair{'s' if number > 1 else ''} of near twins"
             lines.append(f"{pair.replace('/', ' and ')}: {pairs} (pixel correlation ≥ {card.twin_threshold:g})")
+    val = {pair[1] for pair in card.twins["train/val"]}
+    if val:
+        share = f"{'at least ' if len(card.twins['train/val']) < card.num_twin_pairs['train/val'] else ''}{len(val):,}"
+        lines.append(
+            f"{share} of {card.num_images['val']:,} val images, which choose epoch and threshold, have a near twin in "
+            "train: they can favour an epoch that remembers train"
+        )
     if card.twin_test_indices:
         share = f"{len(card.twin_test_indices):,} of {card.num_images['test']:,}"
         lines.append(f"{share} test images have a near twin in train or val; the twin-free test leaves them out")

@@ -11,12 +11,11 @@ from bench.plan.selection import refusal
 from bench.protocols.loading import list_studies, load_protocol, load_study
 from bench.protocols.planned import planned_seeds
 from bench.records.names import SYNTHETIC_PREFIX
+from bench.records.own_models import is_fitted, own_spec
 from bench.records.run_record import Record
-from bench.report.analysis_plan import is_fitted
 from bench.report.evidence import Evidence, Reason
 from bench.report.formats import quoted
 from bench.report.tidy import model_order
-from models.catalog import ModelError, get_spec
 
 NOT_RUN = Reason("not run", "")
 
@@ -75,9 +74,10 @@ def why_missing(evidence: Evidence, protocol: str, model: str, dataset: str) -> 
     for record, reason in evidence.without_scores(protocol):
         if (record.model, record.dataset) == (model, dataset):
             return reason
+    spec = own_spec(model)
     try:
-        refused = refusal(get_spec(model), load_protocol(protocol))
-    except (BenchError, ModelError):
+        refused = refusal(spec, load_protocol(protocol)) if spec else ""
+    except BenchError:
         return NOT_RUN
     return Reason(refused) if refused else NOT_RUN
 

@@ -6,6 +6,7 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 
 from bench.records.cost_record import COUNTERS, CostRecord
 from bench.records.names import model_slug
+from bench.records.own_models import own_models
 from bench.records.run_record import Record
 from bench.report.ablations import FACTORS, is_compared
 from bench.report.analysis.analyse import Analysis
@@ -18,8 +19,8 @@ from bench.report.links import Links
 from bench.report.published.numbers import quoted_cost
 from bench.report.tables.missing import lost_seeds, missing_groups, planned
 from bench.report.tables.score_cells import METRICS, READING, TEST_PARTS, UNITS, value_text
-from bench.report.tables.table4 import NUM_CLASSES, notes_of, own_models
-from bench.report.tidy import grouped
+from bench.report.tables.table4 import NUM_CLASSES, notes_of
+from bench.report.tidy import grouped, model_order
 from models.catalog import HERE, ModelSpec, get_spec
 
 NOT_FOR_DIAGNOSIS = (
@@ -45,7 +46,7 @@ def render(evidence: Evidence, analysis: Analysis, *, synthetic: bool) -> dict[s
     by_model = grouped(evidence.finished(synthetic=False), lambda record: record.model)
     scores = grouped(analysis.table_scores, lambda score: score.model)
     files, links = {}, evidence.links.below()
-    for name in own_models():
+    for name in sorted(own_models(), key=model_order):
         spec, records, counted = get_spec(name), by_model.get(name, []), costs.get(name, [])
         blocks = [
             *_identity(spec),

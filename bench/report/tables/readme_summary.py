@@ -1,80 +1,60 @@
-"""What a reader sees first: what is measured and what is not, a condensed Table 3 and Table 4; Markdown for README.md.
-
-`reports/summary.md` holds it; in a checkout the same text stands in README.md between two marks.
-"""
+"""`reports/summary.md`: the answer so far, what is measured set by set, a condensed Table 3 and Table 4."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Sequence
-from pathlib import Path
 
 from bench.data.names import PAPER_DATASETS
-from bench.plan.selection import expand_study
+from bench.records.own_models import own_models
 from bench.records.run_record import Record
 from bench.report.analysis.analyse import Analysis
 from bench.report.analysis.scores import Score
 from bench.report.analysis_plan import PARTS
 from bench.report.claims.terms import SIZE
-from bench.report.claims.verdict import VERDICTS
 from bench.report.evidence import Evidence, first_line
 from bench.report.formats import NOTHING, Row, Table, Text, markdown_text
 from bench.report.links import Links
 from bench.report.published.numbers import quoted_cost
+from bench.report.tables.answer import answer_text, study_counts
 from bench.report.tables.score_cells import interval_text, measured_text, smallest_text
-from bench.report.tables.table4 import NUM_CLASSES, own_models
+from bench.report.tables.table4 import NUM_CLASSES
 from bench.report.tidy import grouped, model_order, seeds_text
 from bench.stats.power import POWER
 
-BEGIN, END = "<!-- measured: written by medbench report -->", "<!-- measured: end -->"
 PROTOCOLS = ("lite-96", "paper-224-scratch", "paper-224-imagenet")  # the ones with MedSpectralNet, weakest first
-STUDIES = ("lite", "table2", "ablation", "lightweight", "table3")
 DESIGN_CARD = ("medspectralnet", "resnet18", "resnet50", "medvit_t", "swin_t", "convnext_t", "medmamba_t")
 INITIALISATION = {"scratch": "random weights", "imagenet": "ImageNet-1k weights"}
 UNKNOWN_START = "weights as the model's own file leaves them"
 
 
-def render(evidence: Evidence, analysis: Analysis, verdicts: Sequence[tuple[str, int]]) -> dict[str, bytes]:
+def render(evidence: Evidence, analysis: Analysis, claims: str) -> dict[str, bytes]:
     """`summary.md` of the real records; arguments as `summary_text`'s."""
-    body = summary_text(evidence, analysis, verdicts, evidence.links)
+    answer = answer_text(evidence, analysis, claims, evidence.links)
+    body = f"{answer}\n\n{summary_text(evidence, analysis, claims, evidence.links)}"
     line = first_line(evidence.finished(synthetic=False))
     return {"summary.md": f"<!-- {line} -->\n\n{body}\n".encode()}
 
 
-def summary_text(evidence: Evidence, analysis: Analysis, verdicts: Sequence[tuple[str, int]], links: Links) -> str:
+def summary_text(evidence: Evidence, analysis: Analysis, claims: str, links: Links) -> str:
     """The summary of the real records as Markdown, without a first line.
 
     Args:
         evidence: The results folder.
         analysis: The statistics of its real records.
-        verdicts: How many of the paper's claims got which verdict.
+        claims: How many of the paper's claims got which verdict, and by what; "" for no such row.
         links: Of the page that shows it.
     """
     records = evidence.finished(synthetic=False)
     scores = [s for s in analysis.table_scores if s.metric == "auc" and s.model not in PARTS]
-    parts = [markdown_text([_status(records, verdicts, links)])]
+    parts = [markdown_text([_status(records, claims, links)])]
     for protocol in PROTOCOLS:
         parts += _scores(analysis, [score for score in scores if score.protocol == protocol], protocol, links)
     parts.append(markdown_text([_costs(evidence)]))
     return "\n\n".join(parts).strip()
 
 
-def into_readme(readme: str, summary: str) -> str:
-    """README.md with the summary between its marks."""
-    head, begin, rest = readme.partition(BEGIN)
-    _, end, tail = rest.partition(END)
-    if not (begin and end):
-        return readme
-    return f"{head}{BEGIN}\n\n{summary}\n\n{END}{tail}"
-
-
-def readme_beside(reports: Path) -> Path | None:
-    """The checkout's README.md that shows the summary, None where there is none."""
-    path = reports.parent / "README.md"
-    return path if path.is_file() and BEGIN in path.read_text(encoding="utf-8") else None
-
-
-def _status(records: Sequence[Record], verdicts: Sequence[tuple[str, int]], links: Links) -> Table:
+def _status(records: Sequence[Record], claims: str, links: Links) -> Table:
     """Which sets, which initialisation, how many records and seeds, and what is not reproduced."""
     rows = [Row(["records", f"{len(records)} finished runs of {len({r.model for r in records})} models"])]
     for protocol in sorted({record.protocol for record in records}):
@@ -87,15 +67,11 @@ def _status(records: Sequence[Record], verdicts: Sequence[tuple[str, int]], link
     if absent:
         where = "their files are taken from $MEDMNIST_ROOT, else downloaded"
         rows.append(Row(["no record on", f"{', '.join(absent)}: {where}"]))
-    done = {(r.protocol, r.model, r.dataset, r.seed) for r in records}
-    for study in STUDIES:
-        runs = expand_study(study)
-        left = sum((run.protocol, run.model, run.dataset, run.seed) not in done for run in runs)
-        state = f"{len(runs) - left} of {len(runs)} runs; `./run_all.sh {study}` does the rest" if left else "complete"
+    for study, done, runs in study_counts(records):
+        state = f"{done} of {runs} runs; `./run_all.sh {study}` does the rest" if done < runs else "complete"
         rows.append(Row([f"study `{study}`", state]))
-    if verdicts:
-        counts = ", ".join(f"{number} {verdict}" for verdict, number in verdicts if verdict in VERDICTS)
-        rows.append(Row(["the paper's claims", Text(counts, links.to_report("claims.md"))]))
+    if claims:
+        rows.append(Row(["the paper's claims", Text(claims, links.to_report("claims.md"))]))
     return Table("What is measured, and what is not:", ["", ""], rows)
 
 
@@ -160,12 +136,8 @@ def _scores(analysis: Analysis, scores: Sequence[Score], protocol: str, links: L
         f"accuracy: [Table 3]({links.to_report('table3.md')}); statistics fixed beforehand: "
         f"{f'[analysis plan]({fixed})' if fixed else 'analysis plan'}."
     )
-    drawn = any((pair.family, pair.protocol) == ("primary", protocol) for pair in analysis.pairs)
-    forest = (
-        [f"![Differences in AUC with intervals]({links.to_report(f'figures/forest__{protocol}.svg')})"] if drawn else []
-    )
     table = Table(f"Table 3 in small, protocol `{protocol}`: AUC with 95 % intervals.", header, rows)
-    return [markdown_text([table]), notes, *forest]
+    return [markdown_text([table]), notes]
 
 
 def _measured(score: Score | None, links: Links) -> list[Text | str]:

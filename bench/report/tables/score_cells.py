@@ -239,6 +239,6 @@ def exploratory_text(p_values: Iterable[float], what: str) -> str:
         return ""
     return (
         f"Exploratory, {what}: {counts.tests} tests, {counts.seen} with p below 5 % where {counts.expected:.1f} would "
-        f"be expected if no model differed; Benjamini and Hochberg's correction keeps {counts.kept}, at most 5 % of "
+        f"be expected if nothing differed; Benjamini and Hochberg's correction keeps {counts.kept}, at most 5 % of "
         "them false on average."
     )

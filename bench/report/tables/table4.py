@@ -9,6 +9,7 @@ import pandas as pd
 
 from bench.records.cost_record import COUNTERS, CostRecord
 from bench.records.names import model_slug
+from bench.records.own_models import is_fitted, own_models, own_spec
 from bench.report.analysis.analyse import Analysis
 from bench.report.evidence import Evidence, first_line
 from bench.report.formats import NOTHING, Block, Bullets, Heading, Row, Table, Text, latex, markdown, signed
@@ -16,7 +17,6 @@ from bench.report.links import Links
 from bench.report.published.numbers import NAMESAKES, PublishedCost, published_costs, quoted_cost
 from bench.report.tables.timings import timing_blocks
 from bench.report.tidy import csv_bytes, model_order
-from models.catalog import FITTED, HERE, ModelError, get_spec, list_models
 
 SIZE, NUM_CLASSES = 224, 8  # what the tables show; the CSV holds every size and number of classes that was counted
 CLAIMED, BESIDE = "medspectralnet", "medspectralnet_8m5"  # the text as written is judged, the other stands beside it
@@ -52,13 +52,7 @@ def render(evidence: Evidence, analysis: Analysis, *, synthetic: bool) -> dict[s
 
 def own_networks() -> list[str]:
     """The networks that come with the suite, no plugin among them, in the order of the tables."""
-    return [name for name in own_models() if get_spec(name).kind == "network"]
-
-
-def own_models() -> list[str]:
-    """Every model that comes with the suite, fitted ones too, in the order of the tables."""
-    names = [name for name in list_models() if get_spec(name).file.parent == HERE or get_spec(name).file == FITTED]
-    return sorted(names, key=model_order)
+    return sorted((name for name in own_models() if not is_fitted(name)), key=model_order)
 
 
 def percent_difference(measured: float, published: float) -> float:
@@ -157,9 +151,8 @@ def _count_blocks(shown: Mapping[str, CostRecord], links: Links) -> list[Block]:
 
 def notes_of(model: str) -> list[str]:
     """What the registry says of the literature's numbers, of deviations, and whose number stands beside ours."""
-    try:
-        spec = get_spec(model)
-    except ModelError:
+    spec = own_spec(model)
+    if spec is None:
         return []
     namesake = NAMESAKES.get(model)
     beside = f"beside it stands what was printed for {namesake}" if namesake else ""
@@ -195,10 +188,10 @@ def _published_cell(quoted: PublishedCost, value: float, size: str = "") -> str:
 
 
 def row_ids() -> dict[str, str]:
-    """Published name -> the number of its row in the list, `C1`; several sources of one name share its first row."""
+    """Published name -> the number of its row in the list, `PC1`; several sources of one name share its first row."""
     ids: dict[str, str] = {}
     for number, cost in enumerate(published_costs(), start=1):
-        ids.setdefault(cost.name, f"C{number}")
+        ids.setdefault(cost.name, f"PC{number}")
     return ids
 
 
@@ -210,7 +203,7 @@ def _published_blocks(counted: set[str]) -> list[Block]:
         values = [NOTHING if math.isnan(value) else f"{value:g}" for value in (cost.num_params_m, cost.gmacs)]
         ours = cost.medbench_model if cost.medbench_model in counted else NOTHING
         rest = [str(cost.resolution), cost.source_kind, ours, f"({sources[cost.source]})"]
-        rows.append(Row([f"C{number}", cost.name, *values, *rest]))
+        rows.append(Row([f"PC{number}", cost.name, *values, *rest]))
     header = ["row", "published name", "M", "GMACs", "px", "kind", "counted as", "source"]
     caption = "Published and claimed costs; nothing here was counted by this suite"
     table = Table(caption, header, rows, right=frozenset({2, 3, 4}))

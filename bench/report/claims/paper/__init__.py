@@ -5,8 +5,8 @@ both are chosen here, on the lenient side, because the paper states no bound.
 
 A printed GFLOP is matched by thop's count, the paper's tool; whether a model needs less than MedMamba is judged by
 aten, which counts the scan and the products that thop leaves out. A score of our own runs agrees with a printed one
-within the analysis plan's margin, for no second training gives the same three digits; everything else must round to
-the printed digits.
+within the analysis plan's margin, for no second training gives the same three digits, and by its interval: so does one
+printed accuracy with another, unless the claim is a subtraction. Everything else must round to the printed digits.
 """
 
 from bench.report.claims.paper import (

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from bench.report.analysis_plan import OURS
-from bench.report.claims.checks import at_most, equals, rounds, whole
+from bench.report.claims.checks import at_least, at_most, equals, rounds, whole
 from bench.report.claims.registry import claim
 from bench.report.claims.sources import Sources
-from bench.report.claims.terms import attention_ratio, head_width, params, scaling
+from bench.report.claims.terms import attention_ratio, head_width, params, scaling, vit_scaling
 from bench.report.claims.values import bound, listed, printed
 from bench.report.claims.verdict import Beside, Check, Parts, either, every, possible, sufficient
 
@@ -19,6 +19,17 @@ from bench.report.claims.verdict import Beside, Check, Parts, either, every, pos
 def spectral_flow_is_linear(sources: Sources) -> Parts:
     """“approximates self-attention with linear complexity to efficiently extract multi-frequency features”."""
     yield Check("costs", at_most(scaling(sources, OURS, "medspectralnet_no_flow1"), bound(4)))
+
+
+@claim(
+    "C013",
+    "N is the number of tokens, which grows with HW: four times the pixels cost sixteen times the MACs of "
+    "self-attention's scores and weighted sums, by the closed form of a ViT. What all of a ViT costs stands beside.",
+)
+def attention_is_quadratic(sources: Sources) -> Parts:
+    """“their quadratic computational complexity, O(NC(HW))”."""
+    yield Check("costs", equals(vit_scaling(attention=True), bound(16)))
+    yield Beside("all of ViT-B/16", vit_scaling(attention=False))
 
 
 @claim("C014", "Four times the pixels cost at most four times the MACs of MedMamba-T.")
@@ -102,12 +113,17 @@ def three_pathways(sources: Sources) -> Parts:
     yield Check("arithmetic", rounds(pathways, printed("three", "C103")))
 
 
-@claim("C105", "Counted row by row, sample 6 stands in row 2, column 2 of a figure with this many columns.")
+@claim(
+    "C105",
+    "Counted row by row, sample 6 stands in row 2, column 2 of a figure with this many columns, which must be a whole "
+    "number and not less than the column.",
+)
 def sample_six_in_row_two(sources: Sources) -> Parts:
     """“A critical observation emerges in sample 6 (row 2, column 2) labeled as Class 0”."""
     columns = (printed("6", "C105") - printed("2", "C105")) / (printed("2", "C105") - 1)
     why = "the figure, whose number of columns this gives, is not in the text at hand"
-    yield Check("arithmetic", possible(whole(columns), why))
+    fits = every(whole(columns), at_least(columns, printed("2", "C105")))
+    yield Check("arithmetic", possible(fits, why))
 
 
 @claim(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from bench.report.claims.checks import at_least, at_most, near, reachable, rounds, within
+from bench.report.claims.checks import at_least, at_most, below, near, reachable, rounds, within
 from bench.report.claims.registry import claim
 from bench.report.claims.runs import class_score, highest, lowest, margin, measured, reproduced
 from bench.report.claims.sources import Sources
@@ -32,7 +32,6 @@ def blood_in_the_abstract(sources: Sources) -> Parts:
 @claim("C008", "The highest one-vs-rest AUC of a class, on OrganCMNIST, whose range section 4.3.1 gives.")
 def highest_auc_of_a_class(sources: Sources) -> Parts:
     """“MedSpectralNet has also achieved high AUC values up to 0.999 across multiple classes”."""
-    yield Check("arithmetic", rounds(printed("0.999", "C076"), printed("0.999", "C008")))
     yield Check("records", near(highest(sources, "organcmnist", "auc"), printed("0.999", "C008"), margin()))
 
 
@@ -65,13 +64,17 @@ def ap_range_on_organ_c(sources: Sources) -> Parts:
     yield Check("records", near(highest(sources, "organcmnist", "ap"), printed("0.992", "C078"), margin()))
 
 
-@claim("C079", "Class 3 is the lower end of C078; both average precisions within the analysis plan's margin.")
+@claim(
+    "C079",
+    "Both average precisions within the analysis plan's margin, and both below those of every other class.",
+)
 def ap_lowest_in_two_classes(sources: Sources) -> Parts:
     """“The slightly lower values observed for Class 3 (0.922) and Class 10 (0.935)”."""
-    yield Check("arithmetic", rounds(printed("0.922", "C078"), printed("0.922", "C079")))
     femur = near(class_score(sources, "organcmnist", "ap", 3), printed("0.922", "C079"), margin())
     spleen = near(class_score(sources, "organcmnist", "ap", 10), printed("0.935", "C079"), margin())
-    yield Check("records", every(femur, spleen))
+    others = lowest(sources, "organcmnist", "ap", 3, 10)
+    lower = [below(class_score(sources, "organcmnist", "ap", index), others) for index in (3, 10)]
+    yield Check("records", every(femur, spleen, *lower))
 
 
 @claim("C080", "Near-perfect: an average precision of at least 0.95 in every class but 3 and 10.")
@@ -128,10 +131,11 @@ def sensitivity_is_balanced(sources: Sources) -> Parts:
     yield Check("records", at_most(high - low, bound(0.1)))
 
 
-@claim("C099", "Class 10 has the lowest average precision.")
+@claim("C099", "Class 10 has a lower average precision than every other class.")
 def spleen_is_the_exception(sources: Sources) -> Parts:
     """“The consistent performance across most classes except for Class 10”."""
-    yield Check("records", at_most(class_score(sources, "organsmnist", "ap", 10), lowest(sources, "organsmnist", "ap")))
+    others = lowest(sources, "organsmnist", "ap", 10)
+    yield Check("records", below(class_score(sources, "organsmnist", "ap", 10), others))
 
 
 @claim("C113")

@@ -27,11 +27,11 @@ TEXT = "is about the order of the paper's own headings"
 IDS = {
     DESIGN: ("C023", "C025", "C026", "C027", "C029", "C031", "C032", "C038", "C039", "C051", "C104", "C110", "C111"),
     LOST: ("C028", "C033", "C144"),
-    CAUSE: ("C064", "C067", "C073", "C074", "C092", "C093"),
+    CAUSE: ("C073", "C074", "C092", "C093"),
     WORTH: ("C020", "C040", "C082", "C106", "C108", "C146", "C147", "C153", "C167", "C168"),
     METHOD: ("C057",),
     DONE: ("C054", "C100"),
-    DEFINITION: ("C013", "C021"),
+    DEFINITION: ("C021",),
     TEXT: ("C055",),
 }
 REASONS = {name: reason for reason, names in IDS.items() for name in names}

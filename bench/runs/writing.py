@@ -1,0 +1,26 @@
+"""What a run hands over goes to disk: its weights first, so that no record stands without those it was to keep."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from bench.records.names import weights_path
+from bench.records.run_record import write_run
+from bench.records.sealed import write_atomic
+from bench.runs.request import RunBundle
+
+
+def write_bundle(bundle: RunBundle, results: Path, weights: Path | None = None) -> None:
+    """Write a run's weights, where it has any, and its record; call it only while holding the run's lock.
+
+    Args:
+        bundle: What the run handed over.
+        results: The results folder.
+        weights: The folder for weights, None to write none.
+
+    Raises:
+        RecordError: If a folder refuses; see `write_run`.
+    """
+    if weights is not None and bundle.weights is not None:
+        write_atomic(weights_path(weights, bundle.record.run), bundle.weights)
+    write_run(results, bundle.record, bundle.predictions, bundle.history)
