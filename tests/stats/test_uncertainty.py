@@ -10,9 +10,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy import special, stats
 
-from bench.stats.detectable import errors_and_correlation, power_at, smallest_detectable
 from bench.stats.intervals import StatsError, wilson
 from bench.stats.posterior import probability_higher, rope
+from bench.stats.power import errors_and_correlation, power_at, smallest_detectable
 from bench.stats.seed_variance import FITTED, PRIOR_DEGREES, SeedVariance, moderated, seed_pool
 from bench.stats.uncertainty import (
     Uncertainty,

@@ -19,8 +19,8 @@ from bench.report.analysis.seeds import SeedVariances, of_weights
 from bench.report.analysis_plan import MARGIN
 from bench.report.tidy import ten_digits
 from bench.stats.comparisons import Difference
-from bench.stats.detectable import power_at, smallest_detectable
 from bench.stats.intervals import mean
+from bench.stats.power import power_at, smallest_detectable
 from bench.stats.uncertainty import around, of_contrast
 
 WHOLE, TRUNK = REMOVAL.whole, REMOVAL.trunk

@@ -21,9 +21,11 @@ from bench.report.analysis.analyse import Analysis
 from bench.report.analysis_plan import MARGIN, NUM_TEST_SCANS
 from bench.report.evidence import Evidence, first_line
 from bench.report.figures.style import Caption
+from bench.report.leaderboard.blocks import page_section
 from bench.report.leaderboard.figures import PageFigure, page_figures
 from bench.report.leaderboard.rows import Entry, comparison_rows, entries, resolution_lines
 from bench.report.rendering import template
+from bench.report.tables.draws import sections
 from bench.report.tables.missing import lost_seeds, missing_groups
 from bench.report.tables.score_cells import METRICS, TEST_PARTS
 from bench.report.tables.table3 import missing_cells
@@ -108,6 +110,7 @@ def render(
         entries=ranked,
         unsound=[entry for entry in cells if entry.trust.level not in MEASURED],
         datasets=datasets,
+        tracks=[page_section(*part) for part in sections(evidence, analysis, synthetic=synthetic).items()],
         figures=[picture for picture in pictures if picture.name not in shown],
         reported=reported,
         notes=[note for note in notes if (SYNTHETIC_PREFIX in note) == synthetic],
