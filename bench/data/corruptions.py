@@ -8,7 +8,6 @@ sum is not seen.
 
 from __future__ import annotations
 
-import hashlib
 import io
 import math
 from collections.abc import Callable, Sequence
@@ -87,14 +86,6 @@ def corrupt(
     if corruption in DRAWN:
         return DRAWN[corruption](images, parameter, list(generators))
     return FIXED[corruption](images, parameter)
-
-
-def pixels_digest(parts: Sequence[Pixels]) -> str:
-    """SHA-256 over the bytes of images, one array after another."""
-    digest = hashlib.sha256()
-    for part in parts:
-        digest.update(np.ascontiguousarray(part).tobytes())
-    return digest.hexdigest()
 
 
 def _rounded(values: Floats) -> Pixels:
