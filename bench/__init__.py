@@ -23,6 +23,7 @@ if TYPE_CHECKING:
         load_results,
         merge,
         run,
+        track,
         verify,
     )
     from bench.plan.selection import Selection
@@ -49,6 +50,7 @@ __all__ = [
     "load_results",
     "merge",
     "run",
+    "track",
     "verify",
 ]
 
