@@ -49,7 +49,7 @@ from bench.tracks.loading import load_track
 from bench.tracks.schema import CORRUPTIONS, SEVERITIES, cells
 from bench.training.trainer import InterruptedTraining
 from models import catalog
-from tests.making import read_frame
+from tests.making import make_run, read_frame
 
 SET = "synthetic-breastmnist"
 TRACK = load_track("c28")
@@ -281,6 +281,16 @@ def test_a_selection_is_scored_where_it_is_not(store: Path, bundle: RunBundle, p
         f"floor--prior__{SET}__smoke__s0": "missing",
         f"track_net__{SET}__smoke__s1": "missing",
     }
+
+
+def test_a_missing_file_ends_one_run_alone(store: Path, plugin: str, tmp_path: Path) -> None:
+    """A data set that is not here is named with the reason; the other runs are looked at all the same."""
+    real = Run("smoke", "floor/prior", "breastmnist", 0)
+    make_run(store, real)
+    chosen = Selection(("smoke",), ("floor/prior",), ("breastmnist", SET), (0,))
+    scored = score_selection(chosen, replace(launch_of(store, plugin), data_root=str(tmp_path)), "c28")
+    assert "is not available" in scored.problems[real]
+    assert len(scored.problems) == 2
 
 
 def test_weights_that_are_not_the_records_are_refused(store: Path, bundle: RunBundle, plugin: str) -> None:

@@ -81,8 +81,8 @@ def score_selection(
             scored.known.append(run)
         else:
             assert item.record is not None
-            ready_track_card(launch.results, track, run.dataset, launch.data_root)
             try:
+                ready_track_card(launch.results, track, run.dataset, launch.data_root)
                 scored.records.append(score_recorded(item.record, launch, track, weights=weights, on_event=on_event))
             except RecordError:
                 raise
