@@ -24,6 +24,7 @@ from bench.report.figures.style import Caption
 from bench.report.leaderboard.blocks import page_section
 from bench.report.leaderboard.figures import PageFigure, page_figures
 from bench.report.leaderboard.rows import Entry, comparison_rows, entries, resolution_lines
+from bench.report.published.independence import independence
 from bench.report.rendering import template
 from bench.report.tables.draws import sections
 from bench.report.tables.missing import lost_seeds, missing_groups
@@ -198,10 +199,11 @@ def _protocol(
 
 
 def data_problems(card: DataCard | None) -> list[str]:
-    """What is wrong with a data set, as its card counted it, one line each."""
+    """What is wrong with a data set, as its source says and its card counted it, one line each."""
     if card is None:
         return []
-    lines = []
+    known = independence(card.dataset)
+    lines = [known.warning] if known is not None and known.warning else []
     for pair, number in sorted(card.num_exact_pairs.items()):
         if number:
             lines.append(f"{pair.replace('/', ' and ')}: {number:,} exact duplicate{'s' if number > 1 else ''}")
