@@ -18,7 +18,17 @@ from bench.report.figures import choice, gradcam
 from bench.report.figures.drawing import captions_of, draw_all
 from bench.report.leaderboard import page
 from bench.report.links import BESIDE, Links
-from bench.report.tables import ablation, draws, model_cards, readme_summary, table2, table3, table4, twins
+from bench.report.tables import (
+    ablation,
+    draws,
+    initialisation,
+    model_cards,
+    readme_summary,
+    table2,
+    table3,
+    table4,
+    twins,
+)
 from bench.report.tables.answer import answer_text
 from bench.report.tidy import STAMP, csv_bytes, run_rows, score_rows, table
 from bench.report.tidy_costs import TIMING_COLUMNS, cost_rows, timing_rows
@@ -27,6 +37,7 @@ from models.catalog import get_spec
 Files = dict[str, bytes]
 TABLES: tuple[Callable[..., Files], ...] = (
     ablation.render,
+    initialisation.render,
     table2.render,
     table3.render,
     table4.render,

@@ -14,6 +14,7 @@ from typing import Any
 
 import pandas as pd
 
+from bench.report.analysis.contrasts import gain_of_imagenet, start_verdict
 from bench.report.analysis.draws import Track
 from bench.report.draw_findings import has_network, sentences, undecidable
 from bench.report.formats import NOTHING, signed
@@ -79,9 +80,18 @@ class Facts:
         )
         return _signed(row)
 
-    def effect(self, effect: str, metric: str, optimiser: str = "adam", part: str = "test") -> str:
-        """A contrast of the ablation, as `difference`."""
-        return _signed(self.row("contrasts", optimiser=optimiser, part=part, metric=metric, effect=effect))
+    def effect(
+        self, effect: str, metric: str, optimiser: str = "adam", part: str = "test", dataset: str = DATASET
+    ) -> str:
+        """A contrast over protocols, as `difference`."""
+        keys = {"dataset": dataset, "optimiser": optimiser, "part": part, "metric": metric, "effect": effect}
+        return _signed(self.row("contrasts", **keys))
+
+    def start(self, dataset: str, model: str) -> str:
+        """What ImageNet weights do to a model's AUC by the plan's corrected test: `higher`, `lower` ...; `–`."""
+        keys = {"dataset": dataset, "part": "test", "metric": "auc", "effect": gain_of_imagenet(model)}
+        row = self.row("contrasts", **keys)
+        return NOTHING if row is None else start_verdict(row["difference"], row["p"])
 
     def shows_no_gain(self, effect: str, *optimisers: str) -> bool:
         """Whether a contrast was measured on the official test and none of its intervals lies above zero."""

@@ -18,9 +18,9 @@ import pandas as pd
 from bench.errors import RecordError
 from bench.records.card import DataCard
 from bench.records.run_record import Record
-from bench.report.ablations import FACTORS
+from bench.report.ablations import FACTORS, STARTS
 from bench.report.analysis.cells import Cell, read_cells
-from bench.report.analysis.contrasts import Contrast, contrasts_of
+from bench.report.analysis.contrasts import Contrast, contrasts_of, start_contrasts_of
 from bench.report.analysis.draw_pairs import DrawPair, draw_pairs
 from bench.report.analysis.draws import DrawScore, draw_cells, draw_scores
 from bench.report.analysis.pairs import PAIRED, McNemar, Pair, compare_cells, mcnemar_tests, primary_first
@@ -103,6 +103,7 @@ def analyse(evidence: Evidence, *, synthetic: bool) -> Analysis:
     mcnemar: list[McNemar] = []
     classes: list[ClassScore] = []
     factorial: dict[str, dict[tuple[str, str], Cell]] = {}
+    started: dict[str, dict[tuple[str, str], Cell]] = {}
     variances: dict[str, dict[str, SeedVariances]] = {}
     resolution: list[Resolution] = []
     twins: list[TwinScore] = []
@@ -115,8 +116,10 @@ def analyse(evidence: Evidence, *, synthetic: bool) -> Analysis:
         mcnemar += mcnemar_tests(cells)
         twins += twin_scores(cells, card)
         classes += [score for cell in cells.values() for score in class_scores(cell, card)]
-        if protocol in FACTORS:
-            factorial.setdefault(card.dataset, {}).update({(protocol, model): cell for model, cell in cells.items()})
+        for varied, kind in ((FACTORS, factorial), (STARTS, started)):
+            if protocol in varied:
+                kind.setdefault(card.dataset, {}).update({(protocol, model): cell for model, cell in cells.items()})
+        if protocol in FACTORS or protocol in STARTS:
             variances.setdefault(card.dataset, {})[protocol] = seeds
         first = next(iter(cells.values()))
         for part, kept in first.kept.items():
@@ -127,8 +130,9 @@ def analyse(evidence: Evidence, *, synthetic: bool) -> Analysis:
     thinned = draw_cells(evidence.results, drawn, evidence.finished(synthetic=synthetic), cards)
     contrasts = [
         contrast
-        for name, cells in sorted(factorial.items())
-        for contrast in contrasts_of(cells, variances[name], cards[name])
+        for varied, effects_of in ((factorial, contrasts_of), (started, start_contrasts_of))
+        for name, cells in sorted(varied.items())
+        for contrast in effects_of(cells, variances[name], cards[name])
     ]
     return Analysis(
         scores=tuple(scores),
