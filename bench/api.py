@@ -55,6 +55,7 @@ __all__ = [
     "Record",
     "Run",
     "Selection",
+    "changes",
     "check_contribution",
     "check_model",
     "check_report",
@@ -204,6 +205,21 @@ def check_report(
     from bench.report import compare as differences
 
     return differences(_path(results), _path(reports), models, strict=strict, documents=documents)
+
+
+def changes(base: str | Path, results: str | Path = "results") -> str:
+    """What stands on the leaderboard of a results folder and not, or otherwise, on another's; Markdown.
+
+    Args:
+        base: The results folder that stands.
+        results: The one that would replace it.
+
+    Raises:
+        RecordError: If a folder is not there, or its evidence is damaged.
+    """
+    from bench.report.leaderboard.changes import changes_text
+
+    return changes_text(_path(base), _path(results))
 
 
 def verify(results: str | Path = "results", *, scores: bool = False) -> Findings:
