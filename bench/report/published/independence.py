@@ -41,7 +41,7 @@ class Independence:
 def independences() -> dict[str, Independence]:
     """Data set -> what its source says."""
     frame = pd.read_csv(FILE, keep_default_na=False)
-    return {row.dataset: Independence(*row) for row in frame.itertuples(index=False)}
+    return {str(row.dataset): Independence(*row) for row in frame.itertuples(index=False)}
 
 
 def independence(dataset: str) -> Independence | None:
