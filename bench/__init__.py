@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from bench.api import (
+        changes,
         check_contribution,
         check_model,
         check_report,
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
         load_results,
         merge,
         run,
+        track,
         verify,
     )
     from bench.plan.selection import Selection
@@ -39,6 +41,7 @@ __all__ = [
     "Run",
     "Selection",
     "__version__",
+    "changes",
     "check_contribution",
     "check_model",
     "check_report",
@@ -49,6 +52,7 @@ __all__ = [
     "load_results",
     "merge",
     "run",
+    "track",
     "verify",
 ]
 

@@ -17,7 +17,7 @@ from __future__ import annotations
 
 import io
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -36,7 +36,7 @@ from bench.records.run_record import (
     results_folder,
     to_frame,
 )
-from bench.runs.request import Launch
+from bench.runs.request import Event, Launch
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -47,6 +47,7 @@ if TYPE_CHECKING:
     from bench.check.verify import Findings
     from bench.report.build import Built
     from bench.runs.launch import Outcome, Watcher
+    from bench.runs.tracks.late import Scored
 
 __all__ = [
     "Launch",
@@ -54,6 +55,7 @@ __all__ = [
     "Record",
     "Run",
     "Selection",
+    "changes",
     "check_contribution",
     "check_model",
     "check_report",
@@ -66,6 +68,7 @@ __all__ = [
     "plan",
     "report",
     "run",
+    "track",
     "verify",
 ]
 
@@ -121,6 +124,38 @@ def run(
     return launching.run(selection, launch, overwrite=overwrite, watcher=watcher)
 
 
+def track(
+    selection: Selection,
+    launch: Launch,
+    name: str = "c28",
+    *,
+    weights: str | Path | None = None,
+    on_event: Callable[[Event], None] = lambda event: None,
+) -> Scored:
+    """Score a corruption track for finished runs that have no current record of it; imports torch.
+
+    Args:
+        selection: Which runs.
+        launch: The results folder, the device, the data, the CPU's arithmetic.
+        name: The track.
+        weights: A folder of kept weights (`Launch.keep_weights`); what it lacks is trained again and kept there. None
+            for `<results>/checkpoints`.
+        on_event: Called at every start, progress and end.
+
+    Returns:
+        The records that were written, the runs that had one, and the runs that have none with the reason.
+
+    Raises:
+        BenchError, ModelError: If a name is unknown, or data or the results folder cannot be used.
+        Interrupted: After SIGINT or SIGTERM; the same call goes on where it was.
+    """
+    from bench.runs.tracks.late import score_selection
+
+    launch = replace(launch, results=_path(launch.results))
+    folder = None if weights is None else _path(weights)
+    return score_selection(selection, launch, name, weights=folder, on_event=on_event)
+
+
 def report(
     results: str | Path = "results",
     reports: str | Path = "reports",
@@ -170,6 +205,21 @@ def check_report(
     from bench.report import compare as differences
 
     return differences(_path(results), _path(reports), models, strict=strict, documents=documents)
+
+
+def changes(base: str | Path, results: str | Path = "results") -> str:
+    """What stands on the leaderboard of a results folder and not, or otherwise, on another's; Markdown.
+
+    Args:
+        base: The results folder that stands.
+        results: The one that would replace it.
+
+    Raises:
+        RecordError: If a folder is not there, or its evidence is damaged.
+    """
+    from bench.report.site.changes import changes_text
+
+    return changes_text(_path(base), _path(results))
 
 
 def verify(results: str | Path = "results", *, scores: bool = False) -> Findings:

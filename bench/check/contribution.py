@@ -40,6 +40,7 @@ NOTICES = {
     "costs": "counted by the sender; medbench measure costs --overwrite counts again",
     "timings": "timed by the sender; nobody can repeat it but on such a device",
     "cams": "maps of weights that are not here; medbench gradcam makes them anew",
+    "tracks": "logits on corrupted images by weights that are not here; medbench track makes them anew",
     "self_reported": "numbers without predictions; look at the source before merging",
     "reruns": "a re-run is the sender's word; whoever recorded the run should be somebody else",
 }

@@ -24,13 +24,26 @@ from bench.records.predictions import read_attached
 from bench.records.run_record import MEASURED_FOLDERS, Record, read_record
 from bench.records.sealed import TEMPORARY, read_sealed
 from bench.records.timing_record import TimingRecord, timing_path
+from bench.records.tracks.card import TrackCard, card_images_path, track_card_path
+from bench.records.tracks.record import TrackRecord, logits_path, track_path
 from bench.records.writing.swap import KEPT
 
-Evidence = Record | DataCard | CostRecord | TimingRecord | CamRecord | Rerun | SelfReported
+Evidence = Record | DataCard | CostRecord | TimingRecord | CamRecord | TrackRecord | TrackCard | Rerun | SelfReported
 EVIDENCE = ("data", "records", *MEASURED_FOLDERS)
 ROW_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]*\.json")
 LEFT = (TEMPORARY, KEPT)  # how the names of files begin that a killed writer left
 HERE = Path()
+
+
+def _read_track(path: Path) -> TrackRecord | TrackCard:
+    """A run's record of a track, or a data set's card of it."""
+    return read_sealed(path, TrackRecord) if path.name.startswith("seed") else read_sealed(path, TrackCard)
+
+
+def _track_home(one: TrackRecord | TrackCard) -> Path:
+    if isinstance(one, TrackCard):
+        return track_card_path(HERE, one.track, one.dataset)
+    return track_path(HERE, one.track, one.run)
 
 
 @dataclass(frozen=True)
@@ -56,6 +69,7 @@ KINDS = {
         ],
     ),
     "cams": Kind(lambda path: read_sealed(path, CamRecord), lambda cam: [cam_path(HERE, cam.run)]),
+    "tracks": Kind(_read_track, lambda one: [_track_home(one)]),
     "self_reported": Kind(read_row, lambda row: []),
     "reruns": Kind(lambda path: read_sealed(path, Rerun), lambda rerun: [rerun_path(HERE, rerun.run_id)]),
 }
@@ -113,7 +127,7 @@ def take_inventory(folder: Path, max_bytes: int | None = None) -> Inventory:
                 inventory.problems[table] = str(error).removeprefix(str(folder / table)).lstrip(": ")
     for name in sorted(tables):
         record = name.with_name(name.name.split(".")[0] + ".json")
-        if name.parts[0] in ("records", "cams") and record not in {*inventory.evidence, *inventory.problems}:
+        if name.parts[0] in ("records", "cams", "tracks") and record not in {*inventory.evidence, *inventory.problems}:
             inventory.left.append(name)
         else:
             inventory.problems[name] = "no record names this table; remove it"
@@ -144,7 +158,7 @@ def read_evidence(folder: Path, name: PurePosixPath) -> Evidence:
     dataset, synthetic = getattr(evidence, "dataset", ""), getattr(evidence, "synthetic", None)
     if synthetic is not None and synthetic != dataset.startswith(SYNTHETIC_PREFIX):
         raise RecordError(f"{path}: synthetic does not fit the data set's name")
-    if isinstance(evidence, CamRecord) and evidence.run_id != evidence.run.run_id:
+    if isinstance(evidence, CamRecord | TrackRecord) and evidence.run_id != evidence.run.run_id:
         raise RecordError(f"{path}: run_id {evidence.run_id!r} does not fit its names")
     return evidence
 
@@ -158,6 +172,10 @@ def tables_of(evidence: Evidence, name: PurePosixPath) -> dict[PurePosixPath, st
     elif isinstance(evidence, CamRecord):
         digests[maps_path(Path(name))] = evidence.maps_sha256
         digests[images_path(Path(name))] = evidence.images_sha256
+    elif isinstance(evidence, TrackRecord):
+        digests[logits_path(Path(name))] = evidence.logits_sha256
+    elif isinstance(evidence, TrackCard):
+        digests[card_images_path(Path(name))] = evidence.images_sha256
     return {PurePosixPath(path.as_posix()): digest for path, digest in digests.items() if digest is not None}
 
 

@@ -19,11 +19,23 @@ from bench.records.names import lock_file
 from bench.records.predictions import read_attached
 from bench.records.run_record import Record, real_only
 from bench.records.sealed import pretty, sealed_bytes, write_new
+from bench.records.tracks.card import TrackCard, card_lock_name
+from bench.records.tracks.record import TrackRecord, track_lock_name
 from bench.records.writing.locks import BusyError, held
 from bench.records.writing.swap import replace_together
 from bench.records.writing.sweep import sweep_store
 
 WAIT_SECONDS = 10.0  # for a run that is being written
+
+
+WITH_TABLES = (Record, CamRecord, TrackRecord, TrackCard)
+# How the names of the tables of each kind of evidence end.
+ENDINGS: dict[type[Evidence], tuple[str, ...]] = {
+    Record: ("predictions", "history"),
+    CamRecord: ("maps", "images"),
+    TrackRecord: ("logits",),
+    TrackCard: ("images",),
+}
 
 
 @dataclass
@@ -199,7 +211,7 @@ def _write(offer: Offer, results: Path) -> Evidence | None:
         RecordError: If the file system refuses.
     """
     evidence, path = offer.evidence, results / offer.name
-    if not isinstance(evidence, Record | CamRecord):
+    if not isinstance(evidence, WITH_TABLES):
         if isinstance(evidence, SelfReported):
             content = pretty(evidence.model_dump(mode="json"))
         else:
@@ -208,8 +220,7 @@ def _write(offer: Offer, results: Path) -> Evidence | None:
             _decided(offer, results)
             return evidence
         return None
-    lock = evidence.run_id if isinstance(evidence, Record) else f"cams__{evidence.run_id}"
-    with held(lock_file(results, lock), wait_seconds=WAIT_SECONDS):
+    with held(lock_file(results, _lock_name(evidence)), wait_seconds=WAIT_SECONDS):
         standing, is_taken = _decided(offer, results)
         if not is_taken:
             return evidence
@@ -218,6 +229,15 @@ def _write(offer: Offer, results: Path) -> Evidence | None:
             tables[results / table] = read_attached(offer.source / table, digest)
         replace_together(path, sealed_bytes(evidence), tables)
     return standing
+
+
+def _lock_name(evidence: Record | CamRecord | TrackRecord | TrackCard) -> str:
+    """What a writer of evidence with tables calls its lock."""
+    if isinstance(evidence, TrackRecord):
+        return track_lock_name(evidence.track, evidence.run)
+    if isinstance(evidence, TrackCard):
+        return card_lock_name(evidence.track, evidence.dataset)
+    return evidence.run_id if isinstance(evidence, Record) else f"cams__{evidence.run_id}"
 
 
 def _decided(offer: Offer, results: Path) -> tuple[Evidence | None, bool]:
@@ -230,7 +250,6 @@ def _decided(offer: Offer, results: Path) -> tuple[Evidence | None, bool]:
 
 
 def _places(offer: Offer, results: Path) -> Iterator[Path]:
-    """Where all tables of a run or of its maps can stand."""
-    endings = ("predictions", "history") if isinstance(offer.evidence, Record) else ("maps", "images")
-    for ending in endings:
+    """Where all tables of a run, of its maps or of a track can stand."""
+    for ending in ENDINGS[type(offer.evidence)]:
         yield (results / offer.name).with_suffix(f".{ending}.parquet")

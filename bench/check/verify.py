@@ -181,6 +181,8 @@ def _check_code(findings: Findings, records: list[Record], measured: Measured, *
     evidence += [(f"costs of {c.model}", c.commit, c.dirty) for c in measured.costs]
     evidence += [(f"timings of {t.model} on {t.device}", t.commit, t.dirty) for t in measured.timings]
     evidence += [(f"maps of {cam.run_id}", cam.commit, cam.dirty) for cam in measured.cams]
+    evidence += [(f"{t.track} of {t.run_id}", t.commit, t.dirty) for t in measured.tracks]
+    evidence += [(f"{c.track} on {c.dataset}", c.commit, c.dirty) for c in measured.track_cards]
     (findings.problems if strict else findings.notices).extend(dict.fromkeys(code_problems(evidence, known)))
     if known is None:
         findings.unchecked.append("commits not looked up, there is no whole git history here")

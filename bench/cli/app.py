@@ -14,6 +14,7 @@ from bench.cli.inspect import check, doctor, list_
 from bench.cli.measure import measure_app
 from bench.cli.report import explain, report
 from bench.cli.run import merge, plan, run
+from bench.cli.track import track
 from bench.cli.verify import compare, verify
 from bench.cli.weights import weights_app
 
@@ -30,6 +31,7 @@ app.add_typer(measure_app, name="measure")
 app.add_typer(weights_app, name="weights")
 app.command("plan")(plan)
 app.command("run")(run)
+app.command("track")(track)
 app.command("merge")(merge)
 app.command("gradcam")(gradcam)
 for reading in (report, verify, compare, explain):

@@ -51,7 +51,12 @@ class PlainProgress:
 
 
 def _position(at: RunProgress) -> str:
-    return f"epoch {at.epoch + 1}/{at.epochs}, step {at.step}/{at.steps}, {at.images_per_second:.0f} images/s"
+    place = f"{at.stage} {at.step}/{at.steps}" if at.stage else f"{_epoch(at)}, step {at.step}/{at.steps}"
+    return f"{place}, {at.images_per_second:.0f} images/s"
+
+
+def _epoch(at: RunProgress) -> str:
+    return f"epoch {at.epoch + 1}/{at.epochs}"
 
 
 class LiveProgress:
@@ -87,7 +92,7 @@ class LiveProgress:
             self._advance(run_id, event.progress)
         elif event.kind == "finished":
             self.bars.remove_task(self.running.pop(run_id))
-            self.started.pop(run_id, None)
+            self.started = {key: value for key, value in self.started.items() if not key.startswith(run_id)}
             self.bars.advance(self.total)
             line = outcome_line(event.record) if event.record else f"done elsewhere: {run_id}"
             self.bars.console.print(line, markup=False)
@@ -96,9 +101,9 @@ class LiveProgress:
         total = at.epochs * at.steps
         done = at.epoch * at.steps + at.step
         now = time.monotonic()
-        began, first = self.started.setdefault(run_id, (now, done))  # a resumed run does not begin at 0
+        began, first = self.started.setdefault(run_id + at.stage, (now, done))  # a resumed run does not begin at 0
         left = (now - began) * (total - done) / (done - first) if done > first else None
-        note = f"epoch {at.epoch + 1}/{at.epochs}, {at.images_per_second:.0f} images/s"
+        note = f"{at.stage or _epoch(at)}, {at.images_per_second:.0f} images/s"
         self.bars.update(self.running[run_id], total=total, completed=done, note=f"{note}, {duration(left)} left")
 
 

@@ -52,7 +52,7 @@ class OverwriteChoice(StrEnum):
     always = "always"
 
 
-def _selection(
+def selection_of(
     study: str, protocol: str, models: str, datasets: str, seeds: str, plugins: list[Path], shard: str
 ) -> Selection:
     """The options that choose runs, parsed."""
@@ -121,7 +121,7 @@ def plan(
     from bench import api
     from bench.cli.console import out, print_json, print_table
 
-    planned = api.plan(_selection(study, protocol, models, datasets, seeds, plugin, shard), results)
+    planned = api.plan(selection_of(study, protocol, models, datasets, seeds, plugin, shard), results)
     if as_json:
         print_json(_rows(planned))
         return
@@ -155,6 +155,7 @@ def run(
     keep_weights: Annotated[
         Path | None, typer.Option(help="Keep each network's chosen weights in this folder, proved to give its scores.")
     ] = None,
+    track: Annotated[str, typer.Option(help="Corruption tracks that each run scores as it ends: c28.")] = "",
     cpu_isa: Isa = CpuIsa.avx2,
     shard: Shard = "",
     timeout: Annotated[float | None, typer.Option(help="Seconds after which a run is killed and fails.")] = None,
@@ -182,8 +183,9 @@ def run(
         checkpoint_dir=checkpoint_dir,
         cpu_isa=isa,
         keep_weights=keep_weights,
+        tracks=tuple(chosen_names(track, "--track")) if track else (),
     )
-    selection = _selection(study, protocol, models, datasets, seeds, plugin, shard)
+    selection = selection_of(study, protocol, models, datasets, seeds, plugin, shard)
     outcome = _watched(selection, launch, overwrite, ask=ask)
     raise typer.Exit(0 if outcome.ok else 1)
 

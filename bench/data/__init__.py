@@ -1,4 +1,4 @@
-"""MedMNIST -> arrays and data cards; synthetic sets; twins; download."""
+"""MedMNIST -> arrays and data cards; synthetic sets; twins; corrupted pixels; download."""
 
 from __future__ import annotations
 

@@ -222,7 +222,10 @@ class Removal(_Frozen):
 
 
 class Study(_Frozen):
-    """A list of runs that answers one question; of an ablation, also what its protocols or its models vary."""
+    """A list of runs that answers one question; of an ablation, also what its protocols or its models vary.
+
+    Its runs score the corruption tracks that it names.
+    """
 
     name: str
     question: str
@@ -230,6 +233,7 @@ class Study(_Frozen):
     factors: Mapping[str, Factors] = Field(default_factory=dict)
     removal: Removal | None = None
     starts: Mapping[str, Start] = Field(default_factory=dict)
+    tracks: tuple[str, ...] = ()
 
     @model_validator(mode="after")
     def _what_varies_is_planned(self) -> Study:

@@ -87,7 +87,7 @@ def read_predictions(
 
     name = source if isinstance(source, Path) else name
     try:
-        table = _read_table(source, MAX_ROWS if num_rows is None else num_rows)
+        table = read_table(source, MAX_ROWS if num_rows is None else num_rows)
         return PredictionTable(
             splits=table.column("split").to_numpy(),
             indices=table.column("index").to_numpy().astype(np.int64),
@@ -110,13 +110,13 @@ def read_history(source: Path | bytes, name: str | Path = "history", num_rows: i
 
     name = source if isinstance(source, Path) else name
     try:
-        frame: pd.DataFrame = _read_table(source, num_rows).to_pandas()
+        frame: pd.DataFrame = read_table(source, num_rows).to_pandas()
         return frame
     except (OSError, pa.ArrowException, ValueError, TypeError) as error:
         raise RecordError(f"{name}: unreadable history ({error})") from None
 
 
-def _read_table(source: Path | bytes, num_rows: int) -> Any:
+def read_table(source: Path | bytes, num_rows: int) -> Any:
     """A parquet file's table, unfolded only if its metadata is within bounds."""
     import pyarrow as pa
     import pyarrow.parquet as pq

@@ -29,7 +29,7 @@ from bench.records.writing.swap import put_right, replace_together
 if TYPE_CHECKING:  # imported where tables are read: a third of `medbench plan`'s second
     import pandas as pd
 
-MEASURED_FOLDERS = ("costs", "timings", "cams", "self_reported", "reruns")  # sealed evidence beside the records
+MEASURED_FOLDERS = ("costs", "timings", "cams", "tracks", "self_reported", "reruns")  # sealed, beside the records
 STORE_FILE = "store.json"  # {"real_only": true} marks a folder that refuses synthetic records
 
 SCORES = ("val", "test", "test_twin_free", "val_last", "test_last")  # a record's fields of scores

@@ -19,7 +19,17 @@ from bench.report.figures import choice, gradcam
 from bench.report.figures.drawing import captions_of, draw_all
 from bench.report.links import BESIDE, Links
 from bench.report.site import pages as site
-from bench.report.tables import ablation, model_cards, readme_summary, table2, table3, table4, twins
+from bench.report.tables import (
+    ablation,
+    draws,
+    initialisation,
+    model_cards,
+    readme_summary,
+    table2,
+    table3,
+    table4,
+    twins,
+)
 from bench.report.tables.answer import answer_text
 from bench.report.tidy import STAMP, csv_bytes, run_rows, score_rows, table
 from bench.report.tidy_costs import TIMING_COLUMNS, cost_rows, timing_rows
@@ -28,10 +38,12 @@ from models.catalog import get_spec
 Files = dict[str, bytes]
 TABLES: tuple[Callable[..., Files], ...] = (
     ablation.render,
+    initialisation.render,
     table2.render,
     table3.render,
     table4.render,
     model_cards.render,
+    draws.render,
     twins.render,
 )
 
@@ -121,7 +133,7 @@ def _pages(
 
 def _tidy(evidence: Evidence, analysis: Analysis, *, synthetic: bool) -> Files:
     """The tables of `results/tables/`: one measurement, run or statistic a row."""
-    records = evidence.finished(synthetic=synthetic)
+    records = [*evidence.finished(synthetic=synthetic), *evidence.thinned(synthetic=synthetic)]
     apart = (*evidence.unfinished, *evidence.unplanned)
     every = records + [record for record in apart if record.synthetic == synthetic]
     every.sort(key=lambda record: record.run)

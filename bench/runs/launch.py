@@ -15,7 +15,7 @@ from bench.machine.devices import choose_device, device_slots
 from bench.machine.signals import interruptible
 from bench.plan.selection import Selection, optional_runs
 from bench.plan.state import Overwrite, PlannedRun, choose, make_plan
-from bench.protocols.loading import load_protocol
+from bench.protocols.loading import load_protocol, load_study
 from bench.records.card import DataCard, read_card, write_card
 from bench.records.names import Run, lock_path
 from bench.records.run_record import Failure, Record, real_only, write_run
@@ -26,6 +26,9 @@ from bench.runs.engine_local import LocalEngine
 from bench.runs.public_weights import normalisation_notes
 from bench.runs.request import Event, Launch, RunRequest
 from bench.runs.runner import skipped_record
+from bench.runs.tracks.late import ready_track_card
+from bench.runs.tracks.scoring import applies
+from bench.tracks.loading import load_track
 from models import fingerprint, get_spec
 from models.catalog import check_timm_names
 
@@ -99,7 +102,10 @@ def run(
     surroundings.complete()
     watcher = watcher or Watcher()
     plugins = tuple(dict.fromkeys([*launch.plugins, *(str(path.resolve()) for path in selection.plugins)]))
-    launch = replace(launch, plugins=plugins, cpu_isa=cpu_isa.pin(launch.cpu_isa))
+    tracks = (*launch.tracks, *(load_study(selection.study).tracks if selection.study else ()))
+    launch = replace(launch, plugins=plugins, cpu_isa=cpu_isa.pin(launch.cpu_isa), tracks=tuple(dict.fromkeys(tracks)))
+    for name in launch.tracks:
+        load_track(name)
     planned = make_plan(selection.runs(), launch.results)
     chosen = choose(planned, overwrite, launch.cpu_isa)
     left = [item for item in planned if item.state in ("failed", "stale") and item not in chosen]
@@ -247,6 +253,10 @@ def execute(
     cards = _cards([item for item in planned if not item.refusal], launch, outcome)
     for reason in dict.fromkeys(outcome.skipped.values()):
         on_skip(reason)
+    scored = {(name, item.run.dataset) for item in planned for name in _tracks(launch, item.run)}
+    for name, dataset in sorted(scored):
+        if dataset in cards:
+            ready_track_card(launch.results, load_track(name), dataset, launch.data_root)
     requests = []
     for item in planned:
         run = item.run
@@ -299,7 +309,14 @@ def _request(item: PlannedRun, card: DataCard, launch: Launch) -> RunRequest:
         cpu_isa=launch.cpu_isa,
         redo=item.state in ("done", "stale"),
         keep_weights=launch.keep_weights is not None,
+        tracks=_tracks(launch, item.run),
     )
+
+
+def _tracks(launch: Launch, run: Run) -> tuple[str, ...]:
+    """The launch's tracks that apply to a run."""
+    protocol = load_protocol(run.protocol)
+    return tuple(name for name in launch.tracks if applies(load_track(name), protocol, run.dataset))
 
 
 def _checkpoints(launch: Launch, run: Run) -> str | None:

@@ -15,6 +15,7 @@ from bench.records.card import DataCard
 from bench.records.names import Run
 from bench.records.run_record import Record
 from bench.records.sealed import canonical
+from bench.records.tracks.record import TrackRecord
 from models import fingerprint, get_spec
 
 
@@ -35,6 +36,7 @@ class Launch:
         checkpoint_dir: Where checkpoints go; None for the results folder, and for none at all under Ray.
         cpu_isa: The arithmetic of runs on a CPU.
         keep_weights: Folder for the chosen weights of each network, None to keep none.
+        tracks: Names of the corruption tracks that each run scores as it ends, where they apply.
     """
 
     results: Path = Path("results")
@@ -49,6 +51,7 @@ class Launch:
     checkpoint_dir: Path | None = None
     cpu_isa: CpuIsa = cpu_isa.DEFAULT
     keep_weights: Path | None = None
+    tracks: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -68,6 +71,7 @@ class RunRequest:
         redo: Do the run although a finished record of it is there.
         replaces: Digest of that record, "" where there is none; whoever holds the run's lock fills it in.
         keep_weights: Hand over the chosen weights of a network too.
+        tracks: Names of corruption tracks to score as the run ends; all apply to it.
     """
 
     run: Run
@@ -82,27 +86,41 @@ class RunRequest:
     redo: bool = False
     replaces: str = ""
     keep_weights: bool = False
+    tracks: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class TrackBundle:
+    """What a scored track hands over: its record and the bytes of its table."""
+
+    record: TrackRecord
+    logits: bytes
 
 
 @dataclass(frozen=True)
 class RunBundle:
-    """What a run hands to the one that writes: the record, the bytes of its two tables, and those of its weights."""
+    """What a run hands to the one that writes: record, the bytes of its tables and of its weights, scored tracks."""
 
     record: Record
     predictions: bytes | None = None
     history: bytes | None = None
     weights: bytes | None = None
+    tracks: tuple[TrackBundle, ...] = ()
 
 
 @dataclass(frozen=True)
 class RunProgress:
-    """How far a training is: epochs and steps count from 0, the rate is that of training since its beginning."""
+    """How far a training is: epochs and steps count from 0, the rate is that of training since its beginning.
+
+    After it, a scoring on a track: `stage` names it, and its cells are the steps.
+    """
 
     epoch: int
     epochs: int
     step: int
     steps: int
     images_per_second: float
+    stage: str = ""
 
 
 @dataclass(frozen=True)

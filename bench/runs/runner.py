@@ -25,8 +25,9 @@ from bench.records.run_record import Failure, Record, Scores
 from bench.records.scoring import LAST, SCORED, score_predictions, split_scores
 from bench.runs.building import build_model
 from bench.runs.public_weights import start_from
-from bench.runs.request import Hooks, RunBundle, RunProgress, RunRequest, run_key
+from bench.runs.request import Hooks, RunBundle, RunProgress, RunRequest, TrackBundle, run_key
 from bench.runs.subset import cut
+from bench.tracks.loading import load_track
 from models import ModelError, fingerprint, get_spec, load_plugin
 
 if TYPE_CHECKING:
@@ -161,7 +162,7 @@ def _execute(request: RunRequest, hooks: Hooks, known: dict[str, Any]) -> RunBun
     arithmetic = _arithmetic(request) if device == "cpu" else {}
     trained = _train_and_predict(request, hooks, arrays, num_split) if is_network else _fit_and_predict(run, arrays)
     num_threads = foreign.num_threads()
-    predictions = frame_bytes(_prediction_table(trained.logits, arrays.labels))
+    predictions = frame_bytes(prediction_table(trained.logits, arrays.labels))
     predictions_sha256 = hashlib.sha256(predictions).hexdigest()
     table = read_predictions(predictions)
     scores = score_predictions(table, card)
@@ -191,7 +192,25 @@ def _execute(request: RunRequest, hooks: Hooks, known: dict[str, Any]) -> RunBun
         trained_weights_sha256=trained.trained_weights_sha256,
     )
     weights = _kept(request, trained, predictions_sha256, arrays) if request.keep_weights else None
-    return RunBundle(record.sealed(), predictions, trained.history, weights)
+    tracks = _scored(request, trained, predictions, arrays, hooks)
+    return RunBundle(record.sealed(), predictions, trained.history, weights, tracks)
+
+
+def _scored(
+    request: RunRequest, trained: TrainedRun, predictions: bytes, arrays: Arrays, hooks: Hooks
+) -> tuple[TrackBundle, ...]:
+    """The tracks that the run was requested to score, by the weights that it ends with."""
+    if not request.tracks:
+        return ()
+    from bench.runs.tracks.scoring import fitted_predictor, network_predictor, score_track
+
+    if trained.state is None:
+        predictor = fitted_predictor(request.run, arrays)
+    else:
+        from bench.runs.weights import trained_model
+
+        predictor = network_predictor(trained_model(request, trained.state), request)
+    return tuple(score_track(request, load_track(n), predictor, arrays, predictions, hooks) for n in request.tracks)
 
 
 def _kept(request: RunRequest, trained: TrainedRun, predictions_sha256: str, arrays: Arrays) -> bytes | None:
@@ -298,7 +317,16 @@ def _scan_backend(model: Any, device: str) -> str | None:
     return str(selected_backend(device))
 
 
-def _prediction_table(logits: dict[str, NDArray[np.float32]], labels: dict[str, NDArray[np.int64]]) -> pd.DataFrame:
+def prediction_table(logits: dict[str, NDArray[np.float32]], labels: dict[str, NDArray[np.int64]]) -> pd.DataFrame:
+    """What is stored of a run's predictions: `split`, `index`, `label`, `logit_0` ...
+
+    Args:
+        logits: Split -> (N, K).
+        labels: Split -> (N,).
+
+    Raises:
+        ValueError: If the logits are not an image's each, or not finite.
+    """
     parts = []
     for name in SCORED:
         split = name.removesuffix("_last")

@@ -7,11 +7,14 @@ from pathlib import Path
 from bench.records.names import weights_path
 from bench.records.run_record import write_run
 from bench.records.sealed import write_atomic
+from bench.records.tracks.record import write_track
 from bench.runs.request import RunBundle
 
 
 def write_bundle(bundle: RunBundle, results: Path, weights: Path | None = None) -> None:
-    """Write a run's weights, where it has any, and its record; call it only while holding the run's lock.
+    """Write a run's weights and tracks, where it has any, and its record; call it only while holding the run's lock.
+
+    The record goes last: a run that was killed between the two is not done, and does both again.
 
     Args:
         bundle: What the run handed over.
@@ -23,4 +26,6 @@ def write_bundle(bundle: RunBundle, results: Path, weights: Path | None = None) 
     """
     if weights is not None and bundle.weights is not None:
         write_atomic(weights_path(weights, bundle.record.run), bundle.weights)
+    for track in bundle.tracks:
+        write_track(results, track.record, track.logits)
     write_run(results, bundle.record, bundle.predictions, bundle.history)

@@ -71,7 +71,7 @@ class Checkpoint:
 
     def remove(self) -> None:
         """Delete the files: the run is recorded, or starts anew."""
-        for file in (*self.folder.glob("turn*.ckpt"), *self.folder.glob(".tmp-*")):
+        for file in (*self.folder.glob("turn*.ckpt"), *self.folder.glob("*.part"), *self.folder.glob(".tmp-*")):
             with contextlib.suppress(OSError):
                 file.unlink()
         with contextlib.suppress(OSError):

@@ -54,15 +54,16 @@ def shard(tmp_path: Path) -> Path:
 
 
 def test_every_kind_of_evidence_is_taken_over(tmp_path: Path, shard: Path) -> None:
-    """Records, cards, costs, timings, maps, rows and re-runs arrive as they are; again, nothing changes."""
-    for name in ("costs/resnet18", "cams"):
+    """Records, cards, costs, timings, maps, tracks, rows and re-runs arrive as they are; again, nothing changes."""
+    for name in ("costs/resnet18", "cams", "tracks/c28"):
         shutil.copytree(RESULTS / name, shard / name)
     write_sealed(timing_path(shard, DEVICE, "resnet18"), make_timing("resnet18", DEVICE, []))
     (shard / "self_reported").mkdir()
     (shard / "self_reported" / "some.json").write_text(json.dumps(ROW), encoding="utf-8")
     merged = merge([shard], tmp_path / "whole")
     assert merged.taken == [RUN.run_id]
-    assert len(merged.files) == len(list((shard / "costs").rglob("*.json"))) + 2 + 2
+    counted = [path for kind in ("costs", "tracks") for path in (shard / kind).rglob("*.json")]
+    assert len(merged.files) == len(counted) + 2 + 2
     whole, source = content_of(tmp_path / "whole"), content_of(shard)
     assert whole.keys() == source.keys()
     assert [name for name in whole if whole[name] != source[name]] == ["self_reported/some.json"]  # keys sorted now

@@ -81,7 +81,8 @@ def test_tables_have_their_columns_even_without_records(results: Path, tmp_path:
         assert list(table) == list(full[name])
         assert len(list(table)) >= 8
         assert table.empty == (name != "published_checks")
-        assert full[name].empty == (name in ("contrasts", "twins"))  # not Table 2's; no similarities
+        empties = ("contrasts", "draws", "draw_pairs", "twins")  # not Table 2's, of no family; no similarities
+        assert full[name].empty == (name in empties)
     assert analyse(Evidence(tmp_path), synthetic=True).published_checks == ()
 
 
@@ -173,6 +174,15 @@ def test_the_primary_family_is_the_plans(results: Path) -> None:
     assert exploratory
     assert all(math.isnan(pair.p_corrected) and pair.tests == 1 for pair in exploratory)
     assert list(pairs[:2]) == primary
+
+
+def test_the_choice_of_a_threshold_counts(results: Path) -> None:
+    """A rate varies over test images, and over what another val would have chosen."""
+    cell = cells_of(gather(results))["medspectralnet"]
+    rates = np.array(cell.values("test", "sensitivity"))
+    over_test = rates * (1 - rates) / (int((cell.labels == 0).sum()) - 1)
+    assert (np.diag(cell.covariance("test", "sensitivity")) > over_test).all()
+    assert 0.0 < cell.middles["test"][0] < 1.0
 
 
 def test_posterior_probabilities_stand_beside_each_difference(results: Path) -> None:

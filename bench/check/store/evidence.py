@@ -1,4 +1,4 @@
-"""Is the measured evidence beside the records what it says: cards, costs, timings, maps, re-runs? No torch."""
+"""Is the measured evidence beside the records what it says: cards, costs, timings, maps, tracks, re-runs? No torch."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
+from bench.check.store.tracks import track_card_problems, track_problems
 from bench.check.trust import read_reruns, read_self_reported
 from bench.errors import RecordError
 from bench.records.cam_record import CamRecord, cam_path, images_path, maps_path, read_cams, read_images, read_maps
@@ -17,6 +18,8 @@ from bench.records.own_models import own_spec
 from bench.records.predictions import PredictionTable
 from bench.records.run_record import MEASURED_FOLDERS, Record
 from bench.records.timing_record import TimingRecord, read_timings, timing_path
+from bench.records.tracks.card import TrackCard, card_images_path, read_track_cards
+from bench.records.tracks.record import TrackRecord, logits_path, read_tracks
 from bench.records.writing.swap import INTERRUPTED, KEPT
 from bench.stats.metrics import predict, softmax
 
@@ -122,17 +125,17 @@ class Measured:
     costs: list[CostRecord]
     timings: list[TimingRecord]
     cams: list[CamRecord]
+    tracks: list[TrackRecord]
+    track_cards: list[TrackCard]
     notes: list[str]
 
 
 def read_measured(results: Path) -> Measured:
-    """Costs, timings and maps of a results folder."""
-    (costs, cost_notes), (timings, timing_notes), (cams, cam_notes) = (
-        read_costs(results),
-        read_timings(results),
-        read_cams(results),
-    )
-    return Measured(costs, timings, cams, [*cost_notes, *timing_notes, *cam_notes])
+    """Costs, timings, maps and tracks of a results folder."""
+    costs, timings, cams = read_costs(results), read_timings(results), read_cams(results)
+    tracks, cards = read_tracks(results), read_track_cards(results)
+    notes = [note for _, notes in (costs, timings, cams, tracks, cards) for note in notes]
+    return Measured(costs[0], timings[0], cams[0], tracks[0], cards[0], notes)
 
 
 def evidence_problems(
@@ -172,6 +175,8 @@ def evidence_problems(
         if same and table is not None and card is not None:
             wrong += shown_problems(cam, table, card)
         problems += [f"{cam_path(results, cam.run)}: {problem}" for problem in wrong]
+    problems += track_card_problems(results, measured.track_cards, cards)
+    problems += track_problems(results, measured.tracks, measured.track_cards, tables, cards)
     return problems, stale
 
 
@@ -187,21 +192,25 @@ def strays(results: Path) -> Iterator[str]:
                 continue
             elif not path.is_file() or not _belongs(path.relative_to(results)):
                 yield f"{path}: left by a killed writer or put there by hand; remove it"
-            elif path.suffix == ".parquet" and not _cam_record(path).is_file():
-                yield f"{path}: no record of maps beside it; remove it"
+            elif path.suffix == ".parquet" and not _record_of(path).is_file():
+                yield f"{path}: no record beside it; remove it"
 
 
-DEPTH = {"data": 2, "self_reported": 2, "reruns": 2, "costs": 3, "timings": 3, "cams": 5}
+# Parts of a file's path by its kind of evidence; a track has cards and, deeper, records.
+DEPTH = {"data": {2}, "self_reported": {2}, "reruns": {2}, "costs": {3}, "timings": {3}, "cams": {5}, "tracks": {3, 6}}
 
 
 def _belongs(name: Path) -> bool:
     """Whether a file below the results folder stands where its kind of evidence does."""
-    if name.name.startswith(".") or len(name.parts) != DEPTH[name.parts[0]]:
+    if name.name.startswith(".") or len(name.parts) not in DEPTH[name.parts[0]]:
         return False
     if name.parts[0] == "cams" and name.suffix == ".parquet":
-        return name in (maps_path(_cam_record(name)), images_path(_cam_record(name)))
+        return name in (maps_path(_record_of(name)), images_path(_record_of(name)))
+    if name.parts[0] == "tracks" and name.suffix == ".parquet":
+        of_card = len(name.parts) == min(DEPTH["tracks"])
+        return name == (card_images_path if of_card else logits_path)(_record_of(name))
     return name.suffix == ".json"
 
 
-def _cam_record(parquet: Path) -> Path:
+def _record_of(parquet: Path) -> Path:
     return parquet.with_name(parquet.name.split(".")[0] + ".json")

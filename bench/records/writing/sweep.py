@@ -10,8 +10,7 @@ from bench.records.sealed import sweep_left
 from bench.records.writing.locks import BusyError, held
 from bench.records.writing.swap import KEPT, put_right
 
-# Folders whose records have tables beside them -> how the names of their locks begin.
-SWAPPED = {"records": "", "cams": "cams__"}
+SWAPPED = ("records", "cams", "tracks")  # folders whose records have tables beside them
 
 
 def sweep_store(results: Path) -> list[Path]:
@@ -24,13 +23,21 @@ def sweep_store(results: Path) -> list[Path]:
         RecordError: If the file system refuses, or has no locks where a replacement must be put right.
     """
     left = sweep_left(results)
-    for kind, prefix in SWAPPED.items():
-        for record in sorted({_record_of(kept) for kept in (results / kind).glob(f"*/*/*/{KEPT}*")}):
-            protocol, slug, dataset, file = record.relative_to(results / kind).parts
-            run_id = f"{slug}__{dataset}__{protocol}__s{file.removeprefix('seed').removesuffix('.json')}"
-            with contextlib.suppress(BusyError), held(lock_file(results, f"{prefix}{run_id}")):
+    for kind in SWAPPED:
+        for record in sorted({_record_of(kept) for kept in (results / kind).rglob(f"{KEPT}*")}):
+            with contextlib.suppress(BusyError), held(lock_file(results, _lock_name(record.relative_to(results)))):
                 put_right(record, _tables_of(record))
     return left
+
+
+def _lock_name(record: Path) -> str:
+    """What the writer of a record calls its lock: from `<kind>/[<track>/]<protocol>/<model>/<dataset>/seed<k>.json`."""
+    kind, *names = record.parts
+    prefix = {"records": "", "cams": "cams__"}.get(kind, f"{kind}__{names[0]}__")
+    if len(names) < 4:  # a data set's card of a track
+        return f"{prefix}{record.stem}"
+    protocol, slug, dataset, file = names[-4:]
+    return f"{prefix}{slug}__{dataset}__{protocol}__s{file.removeprefix('seed').removesuffix('.json')}"
 
 
 def _record_of(kept: Path) -> Path:

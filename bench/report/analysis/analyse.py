@@ -18,9 +18,11 @@ import pandas as pd
 from bench.errors import RecordError
 from bench.records.card import DataCard
 from bench.records.run_record import Record
-from bench.report.ablations import FACTORS
+from bench.report.ablations import FACTORS, STARTS
 from bench.report.analysis.cells import Cell, read_cells
-from bench.report.analysis.contrasts import Contrast, contrasts_of
+from bench.report.analysis.contrasts import Contrast, contrasts_of, start_contrasts_of
+from bench.report.analysis.draw_pairs import DrawPair, draw_pairs
+from bench.report.analysis.draws import DrawScore, draw_cells, draw_scores
 from bench.report.analysis.pairs import PAIRED, McNemar, Pair, compare_cells, mcnemar_tests, primary_first
 from bench.report.analysis.resolution import PublishedCheck, Resolution, published_checks, resolutions
 from bench.report.analysis.scores import ClassScore, Score, cell_scores, class_scores, marked
@@ -52,6 +54,8 @@ class Analysis:
     contrasts: tuple[Contrast, ...] = ()
     resolution: tuple[Resolution, ...] = ()
     published_checks: tuple[PublishedCheck, ...] = ()
+    draws: tuple[DrawScore, ...] = ()
+    draw_pairs: tuple[DrawPair, ...] = ()
     twins: tuple[TwinScore, ...] = ()
 
     @cached_property
@@ -70,12 +74,17 @@ class Analysis:
             "contrasts": table(self.contrasts, _fields(Contrast)),
             "resolution": table(self.resolution, _fields(Resolution)),
             "published_checks": table(self.published_checks, _fields(PublishedCheck)),
+            "draws": table(self.draws, DRAWS),
+            "draw_pairs": table(self.draw_pairs, _fields(DrawPair)),
             "twins": table(self.twins, _fields(TwinScore)),
         }
 
 
 def _fields(kind: type) -> list[str]:
     return [field.name for field in dataclasses.fields(kind)]
+
+
+DRAWS = _fields(DrawScore)
 
 
 def analyse(evidence: Evidence, *, synthetic: bool) -> Analysis:
@@ -94,6 +103,7 @@ def analyse(evidence: Evidence, *, synthetic: bool) -> Analysis:
     mcnemar: list[McNemar] = []
     classes: list[ClassScore] = []
     factorial: dict[str, dict[tuple[str, str], Cell]] = {}
+    started: dict[str, dict[tuple[str, str], Cell]] = {}
     variances: dict[str, dict[str, SeedVariances]] = {}
     resolution: list[Resolution] = []
     twins: list[TwinScore] = []
@@ -106,18 +116,23 @@ def analyse(evidence: Evidence, *, synthetic: bool) -> Analysis:
         mcnemar += mcnemar_tests(cells)
         twins += twin_scores(cells, card)
         classes += [score for cell in cells.values() for score in class_scores(cell, card)]
-        if protocol in FACTORS:
-            factorial.setdefault(card.dataset, {}).update({(protocol, model): cell for model, cell in cells.items()})
+        for varied, kind in ((FACTORS, factorial), (STARTS, started)):
+            if protocol in varied:
+                kind.setdefault(card.dataset, {}).update({(protocol, model): cell for model, cell in cells.items()})
+        if protocol in FACTORS or protocol in STARTS:
             variances.setdefault(card.dataset, {})[protocol] = seeds
         first = next(iter(cells.values()))
         for part, kept in first.kept.items():
             own = [pair for pair in compared if pair.part == part]
             resolution += resolutions(card, protocol, part, first.labels[kept], own)
     cards = evidence.cards
+    drawn = evidence.thinned(synthetic=synthetic)
+    thinned = draw_cells(evidence.results, drawn, evidence.finished(synthetic=synthetic), cards)
     contrasts = [
         contrast
-        for name, cells in sorted(factorial.items())
-        for contrast in contrasts_of(cells, variances[name], cards[name])
+        for varied, effects_of in ((factorial, contrasts_of), (started, start_contrasts_of))
+        for name, cells in sorted(varied.items())
+        for contrast in effects_of(cells, variances[name], cards[name])
     ]
     return Analysis(
         scores=tuple(scores),
@@ -127,6 +142,8 @@ def analyse(evidence: Evidence, *, synthetic: bool) -> Analysis:
         contrasts=tuple(contrasts),
         resolution=tuple(resolution),
         published_checks=() if synthetic else tuple(published_checks(published_scores())),
+        draws=tuple(draw_scores(thinned, cards)),
+        draw_pairs=tuple(draw_pairs(thinned)),
         twins=tuple(twins),
     )
 

@@ -22,7 +22,14 @@ from bench.report.published.numbers import PublishedScore, reference_score
 from bench.report.tidy import ten_digits
 from bench.stats.intervals import IMAGES, IMAGES_AND_SEEDS, mean, variance
 from bench.stats.seed_variance import FITTED, SeedVariance
-from bench.stats.uncertainty import Uncertainty, area_interval, of_mean, plain_interval, share_interval
+from bench.stats.uncertainty import (
+    Uncertainty,
+    area_interval,
+    of_mean,
+    of_weights_mean,
+    plain_interval,
+    share_interval,
+)
 
 METRICS = ("auc", "acc", "balanced_acc", "pr_auc", "brier", "ece", "nll", *RATES)
 CEILINGS = {"brier": 2.0, "nll": math.inf}  # measures that are no fraction
@@ -140,6 +147,10 @@ def _interval(
     kind = IMAGES if seed == FITTED else IMAGES_AND_SEEDS
     if metric in CEILINGS:
         return *plain_interval(middle, uncertainty, CEILINGS[metric]), kind, uncertainty
+    if metric in RATES:
+        uncertainty = of_weights_mean(covariance, seed)
+        expected = float(cell.middles[part][RATES.index(metric)])
+        return *share_interval(middle, uncertainty, fewest, expected), kind, uncertainty
     return *(area_interval if metric == "auc" else share_interval)(middle, uncertainty, fewest), kind, uncertainty
 
 

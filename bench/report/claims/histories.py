@@ -22,8 +22,7 @@ from bench.report.claims.runs import measured
 from bench.report.claims.sources import STATED, Sources
 from bench.report.claims.terms import images
 from bench.report.claims.values import Doubt, Power, Quantity, absent, leaf, stated
-from bench.stats.detectable import power_at
-from bench.stats.power import accuracy_error
+from bench.stats.power import accuracy_error, power_at
 from bench.stats.uncertainty import Uncertainty
 
 LAST, CHOSEN = -1, -2  # for an epoch's number

@@ -17,8 +17,7 @@ from bench.report.analysis_plan import MARGIN, OURS
 from bench.report.claims.sources import STATED, Sources
 from bench.report.claims.values import ACCURACIES, Power
 from bench.report.tables.missing import Command, fill_command
-from bench.stats.detectable import power_at
-from bench.stats.power import accuracy_error, auc_error
+from bench.stats.power import accuracy_error, auc_error, power_at
 from bench.stats.seed_variance import SeedVariance
 from bench.stats.uncertainty import Uncertainty
 from models.catalog import ModelError, get_spec

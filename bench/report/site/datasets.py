@@ -10,6 +10,7 @@ from bench.report.ablations import is_compared
 from bench.report.analysis.analyse import Analysis
 from bench.report.analysis_plan import NUM_TEST_SCANS, PARTS
 from bench.report.evidence import Evidence
+from bench.report.published.independence import independence
 from bench.report.published.names import model_name
 from bench.report.site.answer import HEADLINE
 from bench.report.site.rows import Entry, comparison_rows, resolution_lines
@@ -112,10 +113,11 @@ def _protocol(
 
 
 def data_problems(card: DataCard | None) -> list[str]:
-    """What is wrong with a data set, as its card counted it, one line each."""
+    """What is wrong with a data set, as its source says and its card counted it, one line each."""
     if card is None:
         return []
-    lines = []
+    known = independence(card.dataset)
+    lines = [known.warning] if known is not None and known.warning else []
     for pair, number in sorted(card.num_exact_pairs.items()):
         if number:
             lines.append(f"{pair.replace('/', ' and ')}: {number:,} exact duplicate{'s' if number > 1 else ''}")

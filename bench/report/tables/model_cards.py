@@ -8,7 +8,7 @@ from bench.records.cost_record import COUNTERS, CostRecord
 from bench.records.names import model_slug
 from bench.records.own_models import own_models
 from bench.records.run_record import Record
-from bench.report.ablations import FACTORS, is_compared
+from bench.report.ablations import FACTORS, STARTED, STARTS, is_compared
 from bench.report.analysis.analyse import Analysis
 from bench.report.analysis.scores import Score
 from bench.report.analysis_plan import PARTS
@@ -143,6 +143,7 @@ def _where(spec: ModelSpec, protocols: set[str]) -> str:
     named = ["`table3.md`"] if compared and spec.name not in PARTS else []
     named += ["`ablation.md`"] if compared and spec.name in PARTS else []
     named += ["`table2.md` and `ablation.md`"] if protocols & FACTORS.keys() else []
+    named += ["`initialisation.md`"] if spec.name in {model for model, _ in STARTED} else []
     return f"Intervals stand in {', '.join(named)}." if named else ""
 
 
@@ -152,7 +153,7 @@ def _value(score: Score, links: Links) -> Text:
 
 
 def _protocols(have: Iterable[tuple[str, str]]) -> list[str]:
-    return sorted({*(protocol for protocol, _ in have), "lite-96", "paper-224-imagenet", "paper-224-scratch"})
+    return sorted({*(protocol for protocol, _ in have), "paper-224-imagenet", "paper-224-scratch", *STARTS})
 
 
 def _missing(evidence: Evidence, spec: ModelSpec, protocol: str, have: Collection[tuple[str, str]]) -> list[str]:

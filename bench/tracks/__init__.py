@@ -1,0 +1,1 @@
+"""Evidence beside the official test: TOML files and their schema, frozen and digested."""
