@@ -27,9 +27,9 @@ READING = (
 
 
 TOGETHER = (
-    "Every interval and test takes images as independent. Where a source has several images a patient, lesion or scan, "
-    "intervals are a lower bound and p-values too small; by how much nobody can know without identifiers. For the Organ "
-    "sets an assumed correlation stands in `resolution.csv`. Twins are the part of it that pixels show."
+    "Every interval and test takes images as independent. Where a source has several images a patient, lesion or "
+    "scan, intervals are a lower bound and p-values too small; by how much nobody can know without identifiers. For "
+    "the Organ sets an assumed correlation stands in `resolution.csv`. Twins are the part of it that pixels show."
 )
 
 
