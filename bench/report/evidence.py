@@ -23,7 +23,7 @@ from bench.report.links import BESIDE, Links
 
 STATISTICS = (  # of an `Analysis`
     *("cells", "pairs", "mcnemar", "classes", "contrasts", "resolution", "published_checks"),
-    *("draws", "draw_pairs", "twins"),
+    *("draws", "draw_pairs", "twins", "epochs"),
 )
 MODELS = ("medspectralnet",)  # whose curves, confusion matrices and areas are drawn where no others are named
 

@@ -117,7 +117,7 @@ def power_at(difference: float, found: Uncertainty, tests: int = 1) -> float:
         tests: As in `smallest_detectable`.
     """
     bar = found.half_width(1 - LEVEL / tests)
-    return sum(_beyond(found, bar - sign * difference) for sign in (1, -1))
+    return math.fsum(_beyond(found, bar - sign * difference) for sign in (1, -1))
 
 
 def _beyond(found: Uncertainty, distance: float) -> float:

@@ -191,7 +191,7 @@ def of_contrast(
     images = 0.0
     for i, own in enumerate(runs):
         images += weights[i] ** 2 * shared_images(covariance[own, own], seeds[i])
-        images += 2 * weights[i] * sum(weights[j] * float(covariance[own, runs[j]].mean()) for j in range(i))
+        images += 2 * weights[i] * math.fsum(weights[j] * float(covariance[own, runs[j]].mean()) for j in range(i))
     parts = [_over(seed, count, weight) for seed, count, weight in zip(seeds, counts, weights, strict=True)]
     return Uncertainty(max(0.0, images), tuple(parts))
 

@@ -25,7 +25,7 @@ from bench.report.analysis.draw_pairs import DrawPair, draw_pairs
 from bench.report.analysis.draws import DrawScore, draw_cells, draw_scores
 from bench.report.analysis.pairs import PAIRED, McNemar, Pair, compare_cells, mcnemar_tests, primary_first
 from bench.report.analysis.resolution import PublishedCheck, Resolution, published_checks, resolutions
-from bench.report.analysis.scores import ClassScore, Score, cell_scores, class_scores, marked
+from bench.report.analysis.scores import ClassScore, EpochScore, Score, cell_scores, class_scores, epoch_scores, marked
 from bench.report.analysis.seeds import SeedVariances, seed_variances
 from bench.report.analysis.twins import TwinScore, twin_scores
 from bench.report.evidence import Evidence
@@ -57,6 +57,7 @@ class Analysis:
     draws: tuple[DrawScore, ...] = ()
     draw_pairs: tuple[DrawPair, ...] = ()
     twins: tuple[TwinScore, ...] = ()
+    epochs: tuple[EpochScore, ...] = ()
 
     @cached_property
     def table_scores(self) -> tuple[Score, ...]:
@@ -77,6 +78,7 @@ class Analysis:
             "draws": table(self.draws, DRAWS),
             "draw_pairs": table(self.draw_pairs, _fields(DrawPair)),
             "twins": table(self.twins, _fields(TwinScore)),
+            "epochs": table(self.epochs, _fields(EpochScore)),
         }
 
 
@@ -107,6 +109,7 @@ def analyse(evidence: Evidence, *, synthetic: bool) -> Analysis:
     variances: dict[str, dict[str, SeedVariances]] = {}
     resolution: list[Resolution] = []
     twins: list[TwinScore] = []
+    epochs: list[EpochScore] = []
     for protocol, card, cells in _groups(evidence, synthetic=synthetic):
         seeds = seed_variances(cells)
         plain = cell_scores(cells, seeds, card)
@@ -115,6 +118,7 @@ def analyse(evidence: Evidence, *, synthetic: bool) -> Analysis:
         pairs += compared
         mcnemar += mcnemar_tests(cells)
         twins += twin_scores(cells, card)
+        epochs += [row for cell in cells.values() for row in epoch_scores(cell)]
         classes += [score for cell in cells.values() for score in class_scores(cell, card)]
         for varied, kind in ((FACTORS, factorial), (STARTS, started)):
             if protocol in varied:
@@ -145,6 +149,7 @@ def analyse(evidence: Evidence, *, synthetic: bool) -> Analysis:
         draws=tuple(draw_scores(thinned, cards)),
         draw_pairs=tuple(draw_pairs(thinned)),
         twins=tuple(twins),
+        epochs=tuple(epochs),
     )
 
 

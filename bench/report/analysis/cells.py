@@ -13,8 +13,11 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from bench.errors import RecordError
 from bench.machine.forked import forked_map
+from bench.records import predictions as stored
 from bench.records.card import DataCard
+from bench.records.names import history_path
 from bench.records.run_record import Record
 from bench.report.analysis import cache
 from bench.report.analysis.cache import Arrays
@@ -54,6 +57,7 @@ class Cell:
         covariances: Part -> (7, S, S) of the seeds' `VARIED` over test images, NaN where nothing tells; of `RATES` over
             the val images that chose the threshold, too.
         degrees: Part -> (7,) how well the variance of each is known.
+        last: (S, 3) number of epochs, val AUC and val accuracy after the last; NaN without a history.
         removals: The official test without images ever less like those of train and val; None without similarities.
     """
 
@@ -67,6 +71,7 @@ class Cell:
     areas: dict[str, Floats]
     covariances: dict[str, Floats]
     degrees: dict[str, Floats]
+    last: Floats
     removals: Curve | None = None
 
     @property
@@ -145,8 +150,29 @@ def _by_seed(records: Sequence[Record]) -> list[Record]:
 def _arrays(reader: Reader, records: Sequence[Record], card: DataCard) -> Arrays:
     """Measured from the predictions, and kept in the cache."""
     arrays = _measure([reader.read(record, card) for record in records], card)
+    try:
+        last = [_last_epoch(reader.results, record) for record in records]
+    except RecordError:  # a history is missing or another: no curve is drawn of it either, and nothing is kept
+        return arrays | {"last": np.full((len(records), 3), np.nan)}
+    arrays["last"] = np.array(last, dtype=np.float64)
     cache.store(reader.results, cache.cache_key(records, card), arrays)
     return arrays
+
+
+def _last_epoch(results: Path, record: Record) -> tuple[float, float, float]:
+    """How many epochs a run had, and its val AUC and accuracy after the last; NaN of what is fitted.
+
+    Raises:
+        RecordError: If its history is missing or not the one that it was sealed with.
+    """
+    if record.history_sha256 is None:
+        return np.nan, np.nan, np.nan
+    path = history_path(record.run.path(results))
+    history = stored.read_history(stored.read_attached(path, record.history_sha256, record.run_id), path)
+    if not len(history) or not {"val_auc", "val_acc"} <= set(history):
+        raise RecordError(f"{path}: no epoch with val_auc and val_acc")
+    row = history.iloc[-1]
+    return len(history), row["val_auc"], row["val_acc"]
 
 
 def _cell(records: list[Record], card: DataCard, arrays: Arrays) -> Cell:
@@ -155,7 +181,8 @@ def _cell(records: list[Record], card: DataCard, arrays: Arrays) -> Cell:
     kept = {part: kept_images(card, part) for part in TEST_PARTS}
     by_part = {kind: {part: arrays[f"{kind}/{part}"] for part in TEST_PARTS} for kind in KINDS}
     curve = [arrays[name] for name in REMOVALS if name in arrays]
-    return Cell(records, labels, correct, kept, **by_part, removals=Curve(*curve) if curve else None)
+    removals = Curve(*curve) if curve else None
+    return Cell(records, labels, correct, kept, **by_part, last=arrays["last"], removals=removals)
 
 
 def kept_images(card: DataCard, part: str) -> Labels:

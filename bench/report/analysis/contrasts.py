@@ -179,8 +179,8 @@ def _effect(
     firsts = [cell.records[0] for cell in cells]
     seeds = [of_weights(variances[record.protocol][record.model, part, metric]) for record in firsts]
     uncertainty = of_contrast(covariance, counts, weights, seeds)
-    value = sum(weight * mean(values) for weight, values in zip(weights, scores, strict=True))
+    value = math.fsum(weight * mean(values) for weight, values in zip(weights, scores, strict=True))
     if uncertainty.error == 0.0:
         return Difference(value, math.nan, math.nan, math.nan, math.nan, math.nan), math.nan, math.nan
-    exact = around(value, uncertainty, reach=sum(abs(weight) for weight in weights) / 2)
+    exact = around(value, uncertainty, reach=math.fsum(map(abs, weights)) / 2)
     return exact, smallest_detectable(uncertainty), power_at(MARGIN, uncertainty)

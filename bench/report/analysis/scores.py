@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 import numpy as np
@@ -105,6 +105,47 @@ class ClassScore:
     recall: float
     f1: float
     n_seeds: int
+
+
+@dataclass(frozen=True)
+class EpochScore:
+    """A network's scores at the epochs that val chose, beside those after the last; means over seeds."""
+
+    protocol: str
+    model: str
+    dataset: str
+    metric: str
+    n_seeds: int
+    num_epochs: float
+    best_epoch: float  # from 0
+    val: float
+    val_last: float
+    test: float
+    test_last: float  # NaN where the protocol does not have it scored
+
+
+def epoch_scores(cell: Cell) -> Iterator[EpochScore]:
+    """By AUC and accuracy; nothing of what is fitted, nor where a history is missing."""
+    first, count = cell.records[0], len(cell.records)
+    if np.isnan(cell.last[:, 0]).any():
+        return
+    for place, metric in enumerate(PAIRED):
+        yield EpochScore(
+            *(first.protocol, first.model, first.dataset, metric, count),
+            num_epochs=float(cell.last[:, 0].mean()),
+            best_epoch=mean([float(record.best_epoch or 0) for record in cell.records]),
+            val_last=mean(cell.last[:, 1 + place].tolist()),
+            val=_mean_of(cell, "val", metric),
+            test=_mean_of(cell, "test", metric),
+            test_last=_mean_of(cell, "test_last", metric),
+        )
+
+
+def _mean_of(cell: Cell, part: str, metric: str) -> float:
+    """Of the seeds' own numbers, NaN where one is missing."""
+    values = [(getattr(record, part) or {}).get(metric) for record in cell.records]
+    known = [value for value in values if value is not None]
+    return mean(known) if len(known) == len(values) else math.nan
 
 
 def cell_scores(cells: Mapping[str, Cell], variances: SeedVariances, card: DataCard) -> dict[Key, Score]:

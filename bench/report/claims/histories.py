@@ -7,6 +7,7 @@ history holds the loss and accuracy on train images as they are.
 
 from __future__ import annotations
 
+import math
 from dataclasses import replace
 from fractions import Fraction
 from typing import Literal
@@ -49,7 +50,7 @@ def training_lead(sources: Sources, dataset: str, split: Literal["val", "test"])
 
     def found(first: Quantity, second: Quantity) -> Uncertainty:
         sides = zip((first, second), numbers, strict=True)
-        return Uncertainty(sum(accuracy_error(float(side.known()), number) ** 2 for side, number in sides))
+        return Uncertainty(math.fsum(accuracy_error(float(side.known()), number) ** 2 for side, number in sides))
 
     if train.value is None or other.value is None:
         likely = stated(dataset) / 100

@@ -182,7 +182,7 @@ def details(item: Judged, same: Mapping[str, str]) -> list[tuple[str, str]]:
 
 def _promise(outcome: Outcome) -> str:
     """Whether the command decides, or may leave the claim open: what may yet lower a power promises nothing."""
-    enough = all(power.value >= POWER and not power.at_most for power in outcome.powers)
+    enough = all(p.value is not None and p.value >= POWER and not p.at_most for p in outcome.powers)
     return "would decide" if enough else "may decide"
 
 

@@ -92,7 +92,7 @@ def class_power(sources: Sources, dataset: str, measure: str) -> Power:
     """Of a run to find a difference of the plan's margin in a measure of the smallest class; over images alone."""
     counts = sources.data[dataset].class_counts.get("test")
     if not counts:
-        return Power(dataset, math.nan)
+        return Power(dataset, None)
     error = class_error(TYPICAL, min(counts), sum(counts), measure)
     return Power(dataset, power_at(MARGIN, Uncertainty(error**2)), at_most=True)
 

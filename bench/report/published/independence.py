@@ -40,8 +40,9 @@ class Independence:
 @cache
 def independences() -> dict[str, Independence]:
     """Data set -> what its source says."""
-    frame = pd.read_csv(FILE, keep_default_na=False)
-    return {str(row.dataset): Independence(*row) for row in frame.itertuples(index=False)}
+    frame = pd.read_csv(FILE, keep_default_na=False, dtype=str)
+    rows = [Independence(*row) for row in frame.itertuples(index=False, name=None)]
+    return {row.dataset: row for row in rows}
 
 
 def independence(dataset: str) -> Independence | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Collection, Iterable, Mapping, Sequence
 
 from bench.records.cost_record import COUNTERS, CostRecord
@@ -10,7 +11,7 @@ from bench.records.own_models import own_models
 from bench.records.run_record import Record
 from bench.report.ablations import FACTORS, STARTED, STARTS, is_compared
 from bench.report.analysis.analyse import Analysis
-from bench.report.analysis.scores import Score
+from bench.report.analysis.scores import EpochScore, Score
 from bench.report.analysis_plan import PARTS
 from bench.report.claims.terms import SIZE
 from bench.report.evidence import Evidence, first_line
@@ -54,6 +55,7 @@ def render(evidence: Evidence, analysis: Analysis, *, synthetic: bool) -> dict[s
             *_identity(spec),
             *_sizes(spec, counted, links),
             *_scores(evidence, spec, scores.get(name, [])),
+            *_epochs([row for row in analysis.epochs if row.model == name]),
         ]
         blocks += [*_determinism(spec, records), *_data(evidence, records)]
         line = first_line([*records, *counted])
@@ -135,6 +137,30 @@ def _scores(evidence: Evidence, spec: ModelSpec, scores: Sequence[Score]) -> lis
         blocks.append("No record of a run on real data yet.")
     missing = [line for protocol in _protocols(groups) for line in _missing(evidence, spec, protocol, groups)]
     return [*blocks, "Missing:", Bullets(missing)] if missing else blocks
+
+
+def _epochs(rows: Sequence[EpochScore]) -> list[Block]:
+    """Scores at the chosen epochs beside those after the last: what choosing on val favours."""
+    if not rows:
+        return []
+    keys = grouped(rows, lambda row: (row.protocol, row.dataset))
+    table = []
+    for (protocol, dataset), group in sorted(keys.items()):
+        first, by_metric = group[0], {row.metric: row for row in group}
+        texts = [protocol, dataset, str(first.n_seeds), f"{first.best_epoch:.1f} of {first.num_epochs:g}"]
+        for metric in METRICS:
+            row = by_metric[metric]
+            texts += [value_text(value, math.nan) for value in (row.val, row.val_last, row.test)]
+            texts.append(NOTHING if math.isnan(row.test_last) else value_text(row.test_last, math.nan))
+        table.append(Row(texts))
+    header = ["protocol", "data set", "n", "epoch (from 0)"]
+    header += [f"{name} {what}" for name in METRICS.values() for what in ("val", "val, last", "test", "test, last")]
+    text = (
+        "Means over seeds at the epoch that val chose, beside those after the last epoch. The chosen epoch is the best "
+        "of all on val, so val is favoured there; test after the last epoch is scored under protocols with "
+        "`score_last` alone, and chooses nothing."
+    )
+    return [Heading("Chosen and last epoch"), text, Table("", header, table)]
 
 
 def _where(spec: ModelSpec, protocols: set[str]) -> str:
