@@ -15,10 +15,11 @@ from bench.report.claims.judge import headline, judge
 from bench.report.claims.sources import collect
 from bench.report.evidence import MODELS, Evidence, gather
 from bench.report.figures import choice, gradcam
+from bench.report.figures import robustness as robustness_figures
 from bench.report.figures.drawing import captions_of, draw_all
 from bench.report.leaderboard import page
 from bench.report.links import BESIDE, Links
-from bench.report.tables import ablation, model_cards, readme_summary, table2, table3, table4, twins
+from bench.report.tables import ablation, model_cards, readme_summary, robustness, table2, table3, table4, twins
 from bench.report.tables.answer import answer_text
 from bench.report.tidy import STAMP, csv_bytes, run_rows, score_rows, table
 from bench.report.tidy_costs import TIMING_COLUMNS, cost_rows, timing_rows
@@ -32,6 +33,7 @@ TABLES: tuple[Callable[..., Files], ...] = (
     table4.render,
     model_cards.render,
     twins.render,
+    robustness.render,
 )
 
 
@@ -107,6 +109,7 @@ def _pages(evidence: Evidence, analysis: Analysis, *, synthetic: bool, models: S
     for part in TABLES:
         files |= part(evidence, analysis, synthetic=synthetic)
     plots = list(choice.plots(evidence, analysis, synthetic=synthetic, models=models))
+    plots += robustness_figures.plots(evidence, analysis.drops, synthetic=synthetic)
     plots += gradcam.plots(evidence, synthetic=synthetic, models=models)
     drawn = draw_all(plots, synthetic=synthetic)
     files |= drawn

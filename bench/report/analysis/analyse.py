@@ -23,6 +23,7 @@ from bench.report.analysis.cells import Cell, read_cells
 from bench.report.analysis.contrasts import Contrast, contrasts_of
 from bench.report.analysis.pairs import PAIRED, McNemar, Pair, compare_cells, mcnemar_tests, primary_first
 from bench.report.analysis.resolution import PublishedCheck, Resolution, published_checks, resolutions
+from bench.report.analysis.robustness import Drop, DropPair, robustness
 from bench.report.analysis.scores import ClassScore, Score, cell_scores, class_scores, marked
 from bench.report.analysis.seeds import SeedVariances, seed_variances
 from bench.report.analysis.twins import TwinScore, twin_scores
@@ -53,6 +54,8 @@ class Analysis:
     resolution: tuple[Resolution, ...] = ()
     published_checks: tuple[PublishedCheck, ...] = ()
     twins: tuple[TwinScore, ...] = ()
+    drops: tuple[Drop, ...] = ()
+    drop_pairs: tuple[DropPair, ...] = ()
 
     @cached_property
     def table_scores(self) -> tuple[Score, ...]:
@@ -71,6 +74,8 @@ class Analysis:
             "resolution": table(self.resolution, _fields(Resolution)),
             "published_checks": table(self.published_checks, _fields(PublishedCheck)),
             "twins": table(self.twins, _fields(TwinScore)),
+            "robustness": table(self.drops, _fields(Drop)),
+            "robustness_pairs": table(self.drop_pairs, _fields(DropPair)),
         }
 
 
@@ -119,6 +124,7 @@ def analyse(evidence: Evidence, *, synthetic: bool) -> Analysis:
         for name, cells in sorted(factorial.items())
         for contrast in contrasts_of(cells, variances[name], cards[name])
     ]
+    drops, drop_pairs = robustness(evidence, synthetic=synthetic)
     return Analysis(
         scores=tuple(scores),
         pairs=tuple(primary_first(pairs)),
@@ -128,6 +134,8 @@ def analyse(evidence: Evidence, *, synthetic: bool) -> Analysis:
         resolution=tuple(resolution),
         published_checks=() if synthetic else tuple(published_checks(published_scores())),
         twins=tuple(twins),
+        drops=tuple(drops),
+        drop_pairs=tuple(drop_pairs),
     )
 
 

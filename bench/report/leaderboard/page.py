@@ -22,7 +22,7 @@ from bench.report.analysis_plan import MARGIN, NUM_TEST_SCANS
 from bench.report.evidence import Evidence, first_line
 from bench.report.figures.style import Caption
 from bench.report.leaderboard.figures import PageFigure, page_figures
-from bench.report.leaderboard.rows import Entry, comparison_rows, entries, resolution_lines
+from bench.report.leaderboard.rows import Entry, comparison_rows, drop_rows, entries, resolution_lines
 from bench.report.rendering import template
 from bench.report.tables.missing import lost_seeds, missing_groups
 from bench.report.tables.score_cells import METRICS, TEST_PARTS
@@ -52,6 +52,7 @@ class ProtocolPart:
     resolution: list[str]
     missing: list[str]
     comparisons: list[dict[str, str]]
+    drops: list[dict[str, str]]
     scans: str = ""
 
 
@@ -190,6 +191,7 @@ def _protocol(
         ],
         missing=[*(group.text for group in groups), *(seeds.text for seeds in lost)],
         comparisons=list(comparison_rows(analysis.pairs, dataset, protocol)),
+        drops=list(drop_rows(analysis.drops, dataset, protocol)),
         scans=SCANS if dataset in NUM_TEST_SCANS else "",
     )
 

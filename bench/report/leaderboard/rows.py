@@ -9,11 +9,14 @@ from dataclasses import dataclass, field
 from bench.check.trust import MEASURED, CellTrust, Rerun, trust_of_cell
 from bench.records.card import DataCard
 from bench.report.analysis.analyse import Analysis
+from bench.report.analysis.drops import ALL
 from bench.report.analysis.pairs import Pair
 from bench.report.analysis.resolution import Resolution
+from bench.report.analysis.robustness import Drop
 from bench.report.analysis.scores import ClassScore, Score
 from bench.report.evidence import Evidence
 from bench.report.links import Links
+from bench.report.tables.robustness import score_texts
 from bench.report.tables.score_cells import METRICS, TEST_PARTS, interval_text, smallest_text, value_text
 from bench.report.tidy import grouped, seeds_text
 from bench.stats.power import POWER
@@ -201,3 +204,15 @@ def resolution_lines(resolution: Iterable[Resolution], protocol: str, dataset: s
         + (f". {note[0].upper()}{note[1:]}." if note else ".")
         for note, parts in lines.items()
     ]
+
+
+def drop_rows(drops: Iterable[Drop], dataset: str, protocol: str) -> Iterator[dict[str, str]]:
+    """What corrupted test images cost each model of a protocol on a data set, in the order of the tables."""
+    own = [drop for drop in drops if (drop.dataset, drop.protocol, drop.corruption) == (dataset, protocol, ALL)]
+    for (track, model), measures in grouped(own, lambda drop: (drop.track, drop.model)).items():
+        by_metric = {drop.metric: drop for drop in measures}
+        row = {"track": track, "model": model, "n_seeds": str(measures[0].n_seeds)}
+        for metric in ("auc", "balanced_acc"):
+            texts = score_texts(by_metric, [metric])
+            row |= {f"{metric}_{name}": text for name, text in zip(("clean", "corrupted", "drop"), texts, strict=True)}
+        yield row
