@@ -17,12 +17,16 @@ from bench.data.loading import file_name
 from bench.protocols.loading import load_protocol
 from bench.protocols.schedule import batch_bounds, learning_rate
 from bench.records.card import DataCard, write_card
-from bench.records.names import Run
+from bench.records.names import Run, predictions_path
 from bench.records.predictions import frame_bytes, read_predictions
 from bench.records.run_record import Record, write_run
 from bench.records.scoring import SCORED, score_predictions
 from bench.records.timing_record import TimingCell, TimingRecord
+from bench.records.tracks.card import TrackCard, card_images_bytes, write_track_card
+from bench.records.tracks.record import TrackLogits, TrackRecord, logits_bytes, score_cells, write_track
 from bench.stats.metrics import clipped_loss, score, softmax
+from bench.tracks.loading import load_track
+from bench.tracks.schema import CORRUPTIONS, cells
 from models.catalog import fingerprint, get_spec
 
 RUN = Run("smoke", "timm/resnet26", "breastmnist", 3)
@@ -226,3 +230,63 @@ def make_timing(model: str, device: str, cells: list[TimingCell], **changes: Any
         "dirty": None,
     }
     return TimingRecord(**{**content, **changes})
+
+
+def make_track_card(results: Path, dataset: str) -> TrackCard:
+    """A data set's card of `c28`, with an image of one value in every cell."""
+    images = {cell: np.full((28, 28), place, dtype=np.uint8) for place, cell in enumerate([("clean", 0), *cells()])}
+    table = card_images_bytes(images)
+    rows = {name: [0.9, 0.8, 0.7, 0.6, 0.5] for name in CORRUPTIONS}
+    card = TrackCard(
+        suite_version="0.1.0",
+        track="c28",
+        dataset=dataset,
+        synthetic=dataset.startswith("synthetic-"),
+        track_digest=load_track("c28").digest(dataset.removeprefix("synthetic-")),
+        labels_digest=make_card(dataset).labels_digest["test"],
+        data_md5="0" * 32,
+        num_images=24,
+        pixels_sha256="1" * 64,
+        similarity=rows,
+        cut=rows,
+        num_constant=0,
+        shown_index=0,
+        license="CC BY 4.0",
+        image_source="nobody",
+        images_sha256=hashlib.sha256(table).hexdigest(),
+        commit=None,
+        dirty=None,
+        packages={},
+    ).sealed()
+    write_track_card(results, card, table)
+    return card
+
+
+def make_track(results: Path, record: Record, changed: Callable[[np.ndarray, tuple[str, int]], np.ndarray]) -> None:
+    """A finished run's record of `c28`, whose logits a function makes of the clean ones, cell by cell."""
+    test = read_predictions(predictions_path(record.run.path(results))).split("test")
+    logits = np.stack([changed(test.logits.copy(), cell) for cell in cells()]).astype(np.float32)
+    found = TrackLogits(test.indices, logits)
+    content = logits_bytes(found)
+    track = TrackRecord(
+        **record.model_dump(include={"suite_version", "run_id", "model", "dataset", "protocol", "seed", "synthetic"}),
+        track="c28",
+        track_digest=load_track("c28").digest(record.dataset.removeprefix("synthetic-")),
+        protocol_digest=record.protocol_digest,
+        model_fingerprint=record.model_fingerprint,
+        labels_digest=make_card(record.dataset).labels_digest["test"],
+        data_md5="0" * 32,
+        num_images=len(test.labels),
+        pixels_sha256="1" * 64,
+        run_predictions_sha256=str(record.predictions_sha256),
+        logits_sha256=hashlib.sha256(content).hexdigest(),
+        clean=score(test.labels, softmax(test.logits), "binary-class"),
+        scores=score_cells(test.labels, found, "binary-class"),
+        commit=None,
+        dirty=None,
+        packages=record.packages,
+        device="cpu: one",
+        cpu_isa=None,
+        num_threads=1,
+    ).sealed()
+    write_track(results, track, content)

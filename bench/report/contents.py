@@ -16,6 +16,7 @@ from bench.report.claims.sources import collect
 from bench.report.claims.verdict import Judged
 from bench.report.evidence import MODELS, Evidence, gather
 from bench.report.figures import choice, gradcam
+from bench.report.figures import robustness as robustness_figures
 from bench.report.figures.drawing import captions_of, draw_all
 from bench.report.links import BESIDE, Links
 from bench.report.site import pages as site
@@ -25,6 +26,7 @@ from bench.report.tables import (
     initialisation,
     model_cards,
     readme_summary,
+    robustness,
     table2,
     table3,
     table4,
@@ -45,6 +47,7 @@ TABLES: tuple[Callable[..., Files], ...] = (
     model_cards.render,
     draws.render,
     twins.render,
+    robustness.render,
 )
 
 
@@ -122,6 +125,7 @@ def _pages(
     for part in TABLES:
         files |= part(evidence, analysis, synthetic=synthetic)
     plots = list(choice.plots(evidence, analysis, synthetic=synthetic, models=models))
+    plots += robustness_figures.plots(evidence, analysis.drops, synthetic=synthetic)
     plots += gradcam.plots(evidence, synthetic=synthetic, models=models)
     drawn = draw_all(plots, synthetic=synthetic)
     captions = captions_of(plots, synthetic=synthetic)

@@ -19,11 +19,14 @@ from bench.records.run_record import Record, read_records
 from bench.records.sealed import Sealed
 from bench.records.staleness import staleness, unchecked
 from bench.records.timing_record import TimingRecord, read_timings
+from bench.records.tracks.card import TrackCard, read_track_cards
+from bench.records.tracks.record import TrackRecord, read_tracks
 from bench.report.links import BESIDE, Links
 
 STATISTICS = (  # of an `Analysis`
     *("cells", "pairs", "mcnemar", "classes", "contrasts", "resolution", "published_checks"),
     *("draws", "draw_pairs", "twins", "epochs"),
+    *("robustness", "robustness_pairs"),
 )
 MODELS = ("medspectralnet",)  # whose curves, confusion matrices and areas are drawn where no others are named
 
@@ -82,6 +85,20 @@ class Evidence:
     def timings(self) -> tuple[list[TimingRecord], list[str]]:
         """Timings that stand, and why others were left out; read on first use."""
         return self._of_the_runs(*read_timings(self.results))
+
+    @cached_property
+    def tracks(self) -> list[TrackRecord]:
+        """Runs on corrupted test images that count; why others were left out is noted on first use."""
+        records, notes = read_tracks(self.results)
+        self.notes.extend(notes)
+        return records
+
+    @cached_property
+    def track_cards(self) -> list[TrackCard]:
+        """What tracks do to the data sets; why others were left out is noted on first use."""
+        cards, notes = read_track_cards(self.results)
+        self.notes.extend(notes)
+        return cards
 
     def _of_the_runs(self, measured: Iterable[Measured], notes: list[str]) -> tuple[list[Measured], list[str]]:
         """Without what was measured on another version of somebody else's model than its runs were made with."""

@@ -24,15 +24,10 @@ from bench.report.tables.score_cells import exploratory_text, interval_text, val
 from bench.stats.intervals import LEVEL
 
 BEGIN = "<!-- written by medbench report from results/tables/ and reports/claims.csv: edit its template instead -->"
-TABLES = (
-    "cells.csv",
-    "contrasts.csv",
-    "costs.csv",
-    "draw_pairs.csv",
-    "draws.csv",
-    "pairs.csv",
-    "timings.csv",
-)  # what the page is made of
+TABLES = (  # what the page is made of
+    *("cells.csv", "contrasts.csv", "costs.csv", "draw_pairs.csv", "draws.csv", "pairs.csv", "timings.csv"),
+    *("robustness.csv", "robustness_pairs.csv"),
+)
 DATASET = "breastmnist"
 IMG_SIZE, NUM_CLASSES, BATCH_SIZE = 224, 8, 32
 
@@ -110,6 +105,33 @@ class Facts:
         chosen = pairs[by_test if corrected else single & ~by_test]
         names = [f"`{row['baseline']}` ({signed(row['difference'])})" for _, row in chosen.iterrows()]
         return ", ".join(names) or "none"
+
+    def corrupted(self, protocol: str, *models: str) -> dict[str, pd.Series]:
+        """Models' AUC on clean and on corrupted test images, of those that were scored on them, in this order."""
+        rows = {
+            model: self.row(
+                "robustness", dataset=DATASET, protocol=protocol, model=model, metric="auc", corruption="all"
+            )
+            for model in models
+        }
+        return {model: row for model, row in rows.items() if row is not None}
+
+    def drop(self, row: pd.Series) -> str:
+        """`+0.032 (+0.004 to +0.060)`, of a row of `robustness`."""
+        return f"{signed(row['drop'])} ({signed(row['ci_low'])} to {signed(row['ci_high'])})"
+
+    def lost_beside(self, protocol: str, role: str, metric: str = "auc") -> str:
+        """A sentence on what corruption costs MedSpectralNet beside a baseline of the analysis plan; "" without one."""
+        frame = self.tables["robustness_pairs"]
+        rows = frame[(frame["dataset"] == DATASET) & (frame["protocol"] == protocol) & (frame["metric"] == metric)]
+        rows = rows[rows["role"].fillna("").str.contains(role, regex=False)]
+        if rows.empty:
+            return ""
+        row = rows.iloc[0]
+        verdict = "loses as much, as far as these images tell"
+        if row["p"] < LEVEL:
+            verdict = "loses more" if row["difference"] > 0 else "loses less"
+        return f"Beside its {role}, `{row['baseline']}`, it {verdict}: {_signed(row)}."
 
     def exploratory(self) -> str:
         """How many of all exploratory pairs are below 5 %, and how many would be by chance."""

@@ -1,0 +1,155 @@
+"""What corrupted test images cost each model: clean scores, corrupted ones, the drop between them, and comparisons."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Mapping, Sequence
+
+from bench.protocols.loading import list_studies, load_study
+from bench.records.tracks.record import TrackRecord
+from bench.report.analysis.analyse import Analysis
+from bench.report.analysis.drops import ALL
+from bench.report.analysis.robustness import Drop, DropPair
+from bench.report.analysis_plan import OURS
+from bench.report.evidence import Evidence, first_line
+from bench.report.formats import NOTHING, Block, Bullets, Heading, Row, Table, latex, markdown, signed
+from bench.report.tables.score_cells import exploratory_text
+from bench.report.tidy import STAMP, csv_bytes, grouped, seeds_text, table
+from bench.tracks.loading import list_tracks, load_track
+from bench.tracks.schema import CORRUPTIONS, SEVERITIES
+
+NAMES = {"auc": "AUC", "balanced_acc": "balanced ACC", "balanced_acc_youden": "balanced ACC, val's threshold"}
+READING = (
+    f"Each model as it was trained, on its test images and on {len(CORRUPTIONS) * len(SEVERITIES)} corrupted copies "
+    f"of them ({len(CORRUPTIONS)} corruptions at {len(SEVERITIES)} severities), the same pixels for all. Scores are "
+    "fractions, means over n seeds; corrupted: the mean over all copies; drop: clean less corrupted, with its paired "
+    "95 % interval over test images and seeds (of what is fitted, over images). Balanced ACC is the mean of the "
+    "classes' recalls, by the usual rule and by the threshold that clean val gives (Youden's). A small drop is no "
+    "merit of a model that has little to lose: the corrupted score stands beside it."
+)
+NO_RBE = (
+    "MedMNIST-C's relative balanced error (rBE) is left blank: it divides by AlexNet's own rise of error at 224 px, no "
+    "AlexNet is recorded, and these are 28 px files. A denominator below 0.05 would leave it blank, too."
+)
+CALIBRATION = (
+    "NLL in nats and calibration error (ECE, 15 bins) under corruption, as they are and by the temperature that clean "
+    "val gives: what a temperature that was found on clean images is still worth. Without intervals."
+)
+
+
+def render(evidence: Evidence, analysis: Analysis, *, synthetic: bool) -> dict[str, bytes]:
+    """`robustness.md`, `.tex` and `.csv`; nothing where no run was scored on a track."""
+    drops = [drop for drop in analysis.drops if drop.corruption == ALL]
+    if not drops:
+        return {}
+    prefix, stamp = (f"{STAMP}_", f" ({STAMP})") if synthetic else ("", "")
+    blocks: list[Block] = [Heading(f"Corrupted test images{stamp}", 1), READING, NO_RBE]
+    for (track, protocol, dataset), own in grouped(drops, lambda d: (d.track, d.protocol, d.dataset)).items():
+        where = f"{dataset}, {protocol}, {track}{stamp}"
+        pairs = [p for p in analysis.drop_pairs if (p.track, p.protocol, p.dataset) == (track, protocol, dataset)]
+        blocks += [Heading(where), _scores_table(own, where), CALIBRATION, _calibration_table(own, where)]
+        blocks += _comparisons(pairs, where)
+        blocks += _missing(own, track, protocol, dataset)
+    line = first_line(used(evidence, drops))
+    frame = table(drops, list(Drop.__dataclass_fields__))
+    return {
+        f"{prefix}robustness.md": markdown(blocks, line),
+        f"{prefix}robustness.tex": latex(blocks, line),
+        f"{prefix}robustness.csv": f"# {STAMP + ' | ' if synthetic else ''}{line}\n".encode() + csv_bytes(frame),
+    }
+
+
+def used(evidence: Evidence, drops: Iterable[Drop]) -> list[TrackRecord]:
+    """The track records that drops come from."""
+    shown = {(drop.track, run_id) for drop in drops for run_id in drop.run_ids}
+    return [record for record in evidence.tracks if (record.track, record.run_id) in shown]
+
+
+def _by_model(drops: Sequence[Drop]) -> dict[str, dict[str, Drop]]:
+    """Model -> measure -> drop, in the order of the tables."""
+    return {model: {drop.metric: drop for drop in own} for model, own in grouped(drops, lambda d: d.model).items()}
+
+
+def drop_text(drop: Drop | DropPair) -> str:
+    """`+0.032 (+0.004 to +0.060)`."""
+    value = drop.drop if isinstance(drop, Drop) else drop.difference
+    if math.isnan(drop.ci_low):
+        return signed(value)
+    return f"{signed(value)} ({signed(drop.ci_low)} to {signed(drop.ci_high)})"
+
+
+def score_texts(measures: Mapping[str, Drop], metrics: Iterable[str] = NAMES) -> list[str]:
+    """Clean, corrupted and drop of each measure."""
+    texts: list[str] = []
+    for metric in metrics:
+        drop = measures.get(metric)
+        clean = [NOTHING] * 3 if drop is None else [f"{drop.clean:.3f}", f"{drop.corrupted:.3f}", drop_text(drop)]
+        texts += clean
+    return texts
+
+
+def _scores_table(drops: Sequence[Drop], where: str) -> Table:
+    rows = []
+    for model, measures in _by_model(drops).items():
+        first = next(iter(measures.values()))
+        number = seeds_text(first.protocol, model, first.dataset, first.n_seeds)
+        rows.append(Row([model, number, *score_texts(measures)], f"runs: {' '.join(first.run_ids)}"))
+    header = ["model", "n"]
+    header += [text for name in NAMES.values() for text in (f"{name}, clean", "corrupted", "drop, 95 %")]
+    return Table(f"Scores, {where}", header, rows, right=frozenset({1}))
+
+
+def _calibration_table(drops: Sequence[Drop], where: str) -> Table:
+    rows = []
+    for model, measures in _by_model(drops).items():
+        texts = [model]
+        for metric in ("nll", "nll_scaled", "ece", "ece_scaled"):
+            drop = measures.get(metric)
+            texts += [NOTHING, NOTHING] if drop is None else [f"{drop.clean:.3f}", f"{drop.corrupted:.3f}"]
+        rows.append(Row(texts))
+    words = ("NLL", "NLL by T", "ECE", "ECE by T")
+    header = ["model", *(text for word in words for text in (f"{word}, clean", "corrupted"))]
+    return Table(f"Calibration, {where}", header, rows, right=frozenset(range(1, len(header))))
+
+
+def _comparisons(pairs: Sequence[DropPair], where: str) -> list[Block]:
+    """MedSpectralNet's drop less that of every other model."""
+    if not pairs:
+        return []
+    rows = []
+    by_baseline = grouped(pairs, lambda pair: pair.baseline)
+    for baseline, own in by_baseline.items():
+        by_metric = {pair.metric: pair for pair in own}
+        texts = [baseline, own[0].role or "exploratory"]
+        for metric in NAMES:
+            pair = by_metric.get(metric)
+            texts += [NOTHING, ""] if pair is None else [drop_text(pair), _p_text(pair.p)]
+        rows.append(Row(texts))
+    header = ["less that of", "by the plan", *(text for name in NAMES.values() for text in (f"{name}, 95 %", "p"))]
+    reading = (
+        f"Below: the drop of {OURS} less that of another model; above 0 {OURS} loses more. Of the two that the "
+        "analysis plan names (its trunk, and the best baseline by clean AUC) each is tested at 5 %; the others are "
+        "exploratory."
+    )
+    others = [pair.p for pair in pairs if not pair.role and pair.metric == "auc"]
+    compared = Table(f"Differences of drops, {where}", header, rows)
+    return [reading, compared, *([exploratory_text(others, "the other AUC drops")] if others else [])]
+
+
+def _p_text(p: float) -> str:
+    return "< 0.001" if p < 0.001 else f"{p:.3f}"
+
+
+def _missing(drops: Sequence[Drop], track: str, protocol: str, dataset: str) -> list[Block]:
+    """Models that a study plans for the track here and that have no record of it."""
+    have = {drop.model for drop in drops}
+    wanted: dict[str, str] = {}
+    for name in list_studies():
+        study = load_study(name)
+        for part in study.parts if track in study.tracks else ():
+            if protocol in part.protocols and dataset in part.datasets:
+                wanted |= dict.fromkeys((model for model in part.models if model not in have), name)
+    if track not in list_tracks() or not wanted or dataset not in load_track(track).datasets:
+        return []
+    studies = " ".join(f"`medbench track {track} --study {study}`" for study in dict.fromkeys(wanted.values()))
+    return ["Missing cells:", Bullets([f"not scored on {track}: {', '.join(wanted)}"]), f"{studies} scores them."]
