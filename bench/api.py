@@ -269,12 +269,12 @@ def merge(sources: Sequence[str | Path], results: str | Path = "results") -> Mer
     return merging.merge([_path(source) for source in sources], _path(results))
 
 
-def check_model(name: str, *, img_size: int = 64) -> list[dict[str, str]]:
+def check_model(name: str, *, img_size: int | None = None) -> list[dict[str, str]]:
     """Run the contract on a registered model; imports torch.
 
     Args:
         name: A registered name, or `timm/<architecture>`.
-        img_size: Height and width of the images, in pixels.
+        img_size: Height and width of the images, in pixels; None for 64, or the nearest that the model takes.
 
     Returns:
         Rows with the keys `model`, `check`, `holds` (`yes`, `no` or `skipped`) and `detail` (one line).
