@@ -22,20 +22,13 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from bench.errors import RecordError, did_you_mean
+from bench.errors import RecordError
 from bench.plan.selection import Selection
 from bench.plan.state import Overwrite, PlannedRun, make_plan
 from bench.protocols.schema import Protocol
 from bench.records.names import Run, predictions_path
 from bench.records.predictions import read_attached
-from bench.records.run_record import (
-    Record,
-    read_record,
-    read_records,
-    record_files,
-    results_folder,
-    to_frame,
-)
+from bench.records.run_record import Record, find_record, read_records, results_folder, to_frame
 from bench.runs.request import Event, Launch
 
 if TYPE_CHECKING:
@@ -386,26 +379,11 @@ def load_predictions(run: str | Run | Record, results: str | Path = "results") -
             than those that the record was sealed with.
     """
     folder = results_folder(_path(results), advice="")
-    run_id = run if isinstance(run, str) else run.run_id
-    known = {read_record(path, folder).run_id: path for path in _candidates(folder, run_id)}
-    if run_id not in known:
-        every = [record.run_id for record in read_records(folder)[0]]
-        hint = did_you_mean(run_id, every)
-        raise RecordError(f"{folder} has no record of {run_id!r}{'; ' if hint else ''}{hint}")
-    record = read_record(known[run_id], folder)
+    path, record = find_record(folder, run if isinstance(run, str) else run.run_id)
     if record.status != "done":
-        raise RecordError(f"{run_id} has no predictions: its record says {record.status}")
+        raise RecordError(f"{record.run_id} has no predictions: its record says {record.status}")
     import pandas as pd
 
-    content = read_attached(predictions_path(known[run_id]), record.predictions_sha256)
+    content = read_attached(predictions_path(path), record.predictions_sha256)
     frame: pd.DataFrame = pd.read_parquet(io.BytesIO(content))
     return frame
-
-
-def _candidates(folder: Path, run_id: str) -> list[Path]:
-    """Record files whose path has the parts of a run's id."""
-    slug, *names = run_id.rsplit("__", 3)
-    if len(names) != 3:
-        return []
-    expected_parts = (names[1], slug, names[0], f"seed{names[2].removeprefix('s')}.json")
-    return [path for path in record_files(folder) if path.parts[-4:] == expected_parts]
