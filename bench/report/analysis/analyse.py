@@ -147,7 +147,7 @@ def analyse(evidence: Evidence, *, synthetic: bool) -> Analysis:
     )
 
 
-def _contrasts(groups: Sequence[tuple[str, DataCard, dict[str, Cell], dict[str, SeedVariances]]]) -> Iterator[Contrast]:
+def _contrasts(groups: Sequence[tuple[str, DataCard, dict[str, Cell], SeedVariances]]) -> Iterator[Contrast]:
     """The effects of each data set over the protocols that vary one thing."""
     cards = {card.dataset: card for _, card, _, _ in groups}
     for varied, effects_of in ((FACTORS, contrasts_of), (STARTS, start_contrasts_of)):
