@@ -35,13 +35,13 @@ export OMP_WAIT_POLICY=passive OMP_NUM_THREADS=1
 jobs=${MEDBENCH_JOBS:-2}
 
 find_python() {
-  for name in python3.11 python3.12 python3.13 python3 python; do
+  for name in ${MEDBENCH_PYTHON:-python3.11 python3.12 python3.13 python3.14 python3 python}; do
     if command -v "$name" > /dev/null && "$name" -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2> /dev/null; then
       command -v "$name"
       return
     fi
   done
-  echo "run_all.sh: no Python 3.11 or newer on the PATH; install one" >&2
+  echo "run_all.sh: no Python 3.11 or newer on the PATH (MEDBENCH_PYTHON names one); install one" >&2
   exit 2
 }
 

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from bench.api import (
+        changes,
         check_contribution,
         check_model,
         check_report,
@@ -40,6 +41,7 @@ __all__ = [
     "Run",
     "Selection",
     "__version__",
+    "changes",
     "check_contribution",
     "check_model",
     "check_report",

@@ -20,7 +20,7 @@ from bench.records.card import DataCard, write_card
 from bench.records.names import Run, predictions_path
 from bench.records.predictions import frame_bytes, read_predictions
 from bench.records.run_record import Record, write_run
-from bench.records.scoring import score_predictions
+from bench.records.scoring import SCORED, score_predictions
 from bench.records.timing_record import TimingCell, TimingRecord
 from bench.records.tracks.card import TrackCard, card_images_bytes, write_track_card
 from bench.records.tracks.record import TrackLogits, TrackRecord, logits_bytes, score_cells, write_track
@@ -159,16 +159,25 @@ def make_run(results: Path, run: Run, num_classes: int = 2, **changes: Any) -> R
 
 
 def make_skilled(
-    results: Path, run: Run, skill: float | None, num_classes: int = 2, swap: bool = False, **changes: Any
+    results: Path,
+    run: Run,
+    skill: float | None,
+    num_classes: int = 2,
+    swap: bool = False,
+    last: bool = False,
+    **changes: Any,
 ) -> Record:
-    """A finished run whose model is as good as its skill; None predicts the same for every image."""
+    """A finished run whose model is as good as its skill; None predicts the same for every image.
+
+    With `last` its last step is scored too.
+    """
     card = make_card(run.dataset, num_classes)
     write_card(results, card)
     digest = hashlib.sha256(run.run_id.encode()).digest()
     generator = np.random.default_rng(int.from_bytes(digest[:4], "big"))
     parts = []
-    for split in ("val", "test"):
-        labels = make_labels(run.dataset, num_classes)[split]
+    for split in SCORED if last else ("val", "test"):
+        labels = make_labels(run.dataset, num_classes)[split.removesuffix("_last")]
         logits = generator.normal(size=(len(labels), num_classes)) + (skill or 0.0) * np.eye(num_classes)[labels]
         logits = np.tile(np.arange(num_classes) / 9, (len(labels), 1)) if skill is None else logits
         shown = labels[::-1] if swap else labels

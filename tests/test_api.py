@@ -165,6 +165,7 @@ def test_a_run_from_python_is_the_commands_run(tmp_path: Path) -> None:
         ("merge a b", "merge"),
         ("report", "report"),
         ("report --check", "check_report"),
+        ("report --against a", "changes"),
         ("verify", "verify"),
         ("compare a b", "compare"),
         ("explain table2 --model resnet18 --dataset breastmnist", "explain"),

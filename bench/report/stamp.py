@@ -28,7 +28,7 @@ DRAWN_UNDER = "3.11"  # the Python that .ci/lock resolves for; a later one has o
 UNFINISHED = (TEMPORARY, KEPT)  # how the names of files begin that are being written or replaced
 NOT_EVIDENCE = {"tables", ".cache", ".locks", "checkpoints"}
 # What can move a byte of a picture or a page; their versions in the lock file are the reference.
-DRAWING = ("matplotlib", "seaborn", "numpy", "pandas", "fonttools", "pillow", "contourpy", "itables", "jinja2", "scipy")
+DRAWING = ("matplotlib", "seaborn", "numpy", "pandas", "fonttools", "pillow", "contourpy", "jinja2", "scipy")
 
 
 def versions(packages: Iterable[str] = DRAWING) -> dict[str, str]:

@@ -7,6 +7,7 @@ judged on.
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import numpy as np
@@ -76,7 +77,7 @@ def average_precision(is_positive: Bools, scores: Floats, prevalence: float) -> 
     points = rates(is_positive, scores)
     steps = np.diff(points.sensitivity).tolist()
     pairs = zip(points.sensitivity[1:].tolist(), points.false_positives[1:].tolist(), strict=True)
-    return float(sum(step * precision_at(*pair, prevalence) for step, pair in zip(steps, pairs, strict=True)))
+    return math.fsum(step * precision_at(*pair, prevalence) for step, pair in zip(steps, pairs, strict=True))
 
 
 def screening_threshold(is_positive: Bools, scores: Floats) -> float:

@@ -1,37 +1,14 @@
-"""Shares of images in closed form: exact intervals, and two shares of the same images. No files.
-
-`bench.stats.intervals.wilson` is the printed interval of a share, for it covers about as often as it says. Clopper and
-Pearson's covers at least as often whatever the share, which makes it wide; it is for a bound that must never fail.
-"""
+"""Two shares of the same images in closed form. No files."""
 
 from __future__ import annotations
 
 import math
 
 import numpy as np
-from scipy import optimize, special
+from scipy import optimize
 
 from bench.stats.comparisons import Difference, mcnemar
 from bench.stats.intervals import CONFIDENCE, LEVEL, StatsError, critical
-
-
-def exact_interval(count: int, num_images: int, confidence: float = CONFIDENCE) -> tuple[float, float]:
-    """Clopper and Pearson's interval of a share: both tails at most (1 - confidence) / 2 for any true share.
-
-    Args:
-        count: Images that count.
-        num_images: Of how many, at least 1.
-        confidence: Two-sided.
-
-    Raises:
-        StatsError: If the count is not one of so many images.
-    """
-    if not 0 <= count <= num_images or num_images < 1:
-        raise StatsError(f"{count} of {num_images} images are no share; a count lies in [0, images] of at least 1")
-    tail = (1 - confidence) / 2
-    low = float(special.betaincinv(count, num_images - count + 1, tail)) if count else 0.0
-    high = float(special.betaincinv(count + 1, num_images - count, 1 - tail)) if count < num_images else 1.0
-    return low, high
 
 
 def tango_interval(

@@ -8,6 +8,9 @@ fault with that. A seed part is known as well as its degrees of freedom say, and
 what it is, an uncertain variance: with the seed part alone that is Student's t, with the image part alone the normal
 distribution, between them Behrens and Fisher's. Satterthwaite's single number of degrees would be too kind far out in
 the tail, where a correction for many tests looks.
+
+With a flat prior the posterior of a difference is its estimate and this reference distribution, read the other way
+round: exploratory, it tells a difference that may be large from one that is surely small.
 """
 
 from __future__ import annotations
@@ -138,6 +141,21 @@ def of_mean(covariance: Floats, seed: SeedVariance, image_degrees: float = math.
     return Uncertainty(max(0.0, shared_images(covariance, seed)), (_over(seed, len(covariance)),), image_degrees)
 
 
+def of_weights_mean(covariance: Floats, seed: SeedVariance) -> Uncertainty:
+    """Of a mean over seeds whose variance over images is that of the trained weights, interaction included.
+
+    Seeds add what they vary beyond it. As wide as `of_mean` on average, but what images and seeds do together is known
+    from the images instead of from few seeds: for measures of which it is the larger part, as where each run has a
+    threshold of its own from the same few images.
+
+    Args:
+        covariance: (S, S) of the seeds over images.
+        seed: Variance of one run over seeds, and how much of it images and seeds do together.
+    """
+    beyond = max(0.0, seed.variance - seed.with_images) / len(covariance)
+    return Uncertainty(float(covariance.mean()), (SeedVariance(beyond, seed.degrees),))
+
+
 def of_difference(covariance: Floats, count: int, seeds: tuple[SeedVariance, SeedVariance]) -> Uncertainty:
     """Of the difference of two cells' means on the same images, seeds drawn on each side for itself.
 
@@ -173,7 +191,7 @@ def of_contrast(
     images = 0.0
     for i, own in enumerate(runs):
         images += weights[i] ** 2 * shared_images(covariance[own, own], seeds[i])
-        images += 2 * weights[i] * sum(weights[j] * float(covariance[own, runs[j]].mean()) for j in range(i))
+        images += 2 * weights[i] * math.fsum(weights[j] * float(covariance[own, runs[j]].mean()) for j in range(i))
     parts = [_over(seed, count, weight) for seed, count, weight in zip(seeds, counts, weights, strict=True)]
     return Uncertainty(max(0.0, images), tuple(parts))
 
@@ -224,14 +242,19 @@ def area_interval(value: float, found: Uncertainty, fewest: int) -> tuple[float,
     return float(special.expit(middle - half)), float(special.expit(middle + half))
 
 
-def share_interval(value: float, found: Uncertainty, fewest: int) -> tuple[float, float]:
+def share_interval(value: float, found: Uncertainty, fewest: int, middle: float | None = None) -> tuple[float, float]:
     """95 % interval of a share of images: Wilson's, for as many independent images as its variance is worth.
 
     A value of 0 or 1 that nothing moves is taken as seen on `fewest` images; one between them is what it is.
 
-    Args as `area_interval`.
+    Args:
+        value: As `area_interval`.
+        found: As `area_interval`.
+        fewest: As `area_interval`.
+        middle: The share that the variance belongs to, where that is a mean over what a choice could have been.
     """
-    product = value * (1.0 - value)
+    share = value if middle is None else middle
+    product = share * (1.0 - share)
     if found.error > 0.0 and product > 0.0:
         return wilson(value, product / found.error**2, found.half_width() / found.error)
     return (value, value) if product > 0.0 else wilson(value, fewest)
@@ -241,3 +264,52 @@ def plain_interval(value: float, found: Uncertainty, ceiling: float) -> tuple[fl
     """95 % interval of a loss: symmetric, cut at 0 and at the highest that it can be."""
     half = found.half_width()
     return max(0.0, value - half), min(ceiling, value + half)
+
+
+@dataclass(frozen=True)
+class Rope:
+    """Posterior probabilities around a region of practical equivalence; they sum to 1.
+
+    Attributes:
+        lower: Of a difference below minus the margin.
+        inside: Between.
+        higher: Above the margin.
+    """
+
+    lower: float
+    inside: float
+    higher: float
+
+
+def probability_higher(value: float, found: Uncertainty) -> float:
+    """P(A > B): the posterior probability that the true difference is above 0.
+
+    Args:
+        value: A's mean less B's.
+        found: Of that difference. With the error of two single runs on new images in its place, it is the probability
+            that a run of A beats a run of B (Bouthillier and others 2021).
+    """
+    return _above(value, found)
+
+
+def rope(value: float, found: Uncertainty, margin: float) -> Rope:
+    """Probabilities that the true difference is below, within and above a margin (Benavoli and others 2017).
+
+    Args:
+        value: The measured difference.
+        found: Of it.
+        margin: Half the width of the region, a fraction above 0.
+
+    Raises:
+        StatsError: If the margin is not above 0.
+    """
+    if margin <= 0.0:
+        raise StatsError(f"a margin of {margin} has no inside; one above 0 would")
+    higher, lower = _above(value - margin, found), _above(-value - margin, found)
+    return Rope(lower, max(0.0, 1 - lower - higher), higher)
+
+
+def _above(value: float, found: Uncertainty) -> float:
+    """Posterior probability of a quantity above 0 whose estimate is `value`; one half where nothing varies around 0."""
+    half = found.tail(value) / 2
+    return 1 - half if value > 0 else half

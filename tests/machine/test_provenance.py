@@ -48,6 +48,11 @@ def test_a_users_files_do_not_make_the_code_another(tmp_path: Path, monkeypatch:
         for name in ("mine/seed0.json", "my_net.py", "README.md"):
             (tmp_path / name).write_text("mine\n", encoding="utf-8")
         assert dirty() is False
+        code = provenance.commit()[0]
+        subprocess.run(["git", "add", "."], cwd=tmp_path, check=True)
+        subprocess.run(["git", "commit", "-qm", "results"], cwd=tmp_path, check=True)
+        assert dirty() is False
+        assert provenance.commit()[0] == code
         (tmp_path / "bench" / "new.py").write_text("y = 2\n", encoding="utf-8")
         assert dirty() is True
         (tmp_path / "bench" / "new.py").unlink()

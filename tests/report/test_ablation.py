@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from fractions import Fraction
 from pathlib import Path
 
 import pandas as pd
@@ -69,6 +70,16 @@ def test_effects_are_weighted_sums_of_the_records_means(factorial: Path, metric:
         assert row.difference == pytest.approx(value, abs=1e-9)
         assert row.ci_low < row.difference < row.ci_high
         assert (row.optimiser, row.dataset, row.n_seeds) == ("adam", SET, 3)
+
+
+def test_an_effect_is_rounded_once(factorial: Path) -> None:
+    """The double next to the exact sum of the weighted means: Python 3.12's `sum` adds floats otherwise than 3.11's."""
+    evidence, analysis = read(factorial)
+    settings = {(OURS, "plain"): PLAIN, (OURS, "cutmix"): CUTMIX, (TRUNK, "plain"): PLAIN, (TRUNK, "cutmix"): CUTMIX}
+    for name, weights in EFFECTS.items():
+        found = {cell: scores(evidence.records, settings[cell], cell[0], "auc") for cell in weights}
+        exact = sum(Fraction(weights[cell]) * Fraction(math.fsum(values) / 3) for cell, values in found.items())
+        assert effect(analysis, name, "auc").difference == float(exact), name
 
 
 def test_a_simple_effect_within_one_protocol_is_the_pair_of_the_analysis(factorial: Path) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import re
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -11,7 +12,7 @@ import pytest
 
 from bench.data.names import PAPER_DATASETS
 from bench.errors import RecordError
-from bench.records.names import Run, predictions_path
+from bench.records.names import Run, history_path, predictions_path
 from bench.records.run_record import Record
 from bench.report import analysis_plan
 from bench.report.analysis import cells as analysis_cells
@@ -19,6 +20,7 @@ from bench.report.analysis.analyse import Analysis, analyse
 from bench.report.analysis.resolution import TEST_IMAGES, published_checks, resolutions
 from bench.report.analysis.seeds import seed_variances
 from bench.report.evidence import STATISTICS, Evidence, gather
+from bench.report.figures.curves import read_history
 from bench.report.published.numbers import PublishedScore, published_scores
 from bench.report.tables.score_cells import exploratory_text
 from bench.stats.comparisons import PairingError
@@ -26,7 +28,7 @@ from bench.stats.power import POWER
 from bench.stats.proportions import paired_shares
 from bench.stats.seed_variance import FITTED
 from bench.stats.uncertainty import area_interval, of_mean
-from tests.making import make_card, make_labels
+from tests.making import make_card, make_labels, make_run
 from tests.making import make_skilled as train
 from tests.report.rows import only, select
 
@@ -81,7 +83,9 @@ def test_tables_have_their_columns_even_without_records(results: Path, tmp_path:
         assert list(table) == list(full[name])
         assert len(list(table)) >= 8
         assert table.empty == (name != "published_checks")
-        assert full[name].empty == (name in ("contrasts", "twins"))  # not Table 2's; no similarities
+        # Not Table 2's protocols, of no family, without similarities, without histories.
+        empties = ("contrasts", "draws", "draw_pairs", "twins", "epochs")
+        assert full[name].empty == (name in empties)
     assert analyse(Evidence(tmp_path), synthetic=True).published_checks == ()
 
 
@@ -173,6 +177,31 @@ def test_the_primary_family_is_the_plans(results: Path) -> None:
     assert exploratory
     assert all(math.isnan(pair.p_corrected) and pair.tests == 1 for pair in exploratory)
     assert list(pairs[:2]) == primary
+
+
+def test_the_choice_of_a_threshold_counts(results: Path) -> None:
+    """A rate varies over test images, and over what another val would have chosen."""
+    cell = cells_of(gather(results))["medspectralnet"]
+    rates = np.array(cell.values("test", "sensitivity"))
+    over_test = rates * (1 - rates) / (int((cell.labels == 0).sum()) - 1)
+    assert (np.diag(cell.covariance("test", "sensitivity")) > over_test).all()
+    assert 0.0 < cell.middles["test"][0] < 1.0
+
+
+def test_the_last_epoch_stands_beside_the_chosen_one(tmp_path: Path) -> None:
+    """Val after the last epoch is the histories' last row, test only where it was scored; none without a history."""
+    runs = [Run("lite-96", "swin_t", "breastmnist", seed) for seed in (0, 1)]
+    records = [make_run(tmp_path, own) for own in runs]
+    analysis = run(tmp_path)
+    row = only(analysis.epochs, model="swin_t", metric="auc")
+    last = [read_history(tmp_path, record)["val_auc"].iloc[-1] for record in records]
+    assert row.val_last == pytest.approx(np.mean(last))
+    assert row.val == pytest.approx(np.mean([(record.val or {})["auc"] for record in records]))
+    assert (row.n_seeds, math.isnan(row.test_last)) == (2, True)
+    assert {row.model for row in analysis.epochs} == {"swin_t"}
+    history_path(runs[1].path(tmp_path)).write_bytes(b"PAR1")
+    shutil.rmtree(tmp_path / ".cache")
+    assert run(tmp_path).epochs == ()
 
 
 def test_posterior_probabilities_stand_beside_each_difference(results: Path) -> None:

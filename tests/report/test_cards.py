@@ -13,6 +13,7 @@ from bench.records.names import Run, model_slug
 from bench.records.own_models import own_models
 from bench.report.analysis.analyse import analyse
 from bench.report.evidence import gather
+from bench.report.published.names import model_name
 from bench.report.tables import model_cards
 from models import catalog, get_spec, list_models, load_plugin
 from tests.making import make_run
@@ -46,12 +47,12 @@ def text(files: dict[str, bytes], model: str) -> str:
 
 def test_every_model_of_the_suite_has_a_card(files: dict[str, bytes]) -> None:
     """Networks, floors and what scikit-learn fits; each names paper, source, licences and says what it is not for."""
-    assert set(files) == {f"models/{model_slug(name)}.md" for name in own_models()}
+    assert set(files) == {f"models/{model_slug(name)}.{kind}" for name in own_models() for kind in ("md", "html")}
     assert {"floor/prior", "sklearn/logistic", "medmamba_t", "resnet18"} <= set(own_models())
     for name in own_models():
         spec, card = get_spec(name), text(files, name)
         assert card.startswith("<!-- medbench report | ")
-        assert f"# Model card: {name}" in card
+        assert f"# Model card: {model_name(name)}" in card
         assert "Not for diagnosis." in card
         assert "- Licence of the code: " in card
         assert "- Licence of the weights: " in card

@@ -15,7 +15,7 @@ from bench.errors import RecordError
 from bench.report.analysis.resolution import TEST_IMAGES
 from bench.report.claims import terms, values
 from bench.report.claims.judge import facts, headline, judge, judge_claim
-from bench.report.claims.pages import csv_page, html_page, markdown_page, pages
+from bench.report.claims.pages import csv_page, markdown_page, pages
 from bench.report.claims.paper import CHECKS, SUBJECTS
 from bench.report.claims.paper.untestable import REASONS
 from bench.report.claims.registry import claim as register
@@ -23,6 +23,7 @@ from bench.report.claims.sources import FOLDER, INFO_SOURCE, Sources, collect
 from bench.report.claims.values import Quantity, printed
 from bench.report.claims.verdict import KINDS, VERDICTS, Judged, Outcome
 from bench.report.evidence import Evidence, first_line
+from bench.report.site.claims import claims_page
 from bench.report.tables.missing import Command
 from tests.report.claim_sources import CLAIMS, EMPTY, judged, verdict, without_runs
 
@@ -279,15 +280,14 @@ def test_open_and_untestable_claims_say_what_or_why(everything: list[Judged]) ->
             assert outcome.sources, item.claim.id
 
 
-def test_three_files_of_real_records_and_none_of_synthetic_ones(tmp_path: Path) -> None:
+def test_two_files_of_real_records_and_none_of_synthetic_ones(tmp_path: Path) -> None:
     """Line one is the report's; the same evidence gives the same bytes; synthetic data never judge a claim."""
     evidence = Evidence(tmp_path)
     found = judge(collect(evidence, EMPTY))
     files = pages(found, evidence)
-    assert set(files) == {"claims.md", "claims.html", "claims.csv"}
+    assert set(files) == {"claims.md", "claims.csv"}
     line = first_line([])
     assert [content.split(b"\n")[0].decode() for content in files.values()] == [
-        f"<!-- {line} -->",
         f"<!-- {line} -->",
         f"# {line}",
     ]
@@ -307,17 +307,17 @@ def test_the_csv_has_a_row_a_claim(everything: list[Judged], tmp_path: Path) -> 
     assert set(frame["kind"]) <= {*KINDS, "not testable"}
 
 
-def test_pages_hold_every_quote_and_no_script(everything: list[Judged]) -> None:
-    """A quote with markup stays text; the page requests nothing from a network; there is room for a response."""
+def test_pages_hold_every_quote_and_no_markup_of_it(everything: list[Judged]) -> None:
+    """A quote with markup stays text; the page requests nothing from a network; the file has room for a response."""
     bad = dataclasses.replace(CLAIMS["C005"], quote="<script>alert('x')</script> `a` | b")
     outcome = Outcome("fails", "<b>1</b>", "<img alt=x>", ("<i>file</i>",))
     planted = [*everything, Judged(bad, "costs", outcome)]
-    html, text = html_page(planted, "line").decode(), markdown_page(planted, "line").decode()
-    for sign in ("<script", "<img", "<b>", "<i>", 'href="http', "src=", "@import", "url("):
+    html, text = claims_page(planted, "line")["claims.html"].decode(), markdown_page(planted, "line").decode()
+    for sign in ("<script>", "<img", "<b>", "<i>", 'href="http', 'src="http', "@import", "url("):
         assert sign not in html.lower(), sign
     assert "<script" not in text.replace("\\<", "")
     assert "&lt;script&gt;" in html
-    assert html.count("<tr id=") == len(planted)
+    assert html.count('<details class="claim" id=') == len(planted)
     assert text.count("authors' response") >= len([item for item in everything if item.kind != "not testable"])
     for claim in CLAIMS.values():
         assert claim.id in text

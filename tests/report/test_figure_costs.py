@@ -157,9 +157,9 @@ def test_more_images_a_second_are_better() -> None:
     plot = pareto_plot("speed", axis, accuracies(), runs(224), "Data.")
     with style():
         text = files(plot, synthetic=False)["figures/speed.svg"].decode()
-    for words in (CPU, "images/s at 224 px, batch 32 (more is better)", "medspectralnet", "swin_t"):
+    for words in (CPU, "images/s at 224 px, batch 32 (more is better)", "MedSpectralNet", "Swin-T"):
         assert words in text
-    assert "floor/prior" in plot.caption.text
+    assert "Majority class" in plot.caption.text
     assert "dotted line" in plot.caption.text
     trained = [score for score in accuracies() if score.model != "floor/prior"]
     assert "dotted line" not in pareto_plot("speed", axis, trained, runs(224), "Data.").caption.text
@@ -190,6 +190,6 @@ def test_parameters_are_counted_beside_claimed() -> None:
     assert len(plot.records) == 2
     with style():
         text = files(plot, synthetic=False)["figures/fig14_parameters.svg"].decode()
-    assert all(word in text for word in ("counted", "claimed", "medspectralnet", "VMamba-T"))
+    assert all(word in text for word in ("counted", "claimed", "MedSpectralNet", "VMamba-T"))
     assert parameters_plot([cost("swin_t", 64)], published) is None
     assert set(parameter_numbers(counted[:1], published)["model"]) == {"swin_t", "VMamba-T"}

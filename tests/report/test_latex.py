@@ -13,12 +13,18 @@ from bench.records.names import Run
 from bench.report.analysis.analyse import analyse
 from bench.report.evidence import gather
 from bench.report.formats import Bullets, Heading, Row, Table, Text, latex
-from bench.report.tables import ablation, table2, table3, table4
+from bench.report.tables import ablation, initialisation, table2, table3, table4
 from tests.making import make_run
 
 OWN = Path(__file__).parents[2] / "results"
 PDFLATEX = shutil.which("pdflatex")
-TABLES = {"ablation": ablation, "table2": table2, "table3": table3, "table4": table4}
+TABLES = {
+    "ablation": ablation,
+    "initialisation": initialisation,
+    "table2": table2,
+    "table3": table3,
+    "table4": table4,
+}
 
 pytestmark = pytest.mark.skipif(
     PDFLATEX is None, reason="pdflatex is not installed (Debian: texlive-latex-recommended)"

@@ -10,6 +10,8 @@ import pytest
 
 from bench.data.names import PAPER_DATASETS
 from bench.errors import RecordError
+from bench.report.analysis_plan import NUM_TEST_SCANS
+from bench.report.published.independence import independence, independences
 from bench.report.published.numbers import (
     FOLDER,
     NAMESAKES,
@@ -19,7 +21,9 @@ from bench.report.published.numbers import (
     read_scores,
     reference_score,
 )
+from bench.report.site.datasets import data_problems
 from models import list_models
+from tests.making import make_card
 
 
 def test_every_published_number_has_a_source() -> None:
@@ -89,3 +93,14 @@ def test_a_percentage_among_the_fractions_is_refused(tmp_path: Path) -> None:
     raw.to_csv(path, index=False)
     with pytest.raises(RecordError, match=r"ResNet-18 has 86.5, which is no fraction; write it in \[0, 1\]"):
         read_scores(path)
+
+
+def test_every_set_s_source_is_asked_for_independence() -> None:
+    """The paper's six, each with a statement, a source and what was read of it; the page warns where images repeat."""
+    known = independences()
+    assert set(known) == set(PAPER_DATASETS)
+    assert all(own.statement and own.source and own.read and own.url.startswith("https://") for own in known.values())
+    assert {name for name, own in known.items() if own.warning} == set(PAPER_DATASETS) - {"pneumoniamnist"}
+    assert NUM_TEST_SCANS.keys() <= {name for name, own in known.items() if own.unit == "CT scan"}
+    assert independence("synthetic-breastmnist") is None
+    assert "several images a patient (780 images of 600 patients" in data_problems(make_card("breastmnist"))[0]

@@ -22,9 +22,9 @@ from bench.report.analysis.marks import drawn_marks
 from bench.report.analysis.scores import marked
 from bench.report.analysis_plan import PARTS
 from bench.report.evidence import Evidence, gather
-from bench.report.leaderboard import page
 from bench.report.links import Links
 from bench.report.published.numbers import reference_score
+from bench.report.site import pages as site
 from bench.report.tables import ablation, model_cards, table2, table3
 from bench.report.tables.missing import fill_command, planned
 from tests.making import make_run, make_skilled
@@ -192,8 +192,8 @@ def test_a_lost_seed_is_named_beside_its_cell(results: Path) -> None:
     assert {f"- {line}", f"- {stale}"} <= set(text)
     card = model_cards.render(evidence, analysis, synthetic=False)["models/resnet18.md"].decode()
     assert f"- `lite-96`: {line}" in card.splitlines()
-    html = page.render(evidence, analysis, synthetic=False, figures={}, captions={})["index.html"].decode()
-    assert "resnet18, seed 2: failed: the loss is NaN" in html
+    pages = site.render(evidence, analysis, synthetic=False, figures={}, captions={})
+    assert b"resnet18, seed 2: failed: the loss is NaN" in pages["datasets/breastmnist.html"]
     parts = ablation.render(evidence, analysis, synthetic=False)["ablation.md"].decode()
     assert f"- lite-96: {line}" in parts.splitlines()
 

@@ -96,7 +96,7 @@ def test_every_network_has_a_row_and_what_is_not_counted_says_so(results: Path) 
     assert set(table4.own_networks()) == {name for name in rows if name != "model" and "---" not in name}
     assert rows["swin_t"][2] == "–"
     assert "`medbench measure costs --size 224 --num-classes 8 --models " in text
-    assert rows["medvit_t"][1] == "10.8 (PC44, unverified)"
+    assert rows["medvit_t"][1] == "10.8 (PC45, unverified)"
     assert rows["medmamba_s_paper"][1].startswith("23.5 (PC")
     assert "- medvit_t: 10.8 M parameters quoted for MedViT-T (not verified), 31.1 M counted in the release" in text
     assert "beside it stands what was printed for medmamba_s." in text
@@ -106,7 +106,7 @@ def test_a_count_for_another_size_has_no_difference(results: Path) -> None:
     """1.84 GMACs at 256 px say nothing about 224 px; parameters do not depend on it."""
     rows = rows_of(render(results)["table4.md"].decode(), "Parameters (M) and GMACs, 224 px, K = 8")
     row = rows["mobilevitv2_100"]
-    assert row[4] == "1.84 at 256 px (PC21)"
+    assert row[4] == "1.84 at 256 px (PC22)"
     assert (row[6], row[8], row[10]) == ("", "", "")
     assert row[3] == "−10.3"
 
@@ -119,8 +119,9 @@ def test_the_csv_holds_every_k_and_the_records_numbers(results: Path) -> None:
     assert list(frame.columns) == table4.COLUMNS
     assert set(frame["num_classes"]) == {2, 7, 8, 11}
     assert frame["coverage"].between(0, 1).all()
-    record = next(r for r in read_costs(results)[0] if (r.model, r.num_classes) == ("medvit_t", 8))
-    row = frame[(frame["model"] == "medvit_t") & (frame["num_classes"] == 8) & (frame["counter"] == "thop")].iloc[0]
+    record = next(r for r in read_costs(results)[0] if (r.model, r.img_size, r.num_classes) == ("medvit_t", 224, 8))
+    own = frame[(frame["model"] == "medvit_t") & (frame["img_size"] == 224) & (frame["num_classes"] == 8)]
+    row = own[own["counter"] == "thop"].iloc[0]
     assert row["gmacs"] == record.count("thop").macs / 1e9
     assert row["record_digest"] == record.record_digest
     assert "UNVERIFIED" in row["published_source"]

@@ -16,7 +16,7 @@ from bench.report.analysis_plan import TWIN_THRESHOLDS
 from bench.report.evidence import gather
 from bench.report.figures.style import style
 from bench.report.figures.twins import draw_twins, twin_numbers
-from bench.report.leaderboard.page import data_problems
+from bench.report.site.datasets import data_problems
 from bench.report.tables import twins
 from tests.making import make_card
 from tests.making import make_skilled as train
@@ -77,8 +77,9 @@ def test_an_interval_needs_some_removed_images(results: Path) -> None:
 def test_the_page_names_the_twins_of_val(results: Path) -> None:
     """How many val images have a twin in train, beside the table of thresholds and on the data set's part too."""
     evidence, analysis = gather(results), run(results)
-    (page,) = twins.render(evidence, analysis, synthetic=False).values()
-    text = page.decode()
+    files = twins.render(evidence, analysis, synthetic=False)
+    assert set(files) == {"twins.md", "twins.html"}
+    text = files["twins.md"].decode()
     assert "1 of the 12 val images that choose the epoch and the threshold have a twin in train" in text
     assert "| 0.99 " in text
     assert "fewer than 10 images" in text

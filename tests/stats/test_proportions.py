@@ -10,18 +10,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import optimize
 from statsmodels.stats.contingency_tables import mcnemar
-from statsmodels.stats.proportion import proportion_confint
 
 from bench.stats.intervals import StatsError
-from bench.stats.proportions import exact_interval, paired_shares, tango_interval
-
-
-@given(st.integers(0, 200), st.integers(0, 200), st.sampled_from([0.9, 0.95, 0.99]))
-def test_the_exact_interval_is_statsmodels(count: int, rest: int, confidence: float) -> None:
-    """Clopper and Pearson's, at both ends too."""
-    if count + rest:
-        expected = proportion_confint(count, count + rest, alpha=1 - confidence, method="beta")
-        assert exact_interval(count, count + rest, confidence) == pytest.approx(expected, abs=1e-10)
+from bench.stats.proportions import paired_shares, tango_interval
 
 
 def profile_score(only_first: int, only_second: int, total: int, difference: float) -> float:
@@ -80,8 +71,6 @@ def test_paired_shares_by_hand() -> None:
     assert found.low < found.low_90 < 0.06 < found.high_90 < found.high
     with pytest.raises(StatsError, match="6 and 5 discordant images of 10"):
         paired_shares(6, 5, 10)
-    with pytest.raises(StatsError, match="11 of 10 images are no share"):
-        exact_interval(11, 10)
 
 
 @pytest.mark.parametrize(("first", "second"), [(0.05, 0.05), (0.15, 0.05), (0.02, 0.02)])

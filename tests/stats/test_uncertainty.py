@@ -10,9 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy import special, stats
 
-from bench.stats.detectable import errors_and_correlation, power_at, smallest_detectable
 from bench.stats.intervals import StatsError, wilson
-from bench.stats.posterior import probability_higher, rope
+from bench.stats.power import errors_and_correlation, power_at, smallest_detectable
 from bench.stats.seed_variance import FITTED, PRIOR_DEGREES, SeedVariance, moderated, seed_pool
 from bench.stats.uncertainty import (
     Uncertainty,
@@ -22,6 +21,8 @@ from bench.stats.uncertainty import (
     of_difference,
     of_mean,
     plain_interval,
+    probability_higher,
+    rope,
     share_interval,
     with_images,
 )

@@ -22,7 +22,7 @@ from bench.stats.intervals import critical, mean, variance
 from bench.stats.metrics import auc, predict
 from bench.stats.proportions import paired_shares
 from bench.stats.seed_variance import SeedVariance
-from bench.stats.uncertainty import Uncertainty, area_interval, around, with_images
+from bench.stats.uncertainty import Uncertainty, area_interval, around, of_weights_mean, with_images
 
 Floats = NDArray[np.float64]
 
@@ -198,8 +198,7 @@ def _mean(seeds: Sequence[Difference], shifts: Sequence[Influence | None]) -> Di
     parts = np.concatenate([np.zeros_like(moving.parts) if shift is None else shift.parts for shift in shifts])
     covariance = Influence(parts.sum(axis=1), parts, moving.strata).covariance()
     values = [seed.value for seed in seeds]
-    beyond = max(0.0, variance(values) - with_images(covariance)) / len(values)
-    found = Uncertainty(float(covariance.mean()), (SeedVariance(beyond, len(values) - 1),))
+    found = of_weights_mean(covariance, SeedVariance(variance(values), len(values) - 1, with_images(covariance)))
     if found.error == 0.0:
         return max(seeds, key=lambda seed: seed.high - seed.low)
     return around(mean(values), found)

@@ -18,17 +18,19 @@ import pandas as pd
 from bench.errors import RecordError
 from bench.records.card import DataCard
 from bench.records.run_record import Record
-from bench.report.ablations import FACTORS
+from bench.report.ablations import FACTORS, STARTS
 from bench.report.analysis.cells import Cell, read_cells
-from bench.report.analysis.contrasts import Contrast, contrasts_of
+from bench.report.analysis.contrasts import Contrast, contrasts_of, start_contrasts_of
+from bench.report.analysis.draw_pairs import DrawPair, draw_pairs
+from bench.report.analysis.draws import DrawScore, draw_cells, draw_scores
 from bench.report.analysis.pairs import PAIRED, McNemar, Pair, compare_cells, mcnemar_tests, primary_first
 from bench.report.analysis.resolution import PublishedCheck, Resolution, published_checks, resolutions
-from bench.report.analysis.robustness import Drop, DropPair, robustness
-from bench.report.analysis.scores import ClassScore, Score, cell_scores, class_scores, marked
+from bench.report.analysis.scores import ClassScore, EpochScore, Score, cell_scores, class_scores, epoch_scores, marked
 from bench.report.analysis.seeds import SeedVariances, seed_variances
 from bench.report.analysis.twins import TwinScore, twin_scores
 from bench.report.evidence import Evidence
 from bench.report.published.numbers import published_scores
+from bench.report.robustness.compare import Drop, DropPair, robustness
 from bench.report.tidy import grouped, model_order, table
 
 CELLS = [
@@ -53,9 +55,12 @@ class Analysis:
     contrasts: tuple[Contrast, ...] = ()
     resolution: tuple[Resolution, ...] = ()
     published_checks: tuple[PublishedCheck, ...] = ()
+    draws: tuple[DrawScore, ...] = ()
+    draw_pairs: tuple[DrawPair, ...] = ()
     twins: tuple[TwinScore, ...] = ()
     drops: tuple[Drop, ...] = ()
     drop_pairs: tuple[DropPair, ...] = ()
+    epochs: tuple[EpochScore, ...] = ()
 
     @cached_property
     def table_scores(self) -> tuple[Score, ...]:
@@ -73,14 +78,20 @@ class Analysis:
             "contrasts": table(self.contrasts, _fields(Contrast)),
             "resolution": table(self.resolution, _fields(Resolution)),
             "published_checks": table(self.published_checks, _fields(PublishedCheck)),
+            "draws": table(self.draws, DRAWS),
+            "draw_pairs": table(self.draw_pairs, _fields(DrawPair)),
             "twins": table(self.twins, _fields(TwinScore)),
             "robustness": table(self.drops, _fields(Drop)),
             "robustness_pairs": table(self.drop_pairs, _fields(DropPair)),
+            "epochs": table(self.epochs, _fields(EpochScore)),
         }
 
 
 def _fields(kind: type) -> list[str]:
     return [field.name for field in dataclasses.fields(kind)]
+
+
+DRAWS = _fields(DrawScore)
 
 
 def analyse(evidence: Evidence, *, synthetic: bool) -> Analysis:
@@ -99,9 +110,11 @@ def analyse(evidence: Evidence, *, synthetic: bool) -> Analysis:
     mcnemar: list[McNemar] = []
     classes: list[ClassScore] = []
     factorial: dict[str, dict[tuple[str, str], Cell]] = {}
+    started: dict[str, dict[tuple[str, str], Cell]] = {}
     variances: dict[str, dict[str, SeedVariances]] = {}
     resolution: list[Resolution] = []
     twins: list[TwinScore] = []
+    epochs: list[EpochScore] = []
     for protocol, card, cells in _groups(evidence, synthetic=synthetic):
         seeds = seed_variances(cells)
         plain = cell_scores(cells, seeds, card)
@@ -110,9 +123,12 @@ def analyse(evidence: Evidence, *, synthetic: bool) -> Analysis:
         pairs += compared
         mcnemar += mcnemar_tests(cells)
         twins += twin_scores(cells, card)
+        epochs += [row for cell in cells.values() for row in epoch_scores(cell)]
         classes += [score for cell in cells.values() for score in class_scores(cell, card)]
-        if protocol in FACTORS:
-            factorial.setdefault(card.dataset, {}).update({(protocol, model): cell for model, cell in cells.items()})
+        for varied, kind in ((FACTORS, factorial), (STARTS, started)):
+            if protocol in varied:
+                kind.setdefault(card.dataset, {}).update({(protocol, model): cell for model, cell in cells.items()})
+        if protocol in FACTORS or protocol in STARTS:
             variances.setdefault(card.dataset, {})[protocol] = seeds
         first = next(iter(cells.values()))
         for part, kept in first.kept.items():
@@ -121,11 +137,11 @@ def analyse(evidence: Evidence, *, synthetic: bool) -> Analysis:
     cards = evidence.cards
     contrasts = [
         contrast
-        for name, cells in sorted(factorial.items())
-        for contrast in contrasts_of(cells, variances[name], cards[name])
+        for varied, effects_of in ((factorial, contrasts_of), (started, start_contrasts_of))
+        for name, cells in sorted(varied.items())
+        for contrast in effects_of(cells, variances[name], cards[name])
     ]
-    drops, drop_pairs = robustness(evidence, synthetic=synthetic)
-    return Analysis(
+    analysis = Analysis(
         scores=tuple(scores),
         pairs=tuple(primary_first(pairs)),
         mcnemar=tuple(mcnemar),
@@ -134,6 +150,20 @@ def analyse(evidence: Evidence, *, synthetic: bool) -> Analysis:
         resolution=tuple(resolution),
         published_checks=() if synthetic else tuple(published_checks(published_scores())),
         twins=tuple(twins),
+        epochs=tuple(epochs),
+    )
+    return _with_tracks(analysis, evidence, synthetic=synthetic)
+
+
+def _with_tracks(analysis: Analysis, evidence: Evidence, *, synthetic: bool) -> Analysis:
+    """With the statistics of thinned training sets and of corrupted test images."""
+    drawn, finished = evidence.thinned(synthetic=synthetic), evidence.finished(synthetic=synthetic)
+    thinned = draw_cells(evidence.results, drawn, finished, evidence.cards)
+    drops, drop_pairs = robustness(evidence, synthetic=synthetic)
+    return dataclasses.replace(
+        analysis,
+        draws=tuple(draw_scores(thinned, evidence.cards)),
+        draw_pairs=tuple(draw_pairs(thinned)),
         drops=tuple(drops),
         drop_pairs=tuple(drop_pairs),
     )

@@ -13,15 +13,19 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from bench.errors import RecordError
 from bench.machine.forked import forked_map
+from bench.records import predictions as stored
 from bench.records.card import DataCard
+from bench.records.names import history_path
 from bench.records.run_record import Record
 from bench.report.analysis import cache
 from bench.report.analysis.cache import Arrays
 from bench.report.analysis.predictions import Floats, Labels, Predictions, Reader, stored_bytes
 from bench.report.analysis_plan import TWIN_THRESHOLDS
+from bench.stats.bootstrap import image_weights
 from bench.stats.delong import Influence, auc_influence, mean_influence
-from bench.stats.intervals import StatsError, youden_threshold
+from bench.stats.intervals import StatsError, resampled_rates, youden_threshold
 from bench.stats.metrics import per_class, predict
 from bench.stats.removal import Curve, removal_curve
 
@@ -31,7 +35,7 @@ TEST_PARTS = ("test", "test_twin_free")
 CLASS_MEASURES = ("auc", "ap", "precision", "recall", "f1")
 RATES = ("sensitivity", "specificity")
 VARIED = ("auc", "acc", "balanced_acc", "brier", "nll", *RATES)  # what has a variance over test images
-KINDS = ("classes", "rates", "areas", "covariances", "degrees")
+KINDS = ("classes", "rates", "middles", "areas", "covariances", "degrees")
 REMOVALS = tuple(f"removals/{field.name}" for field in fields(Curve))
 SHARE = 4  # cells that repay the start of a process
 Job = tuple[Sequence[Record], DataCard]
@@ -47,10 +51,13 @@ class Cell:
         correct: (S, N) whether each seed is right.
         classes: Part -> (S, K, 5) `CLASS_MEASURES`, NaN where undefined.
         rates: Part -> (S, 2) `RATES`, NaN without a clinical positive.
+        middles: Part -> (2,) `RATES`, mean over seeds and over the thresholds that resampled vals would have given.
         kept: Part -> the test images that it holds.
         areas: Part -> (S, n) what each of its images adds to each seed's AUC, NaN where that is undefined.
-        covariances: Part -> (7, S, S) of the seeds' `VARIED` over test images, NaN where nothing tells.
+        covariances: Part -> (7, S, S) of the seeds' `VARIED` over test images, NaN where nothing tells; of `RATES` over
+            the val images that chose the threshold, too.
         degrees: Part -> (7,) how well the variance of each is known.
+        last: (S, 3) number of epochs, val AUC and val accuracy after the last; NaN without a history.
         removals: The official test without images ever less like those of train and val; None without similarities.
     """
 
@@ -60,9 +67,11 @@ class Cell:
     kept: dict[str, Labels]
     classes: dict[str, Floats]
     rates: dict[str, Floats]
+    middles: dict[str, Floats]
     areas: dict[str, Floats]
     covariances: dict[str, Floats]
     degrees: dict[str, Floats]
+    last: Floats
     removals: Curve | None = None
 
     @property
@@ -141,8 +150,29 @@ def _by_seed(records: Sequence[Record]) -> list[Record]:
 def _arrays(reader: Reader, records: Sequence[Record], card: DataCard) -> Arrays:
     """Measured from the predictions, and kept in the cache."""
     arrays = _measure([reader.read(record, card) for record in records], card)
+    try:
+        last = [_last_epoch(reader.results, record) for record in records]
+    except RecordError:  # a history is missing or another: no curve is drawn of it either, and nothing is kept
+        return arrays | {"last": np.full((len(records), 3), np.nan)}
+    arrays["last"] = np.array(last, dtype=np.float64)
     cache.store(reader.results, cache.cache_key(records, card), arrays)
     return arrays
+
+
+def _last_epoch(results: Path, record: Record) -> tuple[float, float, float]:
+    """How many epochs a run had, and its val AUC and accuracy after the last; NaN of what is fitted.
+
+    Raises:
+        RecordError: If its history is missing or not the one that it was sealed with.
+    """
+    if record.history_sha256 is None:
+        return np.nan, np.nan, np.nan
+    path = history_path(record.run.path(results))
+    history = stored.read_history(stored.read_attached(path, record.history_sha256, record.run_id), path)
+    if not len(history) or not {"val_auc", "val_acc"} <= set(history):
+        raise RecordError(f"{path}: no epoch with val_auc and val_acc")
+    row = history.iloc[-1]
+    return len(history), row["val_auc"], row["val_acc"]
 
 
 def _cell(records: list[Record], card: DataCard, arrays: Arrays) -> Cell:
@@ -151,7 +181,8 @@ def _cell(records: list[Record], card: DataCard, arrays: Arrays) -> Cell:
     kept = {part: kept_images(card, part) for part in TEST_PARTS}
     by_part = {kind: {part: arrays[f"{kind}/{part}"] for part in TEST_PARTS} for kind in KINDS}
     curve = [arrays[name] for name in REMOVALS if name in arrays]
-    return Cell(records, labels, correct, kept, **by_part, removals=Curve(*curve) if curve else None)
+    removals = Curve(*curve) if curve else None
+    return Cell(records, labels, correct, kept, **by_part, last=arrays["last"], removals=removals)
 
 
 def kept_images(card: DataCard, part: str) -> Labels:
@@ -182,6 +213,10 @@ def _measure(runs: Sequence[Predictions], card: DataCard) -> Arrays:
         arrays[f"areas/{part}"] = np.full(shown.shape[:2], np.nan) if areas is None else areas.parts
         covariances, degrees = zip(*(_variance(influence, len(runs)) for influence in influences), strict=True)
         arrays[f"covariances/{part}"], arrays[f"degrees/{part}"] = np.stack(covariances), np.array(degrees)
+        rates = _resampled_rates(runs, card, positive, kept)
+        arrays[f"middles/{part}"] = rates.mean(axis=(1, 2))
+        for rate, resampled in zip(RATES, rates, strict=True):
+            arrays[f"covariances/{part}"][VARIED.index(rate)] += np.cov(resampled).reshape(len(runs), len(runs))
     return arrays
 
 
@@ -214,6 +249,16 @@ def _flagged(runs: Sequence[Predictions], card: DataCard) -> tuple[int, Bools]:
         return -1, nothing
     flags = [run.probs["test"][:, positive] >= bar for run, bar in zip(runs, thresholds, strict=True)]
     return positive, np.stack(flags)
+
+
+def _resampled_rates(runs: Sequence[Predictions], card: DataCard, positive: int, kept: Labels) -> Floats:
+    """(2, S, B) sensitivity and specificity of a part at the thresholds of resampled vals; NaN where undefined."""
+    val, test = runs[0].labels["val"] == positive, runs[0].labels["test"][kept] == positive
+    if not test.any() or test.all():
+        return np.full((2, len(runs), 2), np.nan)
+    weights = image_weights(val.astype(np.int64), f"{card.dataset}/val", stratified=True)
+    scores = [(run.probs["val"][:, positive], run.probs["test"][kept, positive]) for run in runs]
+    return np.stack([resampled_rates(val, own, test, shown, weights) for own, shown in scores], axis=1)
 
 
 def _positive_parts(labels: Labels, flagged: Bools, positive: int) -> tuple[Floats, Floats]:

@@ -18,13 +18,12 @@ from bench.report.analysis.seeds import SeedVariances, of_weights
 from bench.report.analysis_plan import MARGIN, OURS, comparison_order, family_size, is_primary
 from bench.report.tidy import ten_digits
 from bench.stats.comparisons import Difference, PairingError, check_pairing, end_to_end, is_equivalent, mcnemar
-from bench.stats.detectable import errors_and_correlation, smallest_detectable
 from bench.stats.families import single_step
 from bench.stats.intervals import LEVEL, Floats
-from bench.stats.posterior import Rope, probability_higher, rope
+from bench.stats.power import errors_and_correlation, smallest_detectable
 from bench.stats.proportions import paired_shares
 from bench.stats.seed_variance import FITTED, SeedVariance
-from bench.stats.uncertainty import Uncertainty, difference, of_difference
+from bench.stats.uncertainty import Rope, Uncertainty, difference, of_difference, probability_higher, rope
 
 PAIRED = ("auc", "acc")
 Interval = tuple[float, float]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 import numpy as np
@@ -22,7 +22,14 @@ from bench.report.published.numbers import PublishedScore, reference_score
 from bench.report.tidy import ten_digits
 from bench.stats.intervals import IMAGES, IMAGES_AND_SEEDS, mean, variance
 from bench.stats.seed_variance import FITTED, SeedVariance
-from bench.stats.uncertainty import Uncertainty, area_interval, of_mean, plain_interval, share_interval
+from bench.stats.uncertainty import (
+    Uncertainty,
+    area_interval,
+    of_mean,
+    of_weights_mean,
+    plain_interval,
+    share_interval,
+)
 
 METRICS = ("auc", "acc", "balanced_acc", "pr_auc", "brier", "ece", "nll", *RATES)
 CEILINGS = {"brier": 2.0, "nll": math.inf}  # measures that are no fraction
@@ -100,6 +107,47 @@ class ClassScore:
     n_seeds: int
 
 
+@dataclass(frozen=True)
+class EpochScore:
+    """A network's scores at the epochs that val chose, beside those after the last; means over seeds."""
+
+    protocol: str
+    model: str
+    dataset: str
+    metric: str
+    n_seeds: int
+    num_epochs: float
+    best_epoch: float  # from 0
+    val: float
+    val_last: float
+    test: float
+    test_last: float  # NaN where the protocol does not have it scored
+
+
+def epoch_scores(cell: Cell) -> Iterator[EpochScore]:
+    """By AUC and accuracy; nothing of what is fitted, nor where a history is missing."""
+    first, count = cell.records[0], len(cell.records)
+    if np.isnan(cell.last[:, 0]).any():
+        return
+    for place, metric in enumerate(PAIRED):
+        yield EpochScore(
+            *(first.protocol, first.model, first.dataset, metric, count),
+            num_epochs=float(cell.last[:, 0].mean()),
+            best_epoch=mean([float(record.best_epoch or 0) for record in cell.records]),
+            val_last=mean(cell.last[:, 1 + place].tolist()),
+            val=_mean_of(cell, "val", metric),
+            test=_mean_of(cell, "test", metric),
+            test_last=_mean_of(cell, "test_last", metric),
+        )
+
+
+def _mean_of(cell: Cell, part: str, metric: str) -> float:
+    """Of the seeds' own numbers, NaN where one is missing."""
+    values = [(getattr(record, part) or {}).get(metric) for record in cell.records]
+    known = [value for value in values if value is not None]
+    return mean(known) if len(known) == len(values) else math.nan
+
+
 def cell_scores(cells: Mapping[str, Cell], variances: SeedVariances, card: DataCard) -> dict[Key, Score]:
     """The scores of the models of one protocol and data set, without marks.
 
@@ -140,6 +188,10 @@ def _interval(
     kind = IMAGES if seed == FITTED else IMAGES_AND_SEEDS
     if metric in CEILINGS:
         return *plain_interval(middle, uncertainty, CEILINGS[metric]), kind, uncertainty
+    if metric in RATES:
+        uncertainty = of_weights_mean(covariance, seed)
+        expected = float(cell.middles[part][RATES.index(metric)])
+        return *share_interval(middle, uncertainty, fewest, expected), kind, uncertainty
     return *(area_interval if metric == "auc" else share_interval)(middle, uncertainty, fewest), kind, uncertainty
 
 

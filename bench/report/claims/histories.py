@@ -7,6 +7,7 @@ history holds the loss and accuracy on train images as they are.
 
 from __future__ import annotations
 
+import math
 from dataclasses import replace
 from fractions import Fraction
 from typing import Literal
@@ -22,8 +23,7 @@ from bench.report.claims.runs import measured
 from bench.report.claims.sources import STATED, Sources
 from bench.report.claims.terms import images
 from bench.report.claims.values import Doubt, Power, Quantity, absent, leaf, stated
-from bench.stats.detectable import power_at
-from bench.stats.power import accuracy_error
+from bench.stats.power import accuracy_error, power_at
 from bench.stats.uncertainty import Uncertainty
 
 LAST, CHOSEN = -1, -2  # for an epoch's number
@@ -50,7 +50,7 @@ def training_lead(sources: Sources, dataset: str, split: Literal["val", "test"])
 
     def found(first: Quantity, second: Quantity) -> Uncertainty:
         sides = zip((first, second), numbers, strict=True)
-        return Uncertainty(sum(accuracy_error(float(side.known()), number) ** 2 for side, number in sides))
+        return Uncertainty(math.fsum(accuracy_error(float(side.known()), number) ** 2 for side, number in sides))
 
     if train.value is None or other.value is None:
         likely = stated(dataset) / 100

@@ -1,8 +1,7 @@
-"""The audit as Markdown, as a page and as CSV: one content, three writers."""
+"""The audit as Markdown and as CSV: one content, two writers; its page is the site's."""
 
 from __future__ import annotations
 
-import itertools
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from textwrap import shorten
@@ -16,7 +15,6 @@ from bench.report.claims.values import Need, Printed, Source, unique
 from bench.report.claims.verdict import NOT_TESTABLE, UNDECIDED, VERDICTS, Judged, Outcome, settled
 from bench.report.evidence import Evidence, first_line
 from bench.report.formats import NOTHING, Block, Bullets, Heading, Row, Table, Text, markdown, quoted
-from bench.report.rendering import template
 from bench.report.tables.missing import Command
 from bench.report.tidy import csv_bytes
 from bench.stats.power import POWER
@@ -55,11 +53,10 @@ KIND_MEANING = {
 
 
 def pages(judged: Sequence[Judged], evidence: Evidence) -> dict[str, bytes]:
-    """`claims.md`, `claims.html` and `claims.csv` of claims that were judged."""
+    """`claims.md` and `claims.csv` of claims that were judged."""
     line = first_line(evidence.finished(synthetic=False))
     return {
         "claims.md": markdown_page(judged, line),
-        "claims.html": html_page(judged, line),
         "claims.csv": csv_page(judged, line),
     }
 
@@ -70,12 +67,12 @@ def markdown_page(judged: Sequence[Judged], first_line: str) -> bytes:
         Heading(TITLE, 1),
         *ABOUT,
         _verdict_table(judged),
-        _decided(judged),
+        decided_text(judged),
         Bullets(MEANINGS),
         Heading("All claims at a glance"),
     ]
     blocks.append(_glance(judged))
-    same = _repeated(judged)
+    same = repeated(judged)
     for section, items in _sections(judged):
         blocks.append(Heading(section))
         checked = [item for item in items if item.kind != NOT_TESTABLE]
@@ -96,12 +93,12 @@ def _verdict_table(judged: Sequence[Judged]) -> Table:
     for kind in kinds:
         own = [item for item in judged if item.kind == kind]
         name = f"{kind}: {KIND_MEANING[kind]}" if kind != NOT_TESTABLE else "no check"
-        rows.append(Row([name, *_numbers(own)]))
-    rows.append(Row([Text(cell, strong=True) for cell in ("all claims", *_numbers(judged))]))
+        rows.append(Row([name, *numbers_text(own)]))
+    rows.append(Row([Text(cell, strong=True) for cell in ("all claims", *numbers_text(judged))]))
     return Table("", ["deciding check", *VERDICTS, "claims"], rows, right=frozenset(range(1, 6)))
 
 
-def _numbers(judged: Sequence[Judged]) -> list[str]:
+def numbers_text(judged: Sequence[Judged]) -> list[str]:
     """By verdict, then all: `10 (4)` for 10 sentences that state 4 facts."""
     groups = [[item for item in judged if item.outcome.verdict == name] for name in VERDICTS]
     texts = []
@@ -111,7 +108,7 @@ def _numbers(judged: Sequence[Judged]) -> list[str]:
     return texts
 
 
-def _decided(judged: Sequence[Judged]) -> str:
+def decided_text(judged: Sequence[Judged]) -> str:
     """What the table's rows come to: how much of each kind of evidence has decided."""
     own = [item for item in judged if item.kind == "records"]
     done = sum(map(settled, own))
@@ -146,7 +143,7 @@ def _sections(judged: Sequence[Judged]) -> list[tuple[str, list[Judged]]]:
     return [(name, [item for item in judged if item.claim.section == name]) for name in names]
 
 
-def _repeated(judged: Sequence[Judged]) -> dict[str, str]:
+def repeated(judged: Sequence[Judged]) -> dict[str, str]:
     """Id -> the ids of other claims that state the same fact, where there are any."""
     groups = [[item.claim.id for item in group] for group in facts(judged)]
     return {name: ", ".join(other for other in ids if other != name) for ids in groups for name in ids if ids[1:]}
@@ -185,7 +182,7 @@ def details(item: Judged, same: Mapping[str, str]) -> list[tuple[str, str]]:
 
 def _promise(outcome: Outcome) -> str:
     """Whether the command decides, or may leave the claim open: what may yet lower a power promises nothing."""
-    enough = all(power.value >= POWER and not power.at_most for power in outcome.powers)
+    enough = all(p.value is not None and p.value >= POWER and not p.at_most for p in outcome.powers)
     return "would decide" if enough else "may decide"
 
 
@@ -239,30 +236,3 @@ def merged_sources(sources: Iterable[Source]) -> tuple[str, ...]:
         key = f"{source.claim} prints" if isinstance(source, Printed) else source
         groups.setdefault(key, []).extend([f"{source.text}{source.remark}"] if isinstance(source, Printed) else [])
     return tuple(f"{key} {', '.join(texts)}" if texts else key for key, texts in groups.items())
-
-
-def html_page(judged: Sequence[Judged], first_line: str) -> bytes:
-    """One page that needs no network and no script."""
-    table, same = _verdict_table(judged), _repeated(judged)
-    return (
-        template("claims.html.jinja")
-        .render(
-            line=first_line,
-            title=TITLE,
-            about=[list(_code(text)) for text in ABOUT],
-            decided=_decided(judged),
-            meaning=MEANING,
-            header=table.header,
-            rows=[[cell.text if isinstance(cell, Text) else cell for cell in row.cells] for row in table.rows],
-            sections=_sections(judged),
-            details={
-                item.claim.id: [(name, list(_code(text))) for name, text in details(item, same)] for item in judged
-            },
-        )
-        .encode()
-    )
-
-
-def _code(text: str) -> list[tuple[bool, str]]:
-    """(is code, text): what stands between backticks is code."""
-    return [(is_code, part) for is_code, part in zip(itertools.cycle((False, True)), text.split("`"), strict=False)]

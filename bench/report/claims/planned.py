@@ -17,8 +17,7 @@ from bench.report.analysis_plan import MARGIN, OURS
 from bench.report.claims.sources import STATED, Sources
 from bench.report.claims.values import ACCURACIES, Power
 from bench.report.tables.missing import Command, fill_command
-from bench.stats.detectable import power_at
-from bench.stats.power import accuracy_error, auc_error
+from bench.stats.power import accuracy_error, auc_error, power_at
 from bench.stats.seed_variance import SeedVariance
 from bench.stats.uncertainty import Uncertainty
 from models.catalog import ModelError, get_spec
@@ -93,7 +92,7 @@ def class_power(sources: Sources, dataset: str, measure: str) -> Power:
     """Of a run to find a difference of the plan's margin in a measure of the smallest class; over images alone."""
     counts = sources.data[dataset].class_counts.get("test")
     if not counts:
-        return Power(dataset, math.nan)
+        return Power(dataset, None)
     error = class_error(TYPICAL, min(counts), sum(counts), measure)
     return Power(dataset, power_at(MARGIN, Uncertainty(error**2)), at_most=True)
 

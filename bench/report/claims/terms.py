@@ -184,7 +184,7 @@ def _published_cost(sources: Sources, name: str, count: Callable[[PublishedCost]
         raise RecordError(f"no {unit} of {name} in costs.csv")
     value = count(cost)
     where = f"{cost.name}, {value:g} {unit}: {cost.source}"
-    return leaf(Fraction(repr(value)), where, unit=unit, decimals=len(repr(value).split(".")[1]))
+    return leaf(Fraction(repr(value)), where, unit=unit, decimals=len(f"{value:.10g}".partition(".")[2]))
 
 
 def images(sources: Sources, dataset: str, split: str = "") -> Quantity:

@@ -57,18 +57,18 @@ class Power:
 
     Attributes:
         dataset: A MedMNIST flag.
-        value: NaN where nothing tells yet.
+        value: None where nothing tells yet; never NaN, which equals itself on one Python and not on another.
         at_most: Whether something that would lower it is not known yet.
     """
 
     dataset: str
-    value: float
+    value: float | None
     at_most: bool = False
 
     @property
     def text(self) -> str:
         """`at most 9 % on breastmnist`."""
-        if math.isnan(self.value):
+        if self.value is None:
             return f"not known on {self.dataset}, whose classes are not counted"
         return f"{'at most ' if self.at_most else ''}{100 * self.value:.0f} % on {self.dataset}"
 
@@ -98,7 +98,7 @@ class Doubt:
 def together(doubts: Iterable[Doubt]) -> Uncertainty:
     """Of a sum of scores that have nothing in common."""
     parts = [doubt.found for doubt in doubts]
-    return Uncertainty(sum(part.images for part in parts), tuple(seed for part in parts for seed in part.seeds))
+    return Uncertainty(math.fsum(part.images for part in parts), tuple(seed for part in parts for seed in part.seeds))
 
 
 @dataclass(frozen=True)

@@ -20,6 +20,7 @@ from bench.report.analysis.scores import Score
 from bench.report.analysis.twins import TwinScore
 from bench.report.evidence import MODELS, Evidence
 from bench.report.figures.curves import curves_plot, read_history
+from bench.report.figures.draws import draw_plots
 from bench.report.figures.forest import forest_plot
 from bench.report.figures.parameters import parameters_plot
 from bench.report.figures.pareto import macs_axis, parameter_axis, pareto_numbers, pareto_plot, speed_axes
@@ -56,6 +57,7 @@ def plots(evidence: Evidence, analysis: Analysis, *, synthetic: bool, models: Se
             yield plot
     yield from _pareto_plots(evidence, analysis.scores, records, costs, timings)
     yield from _forest_plots(evidence, analysis.pairs, records)
+    yield from draw_plots(evidence, analysis.draws, synthetic=synthetic)
     yield from _twin_plots(evidence, analysis.twins, records)
 
 

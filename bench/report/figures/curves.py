@@ -26,6 +26,7 @@ from bench.report.figures.style import (
     new_figure,
     seeds,
 )
+from bench.report.published.names import dataset_name, model_name
 
 MEASURES = ("train_loss", "val_loss", "val_auc", "val_acc")
 WORDS = ("train loss", "val loss", "val AUC", "val accuracy")
@@ -56,14 +57,15 @@ def curves_plot(
         "weights move, on augmented images where the protocol augments, so its distance to the val loss is no "
         f"generalisation gap; train accuracy, which the paper draws, is not measured. Records: {listed(drawn)}."
     )
-    title = f"Training and validation curves of {first.model} on {first.dataset}"
+    subject = f"{model_name(first.model)} on {dataset_name(first.dataset)}, {first.protocol}"
+    title = f"Training and validation curves of {subject}"
 
     return Plot(
         name,
         Caption(title, text, first.dataset),
         drawn,
         lambda: curve_numbers(drawn, results),
-        lambda numbers: draw_curves(numbers, f"{first.model} on {first.dataset}, {first.protocol}"),
+        lambda numbers: draw_curves(numbers, subject),
     )
 
 

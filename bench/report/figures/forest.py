@@ -19,6 +19,7 @@ from bench.records.run_record import Record
 from bench.report.analysis.pairs import Pair
 from bench.report.analysis_plan import NUM_TEST_SCANS
 from bench.report.figures.style import ROW, WIDE, WIDTH, Caption, Plot, colour, legend_below, legend_height, new_figure
+from bench.report.published.names import dataset_name, model_name
 from bench.report.tidy import model_order, table
 
 COLUMNS = [
@@ -49,7 +50,7 @@ def forest_plot(name: str, pairs: Sequence[Pair], records: Sequence[Record], dat
         records: Runs of the protocol.
         data: What the caption says of the data.
     """
-    models = ", ".join(sorted({pair.model for pair in pairs}))
+    models = ", ".join(sorted({model_name(pair.model) for pair in pairs}))
     datasets = {pair.dataset for pair in pairs}
     protocol, num_sets, scans = records[0].protocol, len(datasets), datasets & NUM_TEST_SCANS.keys()
     text = (
@@ -106,10 +107,10 @@ def _draw_column(axes: Axes, parts: Sequence[pd.DataFrame], rows: int) -> None:
     headings = []
     for part in parts:
         headings.append(len(labels))
-        labels.append(str(part["dataset"].iloc[0]))
+        labels.append(dataset_name(str(part["dataset"].iloc[0])))
         for row in part.to_dict("records"):
             row_index = len(labels)
-            labels.append(f"{row['baseline']}, n = {_seeds(row)}")
+            labels.append(f"{model_name(str(row['baseline']))}, n = {_seeds(row)}")
             look = _look(str(row["verdict"]))
             axes.barh(row_index, 2 * row["margin"], left=-row["margin"], height=1.0, color="0.88", zorder=0.5)
             axes.plot([row["ci_low"], row["ci_high"]], [row_index, row_index], color=look["color"], linewidth=1.0)

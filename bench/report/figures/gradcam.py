@@ -32,6 +32,7 @@ from bench.records.cam_similarity import median, rank_correlation, similarity_ac
 from bench.records.names import model_slug
 from bench.report.evidence import Evidence
 from bench.report.figures.style import WIDE, Caption, Plot, beginnings, new_figure
+from bench.report.published.names import dataset_name, model_name
 
 if TYPE_CHECKING:
     pass
@@ -78,7 +79,8 @@ def _plot(evidence: Evidence, record: CamRecord, layer: CamLayer) -> Plot:
     number = FIGURES.get(layer.path, LAST)
     maps = read_maps(evidence.results, record)
     subject = f"{model_slug(record.model)}__{record.dataset}__{record.protocol}"
-    title = f"Grad-CAM of {layer.path} ({layer.words}), {record.model} on {record.dataset}, {record.protocol}"
+    shown = f"{model_name(record.model)} on {dataset_name(record.dataset)}, {record.protocol}"
+    title = f"Grad-CAM of {layer.path} ({layer.words}), {shown}"
     return Plot(
         f"fig{number}_gradcam-{layer.path.replace('.', '-')}__{subject}",
         Caption(title, _text(record, layer, maps), record.dataset),

@@ -10,6 +10,7 @@ from matplotlib.figure import Figure
 
 from bench.records.cost_record import CostRecord
 from bench.report.figures.style import ROW, Caption, Plot, colour, legend_below, legend_height, new_figure
+from bench.report.published.names import model_name
 from bench.report.published.numbers import PublishedCost
 
 IMG_SIZE, NUM_CLASSES = 224, 8  # of the registry's claims
@@ -69,7 +70,7 @@ def draw_parameters(numbers: pd.DataFrame) -> Figure:
             part["num_params_m"], rows, marker=marker, fillstyle=fill, color=colour(index), linestyle="none",
             markersize=4.5, markeredgewidth=0.9,
         )  # fmt: skip
-    axes.set_yticks(range(len(models)), models, fontsize=7)
+    axes.set_yticks(range(len(models)), [model_name(model) for model in models], fontsize=7)
     axes.set(ylim=(len(models) - 0.4, -0.6), xlabel="parameters (millions)")
     axes.set_xlim(left=0)
     legend_below(figure, handles, kinds)

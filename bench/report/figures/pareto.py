@@ -24,6 +24,7 @@ from bench.records.sealed import Sealed
 from bench.records.timing_record import TimingRecord
 from bench.report.analysis.scores import Score
 from bench.report.figures.style import Caption, Plot, cost_axis, legend_below, legend_height, mark_style, new_figure
+from bench.report.published.names import dataset_name, model_name
 from bench.report.tidy import KIND_ORDER, model_order
 from bench.report.tidy_costs import Timing, best_modes, one_device, timing_rows
 
@@ -143,7 +144,7 @@ def speed_axis(timings: Sequence[Timing], size: int) -> Axis:
         f"Median images a second in inference on {device}, batch {chosen[1]}, {chosen[0]} px, each model in its "
         f"fastest mode that agrees with fp32 eager; horizontal bars: 95 % interval.{_other_size(chosen[0], size)}"
     )
-    cold = [timing.model for timing in part if timing.warm_up == "cold"]
+    cold = [model_name(timing.model) for timing in part if timing.warm_up == "cold"]
     if cold:
         words += f" Without a warm-up, for one batch outlasts half of a cell's time: {', '.join(sorted(cold))}."
     slug = re.sub(r"[^a-z0-9]+", "-", device.lower()).strip("-")
@@ -194,15 +195,17 @@ def pareto_plot(name: str, axis: Axis, accuracies: Sequence[Score], records: Seq
     without = sorted(measured - axis.costs.keys(), key=model_order)
     floors = [score.mean for score in accuracies if score.model == "floor/prior"]
     dotted = "The dotted line is the accuracy of always saying the most frequent class. " if floors else ""
-    missing = f" Without a cost, so not drawn: {', '.join(without)}." if without else ""
+    missing = f" Without a cost, so not drawn: {', '.join(map(model_name, without))}." if without else ""
     text = (
         f"Mean test accuracy over seeds, vertical bars: 95 % interval over test images and "
         f"seeds. Ringed and joined: the Pareto front, models that no other beats in both; it ignores the intervals. "
         f"{dotted}{axis.words}{missing} {data} "
         f"Protocol {first.protocol}, {len(records)} records. Not in the paper as a figure."
     )
-    caption = Caption(f"Accuracy against {axis.label} on {first.dataset}", text, first.dataset)
-    title = f"{first.dataset}, {first.protocol}" + (f"\n{axis.device}" if axis.device else "")
+    caption = Caption(
+        f"Accuracy against {axis.label} on {dataset_name(first.dataset)}, {first.protocol}", text, first.dataset
+    )
+    title = f"{dataset_name(first.dataset)}, {first.protocol}" + (f"\n{axis.device}" if axis.device else "")
     models = sorted(measured | axis.costs.keys(), key=model_order)
     networks = [model for model in models if model_order(model)[0] == KIND_ORDER["network"]]
     return Plot(
@@ -226,7 +229,7 @@ def draw_pareto(
         networks: All models that could be here; a model looks the same whatever it is drawn against.
         floors: Accuracies that need no model.
     """
-    labels = list(numbers["model"])
+    labels = [model_name(model) for model in numbers["model"]]
     figure = new_figure(title, 2.8 + legend_height(labels))
     axes = figure.subplots()
     handles = [_draw_point(axes, row, networks.index(row["model"])) for row in numbers.to_dict("records")]

@@ -35,6 +35,7 @@ from bench.report.figures.style import (
     new_figure,
     seeds,
 )
+from bench.report.published.names import dataset_name, model_name
 from bench.stats.metrics import confusion_matrix, per_class
 
 Kind = Literal["roc", "pr"]
@@ -65,7 +66,7 @@ class Cell:
         """`resnet18 on breastmnist, lite-96`, and in a second line `mean of 3 seeds`."""
         first, count = self.records[0], len(self.records)
         several = f"\nmean of {count} seeds" if count > 1 else ""
-        return f"{first.model} on {first.dataset}, {first.protocol}{several}"
+        return f"{model_name(first.model)} on {dataset_name(first.dataset)}, {first.protocol}{several}"
 
     @property
     def words(self) -> str:
@@ -98,7 +99,7 @@ def confusion_plot(name: str, number: int, paper: str, cell: Cell) -> Plot:
         f"{' over ' + seeds(cell.records) if several else ', ' + seeds(cell.records)}, and percent of the row, which "
         f"the colour shows. The paper's Fig {number} ({paper}) has counts of one run and class numbers. {cell.words}"
     )
-    title = f"Confusion matrix of {first.model} on {first.dataset}"
+    title = f"Confusion matrix of {model_name(first.model)} on {dataset_name(first.dataset)}, {first.protocol}"
     return Plot(
         name,
         Caption(title, text, first.dataset),
@@ -182,7 +183,11 @@ def areas_plot(kind: Kind, name: str, number: int, paper: str, cell: Cell) -> Pl
     )
     return Plot(
         name,
-        Caption(f"{what} of {first.model} on {first.dataset}", text, first.dataset),
+        Caption(
+            f"{what} of {model_name(first.model)} on {dataset_name(first.dataset)}, {first.protocol}",
+            text,
+            first.dataset,
+        ),
         cell.records,
         lambda: area_numbers(kind, cell),
         lambda numbers: draw_areas(kind, numbers, cell.title, class_labels(cell.card, 44)),

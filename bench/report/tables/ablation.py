@@ -19,6 +19,7 @@ from bench.report.analysis_plan import PARTS
 from bench.report.evidence import Evidence, Reason
 from bench.report.formats import NOTHING, Block, Bullets, Heading, Row, Table, Text, quoted, signed
 from bench.report.links import Links
+from bench.report.published.names import model_name
 from bench.report.tables.missing import NOT_RUN, lost_seeds, planned, why_missing
 from bench.report.tables.score_cells import (
     METRICS,
@@ -86,17 +87,18 @@ def _reading() -> str:
     return (
         f"{UNITS} Shown: {READING} Differences are of means over all seeds, paired by test image. All of it is "
         "exploratory by the analysis plan, without a correction for how many are looked at, but the AUC difference to "
-        f"{TRUNK}: that is one of the plan's comparisons, and its verdict is by the corrected p. The paper has no such "
-        "table. "
-        f"M: millions of parameters. Lead: {WHOLE} less the model of the row; verdict: what {WHOLE} is beside it."
+        f"{model_name(TRUNK)}: that is one of the plan's comparisons, and its verdict is by the corrected p. The paper "
+        f"has no such table. M: millions of parameters. Lead: {model_name(WHOLE)} less the model of the row; verdict: "
+        "what it is beside it."
     )
 
 
 def _factors(evidence: Evidence) -> str:
+    whole, trunk = model_name(WHOLE), model_name(TRUNK)
     imagenet = any(record.protocol == "paper-224-imagenet" for record in evidence.records)
     return (
-        f"Cells: {WHOLE} and {TRUNK}, its trunk, each with and without CutMix, one optimiser. Interaction: what CutMix "
-        f"does for {WHOLE} less what it does for {TRUNK}. The third factor, ImageNet weights, is `paper-224-imagenet`"
+        f"Cells: {whole} and {trunk}, its trunk, each with and without CutMix, one optimiser. Interaction: what CutMix "
+        f"does for {whole} less what it does for {trunk}. The third factor, ImageNet weights, is `paper-224-imagenet`"
         f"{'.' if imagenet else ', which has no record: its weights could not be had where these runs were made.'}"
     )
 

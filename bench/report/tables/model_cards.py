@@ -2,21 +2,24 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Collection, Iterable, Mapping, Sequence
 
 from bench.records.cost_record import COUNTERS, CostRecord
 from bench.records.names import model_slug
 from bench.records.own_models import own_models
 from bench.records.run_record import Record
-from bench.report.ablations import FACTORS, is_compared
+from bench.report.ablations import FACTORS, STARTED, STARTS, is_compared
 from bench.report.analysis.analyse import Analysis
-from bench.report.analysis.scores import Score
+from bench.report.analysis.scores import EpochScore, Score
 from bench.report.analysis_plan import PARTS
 from bench.report.claims.terms import SIZE
 from bench.report.evidence import Evidence, first_line
 from bench.report.formats import NOTHING, Block, Bullets, Heading, Row, Table, Text, markdown, quoted
 from bench.report.links import Links
+from bench.report.published.names import model_name
 from bench.report.published.numbers import quoted_cost
+from bench.report.site.layout import document
 from bench.report.tables.missing import lost_seeds, missing_groups, planned
 from bench.report.tables.score_cells import METRICS, READING, TEST_PARTS, UNITS, value_text
 from bench.report.tables.table4 import NUM_CLASSES, notes_of
@@ -39,7 +42,7 @@ FITTED_TEXT = (
 
 
 def render(evidence: Evidence, analysis: Analysis, *, synthetic: bool) -> dict[str, bytes]:
-    """`models/<slug>.md` for every model that comes with the suite; runs on synthetic data are in none."""
+    """`models/<slug>.md` and its page for every model that comes with the suite; runs on synthetic data are in none."""
     if synthetic:
         return {}
     costs = grouped(evidence.costs[0], lambda cost: cost.model)
@@ -52,10 +55,13 @@ def render(evidence: Evidence, analysis: Analysis, *, synthetic: bool) -> dict[s
             *_identity(spec),
             *_sizes(spec, counted, links),
             *_scores(evidence, spec, scores.get(name, [])),
+            *_epochs([row for row in analysis.epochs if row.model == name]),
         ]
         blocks += [*_determinism(spec, records), *_data(evidence, records)]
         line = first_line([*records, *counted])
-        files[f"models/{model_slug(name)}.md"] = markdown(blocks, line)
+        path = f"models/{model_slug(name)}"
+        files[f"{path}.md"] = markdown(blocks, line)
+        files |= document(f"{path}.html", blocks, line, [f"{path}.md"])
     return files
 
 
@@ -63,6 +69,7 @@ def _identity(spec: ModelSpec) -> list[Block]:
     kinds = {"network": "a network", "floor": "a floor: what a model has to beat", "sklearn": "fitted by scikit-learn"}
     where = f"{'models' if spec.file.parent == HERE else 'bench'}/{spec.file.name}"
     items = [
+        f"Registered as: `{spec.name}`",
         f"Kind: {kinds[spec.kind]}",
         f"Paper: {spec.paper or 'none named'}",
         f"Source: {spec.source or 'not stated'}; the code is `{where}`",
@@ -76,7 +83,7 @@ def _identity(spec: ModelSpec) -> list[Block]:
         items = items[:-2]
     elif spec.target_layer:
         items.append(f"Grad-CAM reads: `{spec.target_layer}`")
-    return [Heading(f"Model card: {spec.name}", 1), NOT_FOR_DIAGNOSIS, Bullets(items)]
+    return [Heading(f"Model card: {model_name(spec.name)}", 1), NOT_FOR_DIAGNOSIS, Bullets(items)]
 
 
 def _sizes(spec: ModelSpec, costs: Sequence[CostRecord], links: Links) -> list[Block]:
@@ -132,12 +139,37 @@ def _scores(evidence: Evidence, spec: ModelSpec, scores: Sequence[Score]) -> lis
     return [*blocks, "Missing:", Bullets(missing)] if missing else blocks
 
 
+def _epochs(rows: Sequence[EpochScore]) -> list[Block]:
+    """Scores at the chosen epochs beside those after the last: what choosing on val favours."""
+    if not rows:
+        return []
+    keys = grouped(rows, lambda row: (row.protocol, row.dataset))
+    table = []
+    for (protocol, dataset), group in sorted(keys.items()):
+        first, by_metric = group[0], {row.metric: row for row in group}
+        texts = [protocol, dataset, str(first.n_seeds), f"{first.best_epoch:.1f} of {first.num_epochs:g}"]
+        for metric in METRICS:
+            row = by_metric[metric]
+            texts += [value_text(value, math.nan) for value in (row.val, row.val_last, row.test)]
+            texts.append(NOTHING if math.isnan(row.test_last) else value_text(row.test_last, math.nan))
+        table.append(Row(texts))
+    header = ["protocol", "data set", "n", "epoch (from 0)"]
+    header += [f"{name} {what}" for name in METRICS.values() for what in ("val", "val, last", "test", "test, last")]
+    text = (
+        "Means over seeds at the epoch that val chose, beside those after the last epoch. The chosen epoch is the best "
+        "of all on val, so val is favoured there; test after the last epoch is scored under protocols with "
+        "`score_last` alone, and chooses nothing."
+    )
+    return [Heading("Chosen and last epoch"), text, Table("", header, table)]
+
+
 def _where(spec: ModelSpec, protocols: set[str]) -> str:
     """Which tables hold the intervals of these cells."""
     compared = any(map(is_compared, protocols))
     named = ["`table3.md`"] if compared and spec.name not in PARTS else []
     named += ["`ablation.md`"] if compared and spec.name in PARTS else []
     named += ["`table2.md` and `ablation.md`"] if protocols & FACTORS.keys() else []
+    named += ["`initialisation.md`"] if spec.name in {model for model, _ in STARTED} else []
     return f"Intervals stand in {', '.join(named)}." if named else ""
 
 
@@ -147,7 +179,7 @@ def _value(score: Score, links: Links) -> Text:
 
 
 def _protocols(have: Iterable[tuple[str, str]]) -> list[str]:
-    return sorted({*(protocol for protocol, _ in have), "lite-96", "paper-224-imagenet", "paper-224-scratch"})
+    return sorted({*(protocol for protocol, _ in have), "paper-224-imagenet", "paper-224-scratch", *STARTS})
 
 
 def _missing(evidence: Evidence, spec: ModelSpec, protocol: str, have: Collection[tuple[str, str]]) -> list[str]:

@@ -20,6 +20,7 @@ from bench.report.evidence import Evidence, first_line
 from bench.report.formats import NOTHING, Block, Bullets, Heading, Row, Table, Text, latex, markdown, signed
 from bench.report.links import Links
 from bench.report.published.rows import row_id
+from bench.report.site.layout import document
 from bench.report.tables.missing import why_missing
 from bench.report.tidy import STAMP, csv_bytes, dirty_lines, grouped, seeds_text, unpinned_lines
 from bench.stats.families import discoveries
@@ -85,15 +86,17 @@ def table_files(
     records: Sequence[Record],
     *,
     synthetic: bool,
+    has_page: bool = True,
 ) -> dict[str, bytes]:
-    """A score table as Markdown, LaTeX and CSV.
+    """A score table as Markdown, LaTeX and CSV, and as a page of the site.
 
     Args:
         name: `table3`.
         blocks: What it shows.
         rows: Its cells, those that are missing included.
         records: The runs that it comes from.
-        synthetic: Whether they are on synthetic data: file name and CSV say so.
+        synthetic: Whether they are on synthetic data: file name and CSV say so, and there is no page.
+        has_page: Whether it gets a page; Table 3 is spread over those of the data sets.
     """
     prefix, stamp = (f"{STAMP}_", f"{STAMP} | ") if synthetic else ("", "")
     line = first_line(records)
@@ -102,11 +105,14 @@ def table_files(
         blocks = [*blocks, Heading("Runs of changed code"), Bullets(dirty)]
     if unpinned:
         blocks = [*blocks, Heading("Runs whose bits are those of one processor"), Bullets(unpinned)]
-    return {
+    files = {
         f"{prefix}{name}.md": markdown(blocks, line),
         f"{prefix}{name}.tex": latex(blocks, line),
         f"{prefix}{name}.csv": f"# {stamp}{line}\n".encode() + _csv(rows),
     }
+    if has_page and not synthetic:
+        return files | document(f"{name}.html", blocks, line, tuple(files))
+    return files
 
 
 def value_text(mean: float, sd: float) -> str:

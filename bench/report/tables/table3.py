@@ -56,7 +56,7 @@ def render(evidence: Evidence, analysis: Analysis, *, synthetic: bool) -> dict[s
         blocks += [Heading("Protocols without a record"), Bullets(items)]
     if not synthetic:
         blocks += published_blocks({score.model for score in scores})
-    return table_files("table3", blocks, [*scores, *missing], records, synthetic=synthetic)
+    return table_files("table3", blocks, [*scores, *missing], records, synthetic=synthetic, has_page=False)
 
 
 def _head(*, synthetic: bool) -> list[Block]:
@@ -93,7 +93,7 @@ def _section(
     """One protocol: models x sets per part and measure, then each data set with intervals and published numbers."""
     protocol = scores[0].protocol
     blocks: list[Block] = [Heading(f"Protocol `{protocol}`{stamp}")]
-    blocks += [text for text in (_recipe(protocol),) if text]
+    blocks += [text for text in (recipe(protocol),) if text]
     models = sorted({*(score.model for score in scores), *(model for model, _ in missing)}, key=model_order)
     measured = {score.dataset for score in scores}
     datasets = paper_datasets(synthetic=bool(stamp))
@@ -136,7 +136,7 @@ def _detail(evidence: Evidence, analysis: Analysis, scores: Sequence[Score], par
     return [heading, " ".join(filter(None, lines)), detail_table(entries, part, caption, evidence.links)]
 
 
-def _recipe(protocol: str) -> str:
+def recipe(protocol: str) -> str:
     """What a protocol does, in one line; "" for one that is not known here."""
     try:
         rules = load_protocol(protocol)

@@ -15,6 +15,7 @@ from bench.report.evidence import Evidence, first_line
 from bench.report.formats import NOTHING, Block, Bullets, Heading, Row, Table, Text, latex, markdown, signed
 from bench.report.links import Links
 from bench.report.published.numbers import NAMESAKES, PublishedCost, published_costs, quoted_cost
+from bench.report.site.layout import document
 from bench.report.tables.timings import timing_blocks
 from bench.report.tidy import csv_bytes, model_order
 
@@ -43,11 +44,12 @@ def render(evidence: Evidence, analysis: Analysis, *, synthetic: bool) -> dict[s
     blocks = [*_head(), *_claim_blocks(shown), *_count_blocks(shown, evidence.links), *timing_blocks(timings)]
     blocks += _published_blocks(set(shown))
     line = first_line([*costs, *timings])
-    return {
+    files = {
         "table4.md": markdown(blocks, line),
         "table4.tex": latex(blocks, line),
         "table4.csv": f"# {line}\n".encode() + csv_bytes(cost_frame(costs)),
     }
+    return files | document("table4.html", blocks, line, tuple(files))
 
 
 def own_networks() -> list[str]:

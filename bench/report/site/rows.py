@@ -1,4 +1,4 @@
-"""What the leaderboard shows of each cell: texts, sort keys, marks, trust; from records and statistics alone."""
+"""What pages show of each cell: texts, sort keys, marks, trust; from records and statistics alone."""
 
 from __future__ import annotations
 
@@ -9,14 +9,11 @@ from dataclasses import dataclass, field
 from bench.check.trust import MEASURED, CellTrust, Rerun, trust_of_cell
 from bench.records.card import DataCard
 from bench.report.analysis.analyse import Analysis
-from bench.report.analysis.drops import ALL
 from bench.report.analysis.pairs import Pair
 from bench.report.analysis.resolution import Resolution
-from bench.report.analysis.robustness import Drop
 from bench.report.analysis.scores import ClassScore, Score
 from bench.report.evidence import Evidence
 from bench.report.links import Links
-from bench.report.tables.robustness import score_texts
 from bench.report.tables.score_cells import METRICS, TEST_PARTS, interval_text, smallest_text, value_text
 from bench.report.tidy import grouped, seeds_text
 from bench.stats.power import POWER
@@ -55,12 +52,11 @@ class Entry:
     protocol: str
     dataset: str
     model: str
-    n_seeds: int
+    recorded: tuple[int, ...]  # its seeds
     num_images: Mapping[str, int]
     measured: Mapping[tuple[str, str], Value]
     published: Mapping[str, Value]
     trust: CellTrust
-    link: str
     run_ids: list[str] = field(repr=False)
 
     def value(self, part: str, metric: str) -> Value:
@@ -70,7 +66,11 @@ class Entry:
     @property
     def seeds(self) -> str:
         """`3`, or `1 of 3` where planned seeds are missing."""
-        return seeds_text(self.protocol, self.model, self.dataset, self.n_seeds)
+        return seeds_text(self.protocol, self.model, self.dataset, len(self.recorded))
+
+    def records(self, links: Links) -> str:
+        """Where its records stand, from a page with these links."""
+        return links.to_records(self.protocol, self.model, self.dataset, self.recorded)
 
     @property
     def runs(self) -> str:
@@ -94,22 +94,21 @@ def entries(evidence: Evidence, analysis: Analysis, reruns: Mapping[str, Rerun],
     cells = []
     for key, scores in groups.items():
         trust = trust_of_cell(records.get(key, []), reruns, rescored=sound.get(key, False))
-        cells.append(_entry(key, scores, trust, evidence.links))
+        cells.append(_entry(key, scores, trust))
     return sorted(cells, key=lambda e: (e.dataset, e.protocol, -e.value("test", "auc").order, e.model))
 
 
-def _entry(key: Cell, scores: Sequence[Score], trust: CellTrust, links: Links) -> Entry:
+def _entry(key: Cell, scores: Sequence[Score], trust: CellTrust) -> Entry:
     protocol, dataset, model = key
     return Entry(
         protocol=protocol,
         dataset=dataset,
         model=model,
-        n_seeds=scores[0].n_seeds,
+        recorded=scores[0].seeds,
         num_images={score.part: score.num_images for score in scores},
         measured={(score.part, score.metric): _measured(score, trust) for score in scores},
         published={score.metric: _published(score) for score in scores if score.part == "test"},
         trust=trust,
-        link=links.to_records(protocol, model, dataset, scores[0].seeds),
         run_ids=list(scores[0].run_ids),
     )
 
@@ -204,15 +203,3 @@ def resolution_lines(resolution: Iterable[Resolution], protocol: str, dataset: s
         + (f". {note[0].upper()}{note[1:]}." if note else ".")
         for note, parts in lines.items()
     ]
-
-
-def drop_rows(drops: Iterable[Drop], dataset: str, protocol: str) -> Iterator[dict[str, str]]:
-    """What corrupted test images cost each model of a protocol on a data set, in the order of the tables."""
-    own = [drop for drop in drops if (drop.dataset, drop.protocol, drop.corruption) == (dataset, protocol, ALL)]
-    for (track, model), measures in grouped(own, lambda drop: (drop.track, drop.model)).items():
-        by_metric = {drop.metric: drop for drop in measures}
-        row = {"track": track, "model": model, "n_seeds": str(measures[0].n_seeds)}
-        for metric in ("auc", "balanced_acc"):
-            texts = score_texts(by_metric, [metric])
-            row |= {f"{metric}_{name}": text for name, text in zip(("clean", "corrupted", "drop"), texts, strict=True)}
-        yield row

@@ -1,0 +1,58 @@
+"""What models, data sets and the like are called where a person reads; code, commands and CSV keep registered names."""
+
+from __future__ import annotations
+
+__all__ = ["MODELS", "dataset_name", "model_name"]
+
+MODELS = {
+    "floor/prior": "Majority class",
+    "floor/knn1": "Nearest neighbour",
+    "sklearn/logistic": "Logistic regression",
+    "sklearn/hist_gradient_boosting": "Gradient boosting",
+    "medspectralnet": "MedSpectralNet",
+    "medspectralnet_8m5": "MedSpectralNet-8.5M",
+    "medspectralnet_no_flow1": "MedSpectralNet, no first SpectralFlow",
+    "medspectralnet_no_flow2": "MedSpectralNet, no second SpectralFlow",
+    "medspectralnet_no_gate": "MedSpectralNet, no ContextGate",
+    "convnext_t": "ConvNeXt-T",
+    "edgenext_s": "EdgeNeXt-S",
+    "efficientnet_lite0": "EfficientNet-Lite0",
+    "efficientformerv2_s0": "EfficientFormerV2-S0",
+    "fastvit_t8": "FastViT-T8",
+    "mambaout_t": "MambaOut-T",
+    "medmamba_t": "MedMamba-T",
+    "medmamba_s": "MedMamba-S",
+    "medmamba_s_paper": "MedMamba-S, paper's depth",
+    "medmamba_b": "MedMamba-B",
+    "medmamba_b_paper": "MedMamba-B, paper's depth",
+    "medvit_t": "MedViT-T",
+    "medvit_s": "MedViT-S",
+    "medvit_l": "MedViT-L",
+    "mobilenetv4_s": "MobileNetV4-S",
+    "mobilevitv2_100": "MobileViTv2-1.0",
+    "nest_t": "NesT-T",
+    "resnet18": "ResNet-18",
+    "resnet18_28": "ResNet-18 (28 px)",
+    "resnet50": "ResNet-50",
+    "resnet50_28": "ResNet-50 (28 px)",
+    "swin_t": "Swin-T",
+    "vmamba_t": "VMamba-T",
+}
+DATASETS = {
+    "bloodmnist": "BloodMNIST",
+    "breastmnist": "BreastMNIST",
+    "dermamnist": "DermaMNIST",
+    "pneumoniamnist": "PneumoniaMNIST",
+    "organcmnist": "OrganCMNIST",
+    "organsmnist": "OrganSMNIST",
+}
+
+
+def model_name(model: str) -> str:
+    """`ResNet-18` for `resnet18`; a model that is not the suite's is called as it was registered."""
+    return MODELS.get(model, model)
+
+
+def dataset_name(dataset: str) -> str:
+    """`BreastMNIST` for `breastmnist`; any other set by its own name."""
+    return DATASETS.get(dataset, dataset)

@@ -1,0 +1,189 @@
+"""The answer in two sentences, and the forest plot that it is read from."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+
+from bench.data.names import PAPER_DATASETS
+from bench.records.names import SYNTHETIC_PREFIX
+from bench.report.analysis.pairs import Pair
+from bench.report.analysis_plan import OURS, baselines
+from bench.report.formats import signed
+from bench.report.published.names import dataset_name, model_name
+from bench.report.tables.score_cells import signed_interval
+from bench.report.tidy import grouped, model_order, paper_datasets
+
+HEADLINE = "lite-96"  # comes first wherever several protocols stand side by side
+STEP = 0.2  # of the axis, in AUC
+VERDICTS = ("higher", "lower", "comparable", "not separated")
+STATED = "paper-224-imagenet"  # the setting that the paper's numbers are of
+NUMBERS = ("none", "one", "two", "three", "four", "five", "six")
+
+
+@dataclass(frozen=True)
+class Mark:
+    """A difference in the plot; places are percentages of the plot's width.
+
+    Attributes:
+        verdict: `higher`, `lower`, `comparable` or `not separated`.
+        middle, low, high: Of the difference and its 95 % interval.
+        text: `+0.024 (−0.031 to +0.079)`.
+        tip: What a reader gets by pointing at it or reaching it by keyboard.
+    """
+
+    verdict: str
+    middle: str
+    low: str
+    high: str
+    text: str
+    tip: str
+
+
+@dataclass(frozen=True)
+class Tick:
+    """A number below the plot and its place in percent."""
+
+    place: str
+    text: str
+
+
+@dataclass(frozen=True)
+class Forest:
+    """MedSpectralNet less each baseline: a row a baseline, a column a data set, one axis.
+
+    Attributes:
+        protocol: The one that all rows are of.
+        datasets: With a planned comparison, in the paper's order.
+        rows: Baseline -> a mark a data set, None where one of the two did not run.
+        zero, zone_start, zone_width: Places in percent; the zone is that of equivalence.
+        ticks: Of the axis.
+        verdicts: Those that occur.
+    """
+
+    protocol: str
+    datasets: tuple[str, ...]
+    rows: dict[str, list[Mark | None]]
+    zero: str
+    zone_start: str
+    zone_width: str
+    ticks: tuple[Tick, ...]
+    verdicts: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What is separated, what is not, what is missing; a sentence each."""
+
+    separated: str
+    open: str
+    missing: str
+
+
+def headline(pairs: Iterable[Pair]) -> list[Pair]:
+    """The primary comparisons of the protocol that the answer is about: the headline's, else the first that has any."""
+    by_protocol = grouped((pair for pair in pairs if pair.family == "primary"), lambda pair: pair.protocol)
+    return by_protocol.get(HEADLINE) or next(iter(by_protocol.values()), [])
+
+
+def answer(pairs: Sequence[Pair], *, is_stated: bool, synthetic: bool) -> Answer:
+    """The answer from the primary comparisons of one protocol.
+
+    Args:
+        pairs: From `headline`.
+        is_stated: Whether there is a run under the paper's own setting.
+        synthetic: Whether they are on synthetic data.
+    """
+    six = paper_datasets(synthetic=synthetic)
+    if not pairs:
+        return Answer("", "", f"Nothing is measured yet that the analysis plan compares: no run on {_sets(six)}.")
+    have = [name for name in six if any(pair.dataset == name for pair in pairs)]
+    verdicts = grouped(pairs, lambda pair: pair.verdict)
+    number = sum(len(verdicts.get(side, [])) for side in ("higher", "lower"))
+    sides = [f"{side} than that of {_models(verdicts[side], have)}" for side in ("higher", "lower") if side in verdicts]
+    found = f"{' and '.join(sides)}" if sides else "not told from that of any other model"
+    separated = (
+        f"On {NUMBERS[len(have)]} of the six data sets ({_sets(have)}), {model_name(OURS)}'s AUC is {found}: "
+        f"{number} of {len(pairs)} comparisons."
+    )
+    words = {"not separated": "from {}, which says neither better nor equal", "comparable": "from {}, which is as good"}
+    rest = [words[verdict].format(_models(verdicts[verdict], have)) for verdict in words if verdict in verdicts]
+    missing = [_missing(pairs, have, six, synthetic=synthetic)]
+    if not is_stated and not synthetic:
+        missing.append(f"The paper's own setting ({STATED}) has no run: its ImageNet weights could not be had.")
+    return Answer(separated, f"It is not separated {'; nor '.join(rest)}." if rest else "", " ".join(missing).strip())
+
+
+def _missing(pairs: Sequence[Pair], have: Sequence[str], six: Sequence[str], *, synthetic: bool) -> str:
+    """Planned comparisons that no pair of runs gives."""
+    planned = baselines(pairs[0].protocol, synthetic=synthetic)
+    made = {(pair.baseline, pair.dataset) for pair in pairs}
+    number = len(planned) * len(six) - len(made)
+    absent = [name for name in six if name not in have]
+    wanting = {name: [model for model in planned if (model, name) not in made] for name in have}
+    texts = [f"{', '.join(map(model_name, own))} on {dataset_name(name)}" for name, own in wanting.items() if own]
+    texts += [f"{model_name(OURS)} on {_sets(absent)}"] if absent else []
+    return (
+        f"{number} of {len(planned) * len(six)} planned comparisons lack a run: {'; '.join(texts)}." if number else ""
+    )
+
+
+def _models(pairs: Sequence[Pair], have: Sequence[str]) -> str:
+    """Baselines by name, each with its data sets where not all of them are meant."""
+    by_model = grouped(sorted(pairs, key=lambda pair: model_order(pair.baseline)), lambda pair: pair.baseline)
+    texts = []
+    for model, group in by_model.items():
+        sets = [name for name in have if any(pair.dataset == name for pair in group)]
+        where = "" if len(sets) == len(have) else f" ({_sets(sets)})"
+        texts.append(f"{model_name(model)}{where}")
+    return _joined(texts)
+
+
+def _sets(datasets: Iterable[str]) -> str:
+    return _joined([dataset_name(name) for name in datasets])
+
+
+def _joined(texts: Sequence[str]) -> str:
+    return " and ".join(filter(None, [", ".join(texts[:-1]), *texts[-1:]]))
+
+
+def forest(pairs: Sequence[Pair]) -> Forest | None:
+    """The plot of the primary comparisons of one protocol, None without any."""
+    if not pairs:
+        return None
+    flags = {flag: index for index, flag in enumerate(PAPER_DATASETS)}
+    datasets = sorted({p.dataset for p in pairs}, key=lambda name: flags.get(name.removeprefix(SYNTHETIC_PREFIX), 99))
+    margin = pairs[0].margin
+    ends = [end for pair in pairs for end in (pair.ci_low, pair.ci_high, pair.difference) if not math.isnan(end)]
+    low = math.floor(min([-margin, *ends]) / STEP) * STEP
+    high = math.ceil(max([margin, *ends]) / STEP) * STEP
+
+    def place(value: float) -> str:
+        return f"{100 * (value - low) / (high - low):.2f}%"
+
+    by_cell = {(pair.baseline, pair.dataset): pair for pair in pairs}
+    rows = {
+        model: [_mark(by_cell[model, name], place) if (model, name) in by_cell else None for name in datasets]
+        for model in sorted({pair.baseline for pair in pairs}, key=model_order)
+    }
+    steps = [round(low + STEP * index, 10) for index in range(round((high - low) / STEP) + 1)]
+    return Forest(
+        protocol=pairs[0].protocol,
+        datasets=tuple(datasets),
+        rows=rows,
+        zero=place(0.0),
+        zone_start=place(-margin),
+        zone_width=f"{100 * 2 * margin / (high - low):.2f}%",
+        ticks=tuple(Tick(place(step), signed(step, 1) if step else "0") for step in steps),
+        verdicts=tuple(verdict for verdict in VERDICTS if any(pair.verdict == verdict for pair in pairs)),
+    )
+
+
+def _mark(pair: Pair, place: Callable[[float], str]) -> Mark:
+    text = f"{signed(pair.difference)} ({signed_interval(pair)})"
+    names = f"{model_name(pair.model)} less {model_name(pair.baseline)} on {dataset_name(pair.dataset)}"
+    p = f", corrected p {'< 0.001' if pair.p_corrected < 0.001 else f'{pair.p_corrected:.3f}'}"
+    tip = f"{names}: {text}, {pair.verdict}{p}, seeds {pair.seeds}"
+    ends = [pair.difference if math.isnan(end) else end for end in (pair.ci_low, pair.ci_high)]
+    return Mark(pair.verdict, place(pair.difference), place(ends[0]), place(ends[1]), text, tip)

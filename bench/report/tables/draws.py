@@ -1,0 +1,213 @@
+"""Rare classes and few images: what was scored at each level, and MedSpectralNet's differences."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+
+from bench.plan.selection import expand_study
+from bench.protocols.loading import family_of, load_protocol
+from bench.records.run_record import Record
+from bench.report.analysis.analyse import DRAWS, Analysis
+from bench.report.analysis.draw_pairs import DrawPair
+from bench.report.analysis.draws import ARMS, CHOSEN, FAMILIES, LAST_STEP, DrawScore, Track, level_order, setting
+from bench.report.evidence import Evidence, first_line
+from bench.report.formats import NOTHING, Block, Bullets, Heading, Row, Table, Text, latex, markdown, quoted, signed
+from bench.report.site.layout import document
+from bench.report.tables.score_cells import exploratory_text, interval_text, value_text
+from bench.report.tidy import STAMP, csv_bytes, dirty_lines, grouped, model_order, table, unpinned_lines
+from bench.stats.prevalence import COST_RATIOS, FEWEST_POSITIVES
+
+TITLES: dict[Track, str] = {"imbalance": "Rare classes", "efficiency": "Few images"}
+READING: dict[Track, str] = {
+    "imbalance": (
+        "The clinical positives of train are thinned to a share of it; val and test are whole. n: draws of the "
+        "images. AUC: mean ± sample standard deviation over draws, with the 95 % interval over test images and "
+        "draws. AP: average precision at the level's share (chance: that share). Specificity: at the highest "
+        "threshold that finds 95 % of val's positives, in brackets the sensitivity that it has on test. Cost: "
+        "normalised expected cost at that share where a missed positive costs so many false alarms, at val's "
+        "cheapest threshold: 0 is perfect, 1 is worth no more than calling all alike. Last: AUC by the last step's "
+        "weights instead of those that val chose."
+    ),
+    "efficiency": (
+        "Train has so many images of each class; val and test are whole, and every level takes the steps of the "
+        "whole split. n: draws of the images. Mean ± sample standard deviation over draws, with the 95 % interval "
+        "over test images and draws. Last: by the last step's weights instead of those that val chose, for val has "
+        "more labels than so small a train; the reference with all images has no such score. What is fitted keeps its "
+        "defaults: `sklearn/hist_gradient_boosting` wants 20 images in a leaf, so with 5 or 10 of each of two classes "
+        "it says the same of every image."
+    ),
+}
+MEASURES = {"auc": "AUC", "acc": "ACC"}
+Cells = dict[tuple[str, str], DrawScore]  # (weights, metric) -> of one row
+
+
+def render(evidence: Evidence, analysis: Analysis, *, synthetic: bool) -> dict[str, bytes]:
+    """`imbalance` and `efficiency` as Markdown, LaTeX and CSV, and as pages; only what was run."""
+    files: dict[str, bytes] = {}
+    for track, blocks in sections(evidence, analysis, synthetic=synthetic).items():
+        scores = [score for score in analysis.draws if score.track == track]
+        records = _records(evidence, scores, synthetic=synthetic)
+        lines = [*dirty_lines(records), *unpinned_lines(records)]
+        written = (
+            [*blocks, Heading("Runs of changed code, or whose bits are those of one processor"), Bullets(lines)]
+            if lines
+            else blocks
+        )
+        prefix, stamp, line = (
+            (f"{STAMP}_", f"{STAMP} | ", first_line(records)) if synthetic else ("", "", first_line(records))
+        )
+        files |= {
+            f"{prefix}{track}.md": markdown(written, line),
+            f"{prefix}{track}.tex": latex(written, line),
+            f"{prefix}{track}.csv": f"# {stamp}{line}\n".encode() + csv_bytes(table(scores, DRAWS)),
+        }
+        if not synthetic:
+            files |= document(f"{track}.html", written, line, [f"{track}.{end}" for end in ("md", "tex", "csv")])
+    return files
+
+
+def sections(evidence: Evidence, analysis: Analysis, *, synthetic: bool) -> dict[Track, list[Block]]:
+    """What the tables show, by track."""
+    found: dict[Track, list[Block]] = {}
+    stamp = f" ({STAMP})" if synthetic else ""
+    for track in FAMILIES:
+        scores = [score for score in analysis.draws if score.track == track]
+        if not scores:
+            continue
+        blocks: list[Block] = [Heading(f"{TITLES[track]}{stamp}", 1), READING[track]]
+        pairs = [pair for pair in analysis.draw_pairs if pair.track == track]
+        for dataset, own in grouped(scores, lambda score: score.dataset).items():
+            blocks += _dataset(track, dataset, own, [pair for pair in pairs if pair.dataset == dataset], stamp)
+            blocks += [] if synthetic else _missing(evidence, track, dataset)
+        found[track] = blocks
+    return found
+
+
+def _records(evidence: Evidence, scores: Iterable[DrawScore], *, synthetic: bool) -> list[Record]:
+    shown = {run_id for score in scores for run_id in score.run_ids}
+    every = [*evidence.thinned(synthetic=synthetic), *evidence.finished(synthetic=synthetic)]
+    return [record for record in every if record.run_id in shown]
+
+
+def _dataset(
+    track: Track, dataset: str, scores: Sequence[DrawScore], pairs: Sequence[DrawPair], stamp: str
+) -> list[Block]:
+    blocks: list[Block] = [Heading(f"{dataset}{stamp}")]
+    if track == "efficiency":
+        blocks.append(_few_table(scores, f"{dataset}, official test{stamp}"))
+    else:
+        for level, own in grouped(scores, lambda score: score.level).items():
+            blocks.append(_rare_table(own, f"{dataset}, {level}{stamp}"))
+    if pairs:
+        blocks += [
+            exploratory_text([pair.p for pair in pairs if pair.verdict], "MedSpectralNet's differences below"),
+            _pair_table(pairs, f"{dataset}{stamp}"),
+        ]
+    return blocks
+
+
+def _rows(scores: Iterable[DrawScore]) -> dict[tuple[str, str, str], Cells]:
+    """(level, model, arm) -> the row's scores."""
+    rows = grouped(scores, lambda score: (score.level, score.model, score.arm))
+    return {key: {(score.weights, score.metric): score for score in own} for key, own in rows.items()}
+
+
+def _rare_table(scores: Sequence[DrawScore], where: str) -> Table:
+    first = scores[0]
+    undecidable = (
+        "" if first.decidable else f"; fewer than {FEWEST_POSITIVES} positives: undecidable, declared beforehand"
+    )
+    caption = f"{where}: {first.positives} of {first.num_train} training images are positive{undecidable}"
+    rows = []
+    for (_, model, arm), cells in _rows(scores).items():
+        auc = cells[CHOSEN, "auc"]
+        texts = [model, arm, str(auc.n_draws), value_text(auc.mean, auc.sd), interval_text(auc.ci_low, auc.ci_high)]
+        texts.append(_value(cells, CHOSEN, "ap"))
+        found = cells.get((CHOSEN, "sensitivity"))
+        texts.append(NOTHING if found is None else f"{_value(cells, CHOSEN, 'specificity')} ({found.mean:.3f})")
+        texts += [_value(cells, CHOSEN, f"nec{ratio}") for ratio in COST_RATIOS]
+        rows.append(Row([*texts, _value(cells, LAST_STEP, "auc")], f"runs: {' '.join(auc.run_ids)}"))
+    header = [
+        "model",
+        "arm",
+        "n",
+        "AUC",
+        "AUC 95 %",
+        f"AP at {100 * first.prevalence:.3g} %",
+        "specificity (sensitivity)",
+    ]
+    header += [*(f"cost {ratio}:1" for ratio in COST_RATIOS), "AUC, last"]
+    return Table(caption, header, rows, right=frozenset({2}))
+
+
+def _few_table(scores: Sequence[DrawScore], caption: str) -> Table:
+    rows = []
+    for (level, model, _), cells in _rows(scores).items():
+        auc = cells[CHOSEN, "auc"]
+        texts = [level, model, str(auc.n_draws)]
+        for metric in MEASURES:
+            score = cells[CHOSEN, metric]
+            texts += [
+                value_text(score.mean, score.sd),
+                interval_text(score.ci_low, score.ci_high),
+                _value(cells, LAST_STEP, metric),
+            ]
+        rows.append(Row(texts, f"runs: {' '.join(auc.run_ids)}"))
+    columns = [text for name in MEASURES.values() for text in (name, f"{name} 95 %", f"{name}, last")]
+    return Table(caption, ["images a class", "model", "n", *columns], rows, right=frozenset({0, 2}))
+
+
+def _value(cells: Cells, weights: str, metric: str) -> str:
+    score = cells.get((weights, metric))
+    return NOTHING if score is None else value_text(score.mean, score.sd)
+
+
+def _pair_table(pairs: Sequence[DrawPair], where: str) -> Table:
+    """A row a level and arm, a column a baseline."""
+    names = sorted({pair.baseline for pair in pairs}, key=model_order)
+    rows = []
+    for (level, arm), own in grouped(pairs, lambda pair: (pair.level, pair.arm)).items():
+        by_name = {pair.baseline: pair for pair in own}
+        rows.append(Row([level, arm, *(_difference(by_name.get(name)) for name in names)]))
+    caption = (
+        f"{where}: AUC of MedSpectralNet less that of the model, on the same images and draws, 95 % interval; bold "
+        "where it excludes zero; *: the other model with the highest mean AUC. What is fitted has its plain arm"
+    )
+    return Table(caption, ["level", "arm", *names], rows)
+
+
+def _difference(pair: DrawPair | None) -> Text | str:
+    if pair is None or not pair.n_draws:
+        return NOTHING
+    interval = f"{signed(pair.ci_low)} to {signed(pair.ci_high)}"
+    text = f"{signed(pair.difference)} ({interval}), n {pair.n_draws}{' *' if pair.is_best else ''}"
+    return Text(text, strong=pair.verdict in ("higher", "lower"))
+
+
+def _missing(evidence: Evidence, track: Track, dataset: str) -> list[Block]:
+    """Runs that the study plans and nobody finished, one line a level and arm, and why some failed."""
+    done = {record.run_id for record in evidence.drawn}
+    failed = {record.run_id: record.failure for record in evidence.unfinished if record.failure}
+    lines: dict[tuple[str, str], dict[str, int]] = {}
+    reasons = []
+    for run in expand_study(track):
+        if run.dataset != dataset or run.run_id in done or not family_of(run.protocol):
+            continue
+        _, level, arm = setting(load_protocol(run.protocol))
+        models = lines.setdefault((level, arm), {})
+        models[run.model] = models.get(run.model, 0) + 1
+        failure = failed.get(run.run_id)
+        if failure is not None:
+            reasons.append(f"{run.run_id}: {failure.kind}: {quoted(failure.message)}")
+    items = [
+        f"{level}, {arm}: {', '.join(f'{model} ({count})' for model, count in models.items())}"
+        for (level, arm), models in sorted(
+            lines.items(), key=lambda item: (level_order(item[0][0]), ARMS.index(item[0][1]))
+        )
+    ]
+    if not items:
+        return []
+    return [
+        f"Planned and not run, with the number of draws (`medbench run --study {track}` runs them):",
+        Bullets([*items, *reasons]),
+    ]

@@ -1,0 +1,218 @@
+"""Rare classes and few images: cells over draws, differences paired by draw, tables, figures and sentences."""
+
+from __future__ import annotations
+
+import math
+import re
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from bench.protocols.loading import load_protocol
+from bench.records.names import Run
+from bench.records.run_record import Record
+from bench.report.analysis.analyse import Analysis, analyse
+from bench.report.analysis.draw_pairs import DrawPair
+from bench.report.analysis.draws import CHOSEN, LAST_STEP, DrawScore, level_order, setting
+from bench.report.analysis.predictions import Reader
+from bench.report.contents import render
+from bench.report.draw_findings import sentences, undecidable
+from bench.report.evidence import Evidence, gather
+from bench.report.figures.choice import plots
+from bench.report.figures.drawing import draw_all
+from bench.report.tables import draws as draw_tables
+from bench.stats.prevalence import average_precision, rates_at, screening_threshold
+from tests.making import make_skilled
+from tests.report.rows import only
+
+OURS, TRUNK, FITTED = "medspectralnet", "resnet18", "sklearn/logistic"
+SKILL = {OURS: 2.0, TRUNK: 0.8, FITTED: 1.2}
+
+
+@pytest.fixture(scope="module")
+def results(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Both tracks on made-up predictions: three draws of ours, two of the others; the reference of all."""
+    folder = tmp_path_factory.mktemp("draws") / "results"
+    for model, skill in SKILL.items():
+        network = model != FITTED
+        for seed in range(3 if network else 1):
+            make_skilled(folder, Run("lite-96", model, "breastmnist", seed), skill)
+        for draw in range(3 if model == OURS else 2):
+            for member in ("few-96-n5", "rare-96-p05-plain", *(["rare-96-p05-adjusted"] if network else [])):
+                make_skilled(folder, Run(f"{member}-d{draw}", model, "breastmnist", draw), skill, last=network)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def evidence(results: Path) -> Evidence:
+    return gather(results)
+
+
+@pytest.fixture(scope="module")
+def analysis(evidence: Evidence) -> Analysis:
+    return analyse(evidence, synthetic=False)
+
+
+def score(analysis: Analysis, **keys: str) -> DrawScore:
+    return only(analysis.draws, **{"weights": CHOSEN, "arm": "plain", **keys})
+
+
+def pair(analysis: Analysis, **keys: str) -> DrawPair:
+    return only(analysis.draw_pairs, **{"arm": "plain", **keys})
+
+
+def records_of(evidence: Evidence, start: str, model: str) -> list[Record]:
+    return [r for r in evidence.drawn if r.protocol.startswith(start) and r.model == model]
+
+
+def test_the_rules_say_track_level_and_arm() -> None:
+    """Not the name; levels go from the most images to the fewest."""
+    named = ("few-96-n20-d1", "rare-96-p02-weighted-d0", "rare-96-p01-balanced-d4", "rare-96-natural-adjusted-d2")
+    assert [setting(load_protocol(name)) for name in named] == [
+        ("efficiency", "20", "plain"),
+        ("imbalance", "2 %", "weighted"),
+        ("imbalance", "1 %", "balanced"),
+        ("imbalance", "natural", "adjusted"),
+    ]
+    assert sorted(["1 %", "natural", "5 %", "2 %"], key=level_order) == ["natural", "5 %", "2 %", "1 %"]
+    assert sorted(["5", "all", "50", "10"], key=level_order) == ["all", "50", "10", "5"]
+
+
+def test_a_cell_is_the_mean_over_its_draws(evidence: Evidence, analysis: Analysis) -> None:
+    """Mean and deviation are those of the records' own numbers, of val's choice and of the last step."""
+    runs = records_of(evidence, "few-96-n5", OURS)
+    for weights, field in ((CHOSEN, "test"), (LAST_STEP, "test_last")):
+        for metric in ("auc", "acc"):
+            values = [getattr(record, field)[metric] for record in runs]
+            own = score(analysis, track="efficiency", level="5", model=OURS, weights=weights, metric=metric)
+            assert own.mean == pytest.approx(np.mean(values), rel=1e-9)
+            assert own.sd == pytest.approx(np.std(values, ddof=1), rel=1e-9)
+            assert (own.n_draws, own.num_train, own.interval) == (3, 10, "images and draws")
+            assert own.ci_low < own.mean < own.ci_high
+    assert own.run_ids == tuple(record.run_id for record in runs)
+    assert not [s for s in analysis.draws if (s.model, s.weights) == (FITTED, LAST_STEP)]
+
+
+def test_what_is_measured_at_a_prevalence_is_so(evidence: Evidence, analysis: Analysis) -> None:
+    """At the level's own share of train: one positive of 16; thresholds from val alone."""
+    own = score(analysis, track="imbalance", level="5 %", model=TRUNK, metric="ap")
+    assert (own.positives, own.num_train, own.prevalence) == (1, 16, 1 / 16)
+    precisions, specificities = [], []
+    for record in records_of(evidence, "rare-96-p05-plain", TRUNK):
+        run = Reader(evidence.results).read(record, evidence.cards["breastmnist"])
+        val, test = ((run.labels[name] == 0, run.probs[name][:, 0].copy()) for name in ("val", "test"))
+        precisions.append(average_precision(*test, 1 / 16))
+        specificities.append(1 - rates_at(*test, screening_threshold(*val))[1])
+    assert own.mean == pytest.approx(np.mean(precisions), rel=1e-9)
+    assert math.isnan(own.ci_low)
+    specificity = score(analysis, track="imbalance", level="5 %", model=TRUNK, metric="specificity")
+    assert specificity.mean == pytest.approx(np.mean(specificities), rel=1e-9)
+
+
+def test_the_whole_split_is_the_reference_of_both_tracks(analysis: Analysis) -> None:
+    """The runs of lite-96, at their natural share."""
+    for track, level in (("imbalance", "natural"), ("efficiency", "all")):
+        own = score(analysis, track=track, level=level, model=OURS, metric="auc")
+        assert own.run_ids == tuple(f"{OURS}__breastmnist__lite-96__s{seed}" for seed in range(3))
+        assert (own.positives, own.num_train, own.decidable) == (15, 30, True)
+
+
+def test_too_few_positives_are_declared_undecidable(analysis: Analysis) -> None:
+    """One positive: numbers, and no verdict; five of each class are no thinned share."""
+    assert not score(analysis, track="imbalance", level="5 %", model=OURS, metric="auc").decidable
+    assert score(analysis, track="efficiency", level="5", model=OURS, metric="auc").decidable
+    assert pair(analysis, track="imbalance", level="5 %", baseline=TRUNK).verdict == ""
+
+
+def test_a_difference_is_paired_over_the_draws_that_both_have(evidence: Evidence, analysis: Analysis) -> None:
+    """Two of three draws; mean of the differences of the same draws."""
+    ours, theirs = (records_of(evidence, "few-96-n5", model) for model in (OURS, TRUNK))
+    values = [a.test["auc"] - b.test["auc"] for a, b in zip(ours, theirs, strict=False) if a.test and b.test]  # type: ignore[operator]
+    own = pair(analysis, track="efficiency", level="5", baseline=TRUNK)
+    assert own.n_draws == len(values) == 2
+    assert own.difference == pytest.approx(np.mean(values), rel=1e-9)
+    assert own.ci_low < own.difference < own.ci_high
+    assert own.verdict in ("higher", "not separated")
+    assert (own.p < 0.05) == (own.verdict != "not separated")
+
+
+def test_the_best_other_model_is_marked(analysis: Analysis) -> None:
+    """That with the highest mean AUC of the level, among those beside MedSpectralNet."""
+    for level in ("5", "all"):
+        others = [p for p in analysis.draw_pairs if (p.track, p.level) == ("efficiency", level)]
+        means = {
+            p.baseline: score(analysis, track="efficiency", level=level, model=p.baseline, metric="auc").mean
+            for p in others
+        }
+        assert [p.baseline for p in others if p.is_best] == [max(means, key=lambda name: means[name])]
+
+
+def test_one_fit_of_the_whole_split_stands_for_every_draw(analysis: Analysis) -> None:
+    """It comes out the same for every seed; a network of the reference is paired seed by seed."""
+    assert pair(analysis, track="efficiency", level="all", baseline=FITTED).n_draws == 3
+    assert pair(analysis, track="efficiency", level="all", baseline=TRUNK).n_draws == 3
+
+
+def test_an_arm_is_compared_in_itself_and_with_fitted_models_in_their_plain_one(analysis: Analysis) -> None:
+    """A fitted model has no other."""
+    arms = {p.baseline: p for p in analysis.draw_pairs if (p.track, p.level, p.arm) == ("imbalance", "5 %", "adjusted")}
+    assert arms.keys() == {TRUNK, FITTED}
+
+
+def test_no_other_statistic_knows_of_them(evidence: Evidence, analysis: Analysis) -> None:
+    """Tables, pairs and the leaderboard are of whole protocols, whose runs these are not."""
+    assert {score.protocol for score in analysis.scores} == {"lite-96"}
+    assert {record.protocol for record in evidence.finished(synthetic=False)} == {"lite-96"}
+
+
+def test_tables_show_levels_measures_and_what_is_missing(evidence: Evidence, analysis: Analysis) -> None:
+    """Markdown, LaTeX and CSV of each track."""
+    files = draw_tables.render(evidence, analysis, synthetic=False)
+    assert set(files) == {f"{track}.{kind}" for track in ("imbalance", "efficiency") for kind in ("md", "tex", "csv")}
+    page = files["imbalance.md"].decode()
+    assert "breastmnist, 5 %: 1 of 16 training images are positive; fewer than 5 positives: undecidable" in page
+    assert "- 2 %, plain: sklearn/logistic (5), sklearn/hist_gradient_boosting (5)," in page
+    assert re.search(r"\| medspectralnet +\| plain +\| +3 \|", page)
+    few = files["efficiency.md"].decode()
+    own = score(analysis, track="efficiency", level="5", model=OURS, metric="auc")
+    assert f"{own.mean:.3f} ± {own.sd:.3f}" in few
+    assert f"{own.ci_low:.3f}–{own.ci_high:.3f}" in few
+    assert files["efficiency.csv"].decode().count("\n") == 2 + sum(s.track == "efficiency" for s in analysis.draws)
+
+
+def test_figures_are_drawn_from_the_scores(evidence: Evidence, analysis: Analysis) -> None:
+    """One a track and data set, with the numbers behind it."""
+    chosen = [
+        plot for plot in plots(evidence, analysis, synthetic=False, models=()) if plot.name.endswith("__breastmnist")
+    ]
+    chosen = [plot for plot in chosen if plot.name.startswith(("imbalance", "efficiency"))]
+    assert [plot.name for plot in chosen] == ["imbalance__breastmnist", "efficiency__breastmnist"]
+    files = draw_all(chosen, synthetic=False, processes=1)
+    assert files["figures/efficiency__breastmnist.svg"].startswith(b"<?xml")
+    assert OURS.encode() in files["figures/data/imbalance__breastmnist.csv"]
+
+
+def test_sentences_name_levels_differences_and_verdicts(analysis: Analysis) -> None:
+    """Of what can be decided, more than one draw of it; the rest is named as undecidable."""
+    frames = analysis.tables()
+    (few,) = sentences(frames["draws"], frames["draw_pairs"], "efficiency")
+    own = pair(analysis, track="efficiency", level="5", baseline=TRUNK)
+    assert few.startswith("breastmnist, 5 images of each class: AUC `")
+    assert f"`medspectralnet` less its trunk, `resnet18`: +{own.difference:.3f}" in few
+    best = only(analysis.draw_pairs, track="efficiency", level="5", is_best=True)
+    assert f"the best other, `{best.baseline}`: {best.difference:+.3f}" in few
+    assert sentences(frames["draws"], frames["draw_pairs"], "imbalance") == []
+    assert undecidable(frames["draws"], "imbalance") == "breastmnist at 5 % (positives: 1)"
+
+
+@pytest.mark.slow
+def test_the_page_has_a_section_a_track(results: Path) -> None:
+    """With its tables; every run stands in `runs.csv` and its scores in `scores.csv`."""
+    content = render(results)
+    page = content.pages["index.html"].decode()
+    assert '<h2 id="imbalance">Rare classes</h2>' in page
+    assert '<h2 id="efficiency">Few images</h2>' in page
+    for name in ("runs.csv", "scores.csv"):
+        assert b"rare-96-p05-adjusted-d1" in content.tables[name]
+    assert b"test_last" in content.tables["scores.csv"]
