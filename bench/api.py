@@ -17,10 +17,10 @@ from __future__ import annotations
 
 import io
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from bench.errors import RecordError
 from bench.plan.selection import Selection
@@ -29,7 +29,7 @@ from bench.protocols.schema import Protocol
 from bench.records.names import Run, predictions_path
 from bench.records.predictions import read_attached
 from bench.records.run_record import Record, find_record, read_records, results_folder, to_frame
-from bench.runs.request import Event, Launch
+from bench.runs.request import Launch
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -117,36 +117,18 @@ def run(
     return launching.run(selection, launch, overwrite=overwrite, watcher=watcher)
 
 
-def track(
-    selection: Selection,
-    launch: Launch,
-    name: str = "c28",
-    *,
-    weights: str | Path | None = None,
-    on_event: Callable[[Event], None] = lambda event: None,
-) -> Scored:
-    """Score a corruption track for finished runs that have no current record of it; imports torch.
+def track(selection: Selection, launch: Launch, name: str = "c28", **options: Any) -> Scored:
+    """Score a corruption track for finished runs that have no current record of it; errors as `run`. Imports torch.
 
     Args:
         selection: Which runs.
-        launch: The results folder, the device, the data, the CPU's arithmetic.
+        launch: As for `run`, which scores a track as runs end (`Launch.tracks`).
         name: The track.
-        weights: A folder of kept weights (`Launch.keep_weights`); what it lacks is trained again and kept there. None
-            for `<results>/checkpoints`.
-        on_event: Called at every start, progress and end.
-
-    Returns:
-        The records that were written, the runs that had one, and the runs that have none with the reason.
-
-    Raises:
-        BenchError, ModelError: If a name is unknown, or data or the results folder cannot be used.
-        Interrupted: After SIGINT or SIGTERM; the same call goes on where it was.
+        **options: `weights` and `on_event` of `bench.runs.tracks.late.score_selection`.
     """
     from bench.runs.tracks.late import score_selection
 
-    launch = replace(launch, results=_path(launch.results))
-    folder = None if weights is None else _path(weights)
-    return score_selection(selection, launch, name, weights=folder, on_event=on_event)
+    return score_selection(selection, replace(launch, results=_path(launch.results)), name, **options)
 
 
 def report(

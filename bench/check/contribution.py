@@ -28,7 +28,7 @@ TABLES = tuple(
     f"{name}.csv"
     for name in (
         *("scores", "runs", "costs", "timings", "cells", "pairs", "mcnemar", "classes", "contrasts", "resolution"),
-        *("published_checks", "twins", "robustness", "robustness_pairs"),
+        *("published_checks", "draws", "draw_pairs", "twins", "epochs", "robustness", "robustness_pairs"),
     )
 )
 UNTRACKED = (".cache", ".locks", "checkpoints", "logs")

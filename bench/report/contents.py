@@ -16,9 +16,10 @@ from bench.report.claims.sources import collect
 from bench.report.claims.verdict import Judged
 from bench.report.evidence import MODELS, Evidence, gather
 from bench.report.figures import choice, gradcam
-from bench.report.figures import robustness as robustness_figures
 from bench.report.figures.drawing import captions_of, draw_all
 from bench.report.links import BESIDE, Links
+from bench.report.robustness import figures as robustness_figures
+from bench.report.robustness import table as robustness
 from bench.report.site import pages as site
 from bench.report.tables import (
     ablation,
@@ -26,7 +27,6 @@ from bench.report.tables import (
     initialisation,
     model_cards,
     readme_summary,
-    robustness,
     table2,
     table3,
     table4,

@@ -13,11 +13,11 @@ from bench.records.names import Run
 from bench.records.run_record import Record
 from bench.report import findings
 from bench.report.analysis.analyse import Analysis, analyse
-from bench.report.analysis.drops import METRICS
 from bench.report.evidence import gather
-from bench.report.figures import robustness as figures
 from bench.report.figures.style import style
-from bench.report.tables import robustness
+from bench.report.robustness import figures
+from bench.report.robustness import table as robustness
+from bench.report.robustness.drops import METRICS
 from bench.tracks.schema import CORRUPTIONS
 from tests.making import make_skilled as train
 from tests.making import make_track, make_track_card
@@ -138,10 +138,10 @@ def test_other_pixels_are_never_compared(results: Path) -> None:
 
 
 def test_the_page_shows_scores_calibration_and_comparisons(results: Path) -> None:
-    """Markdown, LaTeX and CSV; what the study plans and nobody scored is named with the command."""
+    """Markdown, LaTeX, CSV and HTML; what the study plans and nobody scored is named with the command."""
     evidence, analysis = gather(results), run(results)
     files = robustness.render(evidence, analysis, synthetic=False)
-    assert set(files) == {"robustness.md", "robustness.tex", "robustness.csv"}
+    assert set(files) == {f"robustness.{end}" for end in ("md", "tex", "csv", "html")}
     text = files["robustness.md"].decode()
     assert "| medspectralnet" in text
     assert "rBE" in text
@@ -164,8 +164,8 @@ def test_the_figures_are_drawn_from_their_tables(results: Path) -> None:
     """A map of drops, models in the tables' order, and a contact sheet of every corruption with its licence."""
     evidence, analysis = gather(results), run(results)
     made = {plot.name: plot for plot in figures.plots(evidence, analysis.drops, synthetic=False)}
-    assert set(made) == {"robustness__breastmnist__lite-96__c28", "corruptions__breastmnist__c28"}
-    plot, sheet = made["robustness__breastmnist__lite-96__c28"], made["corruptions__breastmnist__c28"]
+    assert set(made) == {"robustness__breastmnist__lite-96__c28", "robustness-images__breastmnist__c28"}
+    plot, sheet = made["robustness__breastmnist__lite-96__c28"], made["robustness-images__breastmnist__c28"]
     with style():
         drawn, images = plot.draw(plot.numbers()), sheet.draw(sheet.numbers())
     labels = [text.get_text() for text in drawn.axes[0].get_yticklabels()]

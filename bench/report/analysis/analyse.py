@@ -25,12 +25,12 @@ from bench.report.analysis.draw_pairs import DrawPair, draw_pairs
 from bench.report.analysis.draws import DrawScore, draw_cells, draw_scores
 from bench.report.analysis.pairs import PAIRED, McNemar, Pair, compare_cells, mcnemar_tests, primary_first
 from bench.report.analysis.resolution import PublishedCheck, Resolution, published_checks, resolutions
-from bench.report.analysis.robustness import Drop, DropPair, robustness
 from bench.report.analysis.scores import ClassScore, EpochScore, Score, cell_scores, class_scores, epoch_scores, marked
 from bench.report.analysis.seeds import SeedVariances, seed_variances
 from bench.report.analysis.twins import TwinScore, twin_scores
 from bench.report.evidence import Evidence
 from bench.report.published.numbers import published_scores
+from bench.report.robustness.compare import Drop, DropPair, robustness
 from bench.report.tidy import grouped, model_order, table
 
 CELLS = [
@@ -58,9 +58,9 @@ class Analysis:
     draws: tuple[DrawScore, ...] = ()
     draw_pairs: tuple[DrawPair, ...] = ()
     twins: tuple[TwinScore, ...] = ()
-    epochs: tuple[EpochScore, ...] = ()
     drops: tuple[Drop, ...] = ()
     drop_pairs: tuple[DropPair, ...] = ()
+    epochs: tuple[EpochScore, ...] = ()
 
     @cached_property
     def table_scores(self) -> tuple[Score, ...]:
@@ -81,9 +81,9 @@ class Analysis:
             "draws": table(self.draws, DRAWS),
             "draw_pairs": table(self.draw_pairs, _fields(DrawPair)),
             "twins": table(self.twins, _fields(TwinScore)),
-            "epochs": table(self.epochs, _fields(EpochScore)),
             "robustness": table(self.drops, _fields(Drop)),
             "robustness_pairs": table(self.drop_pairs, _fields(DropPair)),
+            "epochs": table(self.epochs, _fields(EpochScore)),
         }
 
 
@@ -126,11 +126,7 @@ def analyse(evidence: Evidence, *, synthetic: bool) -> Analysis:
         for part, kept in first.kept.items():
             own = [pair for pair in compared if pair.part == part]
             resolution += resolutions(card, protocol, part, first.labels[kept], own)
-    cards = evidence.cards
-    drawn = evidence.thinned(synthetic=synthetic)
-    thinned = draw_cells(evidence.results, drawn, evidence.finished(synthetic=synthetic), cards)
-    drops, drop_pairs = robustness(evidence, synthetic=synthetic)
-    return Analysis(
+    analysis = Analysis(
         scores=tuple(scores),
         pairs=tuple(primary_first(pairs)),
         mcnemar=tuple(mcnemar),
@@ -138,13 +134,10 @@ def analyse(evidence: Evidence, *, synthetic: bool) -> Analysis:
         contrasts=tuple(_contrasts(groups)),
         resolution=tuple(resolution),
         published_checks=() if synthetic else tuple(published_checks(published_scores())),
-        draws=tuple(draw_scores(thinned, cards)),
-        draw_pairs=tuple(draw_pairs(thinned)),
         twins=tuple(twins),
         epochs=tuple(epochs),
-        drops=tuple(drops),
-        drop_pairs=tuple(drop_pairs),
     )
+    return _with_tracks(analysis, evidence, synthetic=synthetic)
 
 
 def _contrasts(groups: Sequence[tuple[str, DataCard, dict[str, Cell], SeedVariances]]) -> Iterator[Contrast]:
@@ -156,6 +149,20 @@ def _contrasts(groups: Sequence[tuple[str, DataCard, dict[str, Cell], SeedVarian
             cells = {(protocol, model): cell for protocol, _, known, _ in own for model, cell in known.items()}
             if cells:
                 yield from effects_of(cells, {protocol: seeds for protocol, _, _, seeds in own}, card)
+
+
+def _with_tracks(analysis: Analysis, evidence: Evidence, *, synthetic: bool) -> Analysis:
+    """With the statistics of thinned training sets and of corrupted test images."""
+    drawn, finished = evidence.thinned(synthetic=synthetic), evidence.finished(synthetic=synthetic)
+    thinned = draw_cells(evidence.results, drawn, finished, evidence.cards)
+    drops, drop_pairs = robustness(evidence, synthetic=synthetic)
+    return dataclasses.replace(
+        analysis,
+        draws=tuple(draw_scores(thinned, evidence.cards)),
+        draw_pairs=tuple(draw_pairs(thinned)),
+        drops=tuple(drops),
+        drop_pairs=tuple(drop_pairs),
+    )
 
 
 def _groups(evidence: Evidence, *, synthetic: bool) -> list[tuple[str, DataCard, dict[str, Cell]]]:

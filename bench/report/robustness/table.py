@@ -8,11 +8,12 @@ from collections.abc import Iterable, Mapping, Sequence
 from bench.protocols.loading import list_studies, load_study
 from bench.records.tracks.record import TrackRecord
 from bench.report.analysis.analyse import Analysis
-from bench.report.analysis.drops import ALL
-from bench.report.analysis.robustness import Drop, DropPair
 from bench.report.analysis_plan import OURS
 from bench.report.evidence import Evidence, first_line
 from bench.report.formats import NOTHING, Block, Bullets, Heading, Row, Table, latex, markdown, signed
+from bench.report.robustness.compare import Drop, DropPair
+from bench.report.robustness.drops import ALL
+from bench.report.site.layout import document
 from bench.report.tables.score_cells import exploratory_text
 from bench.report.tidy import STAMP, csv_bytes, grouped, seeds_text, table
 from bench.tracks.loading import list_tracks, load_track
@@ -38,7 +39,7 @@ CALIBRATION = (
 
 
 def render(evidence: Evidence, analysis: Analysis, *, synthetic: bool) -> dict[str, bytes]:
-    """`robustness.md`, `.tex` and `.csv`; nothing where no run was scored on a track."""
+    """`robustness` as Markdown, LaTeX and CSV, and as a page; nothing where no run was scored on a track."""
     drops = [drop for drop in analysis.drops if drop.corruption == ALL]
     if not drops:
         return {}
@@ -52,11 +53,12 @@ def render(evidence: Evidence, analysis: Analysis, *, synthetic: bool) -> dict[s
         blocks += _missing(own, track, protocol, dataset)
     line = first_line(used(evidence, drops))
     frame = table(drops, list(Drop.__dataclass_fields__))
-    return {
+    files = {
         f"{prefix}robustness.md": markdown(blocks, line),
         f"{prefix}robustness.tex": latex(blocks, line),
         f"{prefix}robustness.csv": f"# {STAMP + ' | ' if synthetic else ''}{line}\n".encode() + csv_bytes(frame),
     }
+    return files if synthetic else files | document("robustness.html", blocks, line, list(files))
 
 
 def used(evidence: Evidence, drops: Iterable[Drop]) -> list[TrackRecord]:

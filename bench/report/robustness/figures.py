@@ -13,12 +13,12 @@ from numpy.typing import NDArray
 
 from bench.records.tracks.card import CLEAN, TrackCard, read_card_images
 from bench.records.tracks.record import TrackRecord
-from bench.report.analysis.drops import ALL
-from bench.report.analysis.robustness import Drop
 from bench.report.evidence import Evidence
 from bench.report.figures.style import WIDE, Caption, Plot, data_words, new_figure
 from bench.report.formats import signed
-from bench.report.tables.robustness import used
+from bench.report.robustness.compare import Drop
+from bench.report.robustness.drops import ALL
+from bench.report.robustness.table import used
 from bench.report.tidy import grouped, table
 from bench.tracks.schema import CORRUPTIONS, SEVERITIES
 
@@ -104,7 +104,7 @@ def sheet_plot(evidence: Evidence, card: TrackCard) -> Plot:
         "as shown and enlarged. Not in the paper."
     )
     return Plot(
-        f"corruptions__{card.dataset}__{card.track}",
+        f"robustness-images__{card.dataset}__{card.track}",
         Caption(title, text, card.dataset),
         [card],
         lambda: sheet_numbers(read_card_images(evidence.results, card)),

@@ -18,10 +18,10 @@ from bench.records.card import DataCard
 from bench.records.own_models import is_fitted
 from bench.records.run_record import Record
 from bench.records.tracks.record import TrackRecord
-from bench.report.analysis.drops import ALL, METRICS, RunDrops, run_drops
 from bench.report.analysis.seeds import of_weights, pooled
 from bench.report.analysis_plan import OURS, comparison_order, is_ours
 from bench.report.evidence import Evidence
+from bench.report.robustness.drops import ALL, METRICS, RunDrops, run_drops
 from bench.report.tidy import grouped, model_order, ten_digits
 from bench.stats.comparisons import PairingError
 from bench.stats.delong import Influence

@@ -1,0 +1,1 @@
+"""The track of corrupted test images in a report: drops, comparisons, table and figures."""
