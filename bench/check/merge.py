@@ -15,7 +15,7 @@ from bench.check.trust import SelfReported
 from bench.errors import RecordError
 from bench.records.cam_record import CamRecord
 from bench.records.card import DataCard
-from bench.records.names import lock_file
+from bench.records.names import apart, lock_file
 from bench.records.predictions import read_attached
 from bench.records.run_record import Record, real_only
 from bench.records.sealed import pretty, sealed_bytes, write_new
@@ -126,9 +126,10 @@ def _offers(inventories: Sequence[Inventory], results: Path, merged: Merged) -> 
     takes_real_only = real_only(results)
     for inventory in inventories:
         for name, evidence in inventory.evidence.items():
-            if takes_real_only and getattr(evidence, "synthetic", False):
+            kind = apart(getattr(evidence, "dataset", ""))
+            if takes_real_only and kind:
                 raise RecordError(
-                    f"{inventory.folder / name} is synthetic and {results} holds real records only; "
+                    f"{inventory.folder / name} is {kind} and {results} holds real records only; "
                     "merge into another folder"
                 )
             offer = Offer(name, evidence, inventory.folder)

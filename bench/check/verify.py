@@ -22,6 +22,7 @@ from bench.check.store.run import check_files, field_problems, params_problem
 from bench.errors import BenchError, RecordError
 from bench.machine.provenance import ancestors
 from bench.records.card import DataCard, card_path, read_card
+from bench.records.names import is_own
 from bench.records.own_models import mixed_code, mixed_text
 from bench.records.predictions import PredictionTable
 from bench.records.run_record import Record, read_records, real_only, record_files, results_folder
@@ -95,7 +96,7 @@ def verify(results: Path, *, scores: bool = False) -> Findings:
     strict = _is_real_only(findings)
     records, problems = read_records(results)
     findings.problems.extend(str(problem) for problem in problems)
-    cards = _cards(findings, {record.dataset for record in records})
+    cards = _cards(findings, {record.dataset for record in records}, strict=strict)
     measured = read_measured(results)
     tables = _check_records(findings, records, cards, measured, scores=scores)
     done = [record for record in records if record.status == "done"]
@@ -121,7 +122,7 @@ def _is_real_only(findings: Findings) -> bool:
         return True
 
 
-def _cards(findings: Findings, datasets: set[str]) -> dict[str, DataCard]:
+def _cards(findings: Findings, datasets: set[str], *, strict: bool) -> dict[str, DataCard]:
     """The cards that can be read, those of no record included."""
     cards = {}
     files = (findings.results / "data").glob("*.json")
@@ -134,7 +135,7 @@ def _cards(findings: Findings, datasets: set[str]) -> dict[str, DataCard]:
             continue
         if card is None:
             continue
-        problem = card_problem(card)
+        problem = card_problem(card) or ("own data in a store of official sets" if strict and is_own(dataset) else "")
         if problem:
             findings.problems.append(f"{path}: {problem}")
         cards[dataset] = card

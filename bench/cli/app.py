@@ -11,7 +11,7 @@ import typer
 
 from bench.cli.gradcam import gradcam
 from bench.cli.inspect import check, doctor, list_
-from bench.cli.measure import measure_app
+from bench.cli.measure import data_app, measure_app
 from bench.cli.report import explain, report
 from bench.cli.run import merge, plan, run
 from bench.cli.track import track
@@ -28,6 +28,7 @@ app = typer.Typer(
     help="Is MedSpectralNet better than the models it was compared with? Plan, run, verify, report.",
 )
 app.add_typer(measure_app, name="measure")
+app.add_typer(data_app, name="data")
 app.add_typer(weights_app, name="weights")
 app.command("plan")(plan)
 app.command("run")(run)

@@ -1,4 +1,7 @@
-"""`medbench measure data|costs|timing`: what is measured into a results folder. Heavy imports stand inside."""
+"""`medbench measure data|costs|timing`: what is measured into a results folder; `medbench data import|check`.
+
+Heavy imports stand inside.
+"""
 
 from __future__ import annotations
 
@@ -33,15 +36,13 @@ def measure_data(
     """Measure counts, digests and duplicates of data sets into results/data/."""
     from bench.cli.console import err, out
     from bench.data.card import measure
-    from bench.data.names import flag_of
+    from bench.data.own import resolve
     from bench.errors import DataMissingError
     from bench.records.card import write_card
     from bench.records.writing.sweep import sweep_store
 
     missing = 0
-    names = chosen_names(datasets, "--datasets")
-    for name in names:
-        flag_of(name)
+    names = [resolve(name) for name in chosen_names(datasets, "--datasets")]
     sweep_store(results)
     for name in names:
         try:
@@ -131,3 +132,64 @@ def _stop(signum: int, _: Any) -> None:
     from bench.errors import Interrupted
 
     raise Interrupted(signum)
+
+
+data_app = typer.Typer(no_args_is_help=True, help="Data sets of one's own: make one of class folders, check one.")
+
+
+@data_app.command("import")
+def data_import(
+    source: Annotated[Path, typer.Argument(help="DIR/<class>/*.png, or DIR/{train,val,test}/<class>/*.png.")],
+    out: Annotated[Path, typer.Option(help="Where images.npz and card.toml go.")],
+    name: Annotated[str, typer.Option(help="The set's name; the folder's if left out.")] = "",
+    size: Annotated[int, typer.Option(help="Pixels a side; images are cut to their central square.")] = 64,
+    channels: Annotated[int | None, typer.Option(help="1 or 3; 3 if left out and any image has colour.")] = None,
+    license_: Annotated[str, typer.Option("--license", help="What the card says of the licence.")] = "unknown",
+    positive: Annotated[str | None, typer.Option(help="The class that a clinician asks for.")] = None,
+    seed: Annotated[int | None, typer.Option(help="Of the split, where the folder has none; 0 if left out.")] = None,
+    val: Annotated[float | None, typer.Option(help="Share of val, 0.15 if left out.")] = None,
+    test: Annotated[float | None, typer.Option(help="Share of test, 0.15 if left out.")] = None,
+) -> None:
+    """Make a data set of one's own of folders of PNG and JPEG images, one folder a class."""
+    from pydantic import ValidationError
+
+    from bench.cli.console import out as console
+    from bench.data.own import SeededSplit
+    from bench.data.own_import import import_folder
+    from bench.errors import BenchError
+    from bench.records.sealed import explain_validation
+
+    given = {key: value for key, value in (("seed", seed), ("val", val), ("test", test)) if value is not None}
+    try:
+        split = SeededSplit.model_validate(given) if given else None
+    except ValidationError as error:
+        raise BenchError(f"--{explain_validation(error)}") from None
+    made = import_folder(
+        source.expanduser(),
+        out.expanduser(),
+        name=name,
+        size=size,
+        channels=channels,
+        license=license_,
+        positive=positive,
+        split=split,
+    )
+    console.print(f"{made.num_images} images of {made.num_classes} classes: --datasets {made.card}", markup=False)
+
+
+@data_app.command("check")
+def data_check(card: Annotated[str, typer.Argument(help="A card.toml, or the folder that holds it.")]) -> None:
+    """Read a data set of one's own as a run does: its name, counts and digest, or what is wrong in one line."""
+    from bench.cli.console import out
+    from bench.data.loading import load
+    from bench.data.own import resolve
+    from bench.errors import BenchError
+    from bench.records.names import is_own
+
+    name = resolve(card)
+    if not is_own(name):
+        raise BenchError(f"{name} is no data set of one's own; give a card.toml")
+    arrays = load(name, 0)
+    counts = ", ".join(f"{split} {len(labels):,}" for split, labels in arrays.labels.items())
+    pixels = arrays.images["train"].shape[1]
+    out.print(f"{name}: {counts}; {pixels} px, {arrays.info.num_channels} channels; MD5 {arrays.md5}", markup=False)

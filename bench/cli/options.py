@@ -22,7 +22,7 @@ def at_home(path: Path) -> Path:
 
 Results = Annotated[Path, typer.Option(help="The results folder.", callback=at_home)]
 Models = Annotated[str, typer.Option(help="Model names, separated by commas; shell patterns are taken.")]
-Datasets = Annotated[str, typer.Option(help="MedMNIST flags (or synthetic-<flag>), separated by commas.")]
+Datasets = Annotated[str, typer.Option(help="MedMNIST flags, synthetic-<flag>, or card.toml files, by commas.")]
 Protocols = Annotated[str, typer.Option("--protocol", help="Protocol names or TOML files, separated by commas.")]
 Seeds = Annotated[str, typer.Option(help="Seeds, for instance 0-2,5; seed 0 if left out.", show_default=False)]
 StudyName = Annotated[str, typer.Option("--study", help="A study's name or TOML file, instead of the next four.")]

@@ -10,8 +10,6 @@ import functools
 import importlib
 import os
 import warnings
-import zipfile
-import zlib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,16 +18,17 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from bench.data import synthetic
+from bench.data import own, synthetic
 from bench.data.md5 import arrays_md5, md5_of
 from bench.data.names import flag_of
+from bench.data.npz import Content, read_npz
 from bench.errors import DataError, DataMissingError
+from bench.records.names import is_own
 
 SPLITS = ("train", "val", "test")
 ROOT_VARIABLE = "MEDMNIST_ROOT"
 
 Root = str | os.PathLike[str] | None
-Content = dict[str, NDArray[Any]]
 
 
 @dataclass(frozen=True)
@@ -37,14 +36,14 @@ class DatasetInfo:
     """What is known of a data set without its file.
 
     Attributes:
-        name: `breastmnist` or `synthetic-breastmnist`.
-        flag: medmnist's, `breastmnist` for both.
+        name: `breastmnist`, `synthetic-breastmnist` or `own-<name>`.
+        flag: medmnist's, `breastmnist` for both; the name of a set of one's own.
         task: medmnist's word: `binary-class`, `multi-class` or `ordinal-regression`.
         num_channels: 1 or 3.
         class_names: By label.
         num_images: By split.
-        md5: Of the official file, by pixels a side; empty for a synthetic set.
-        url: Of the official file, by pixels a side; empty for a synthetic set.
+        md5: Of the official file, by pixels a side; empty where there is none.
+        url: Of the official file, by pixels a side; empty where there is none.
     """
 
     name: str
@@ -67,7 +66,7 @@ class Arrays:
     Attributes:
         images: By split, (N, H, W) or (N, H, W, 3).
         labels: By split, (N,) class indices.
-        md5: Of the file; of the arrays' bytes for a synthetic set.
+        md5: Of the file; of the arrays' bytes for a synthetic set and for one's own.
         info: What is known of it.
     """
 
@@ -207,22 +206,6 @@ def _md5_of(path: Path, mtime_ns: int, size_bytes: int) -> str:
         return md5_of(stream)
 
 
-def read_npz(path: Path) -> Content:
-    """All arrays of an npz file; nothing in it is executed.
-
-    Raises:
-        DataError: If it cannot be read as one.
-    """
-    try:
-        with path.open("rb") as stream:
-            archive = np.load(stream, allow_pickle=False)
-            if not isinstance(archive, np.lib.npyio.NpzFile):
-                raise ValueError("it holds a single array")
-            return {key: archive[key] for key in archive.files}
-    except (OSError, ValueError, EOFError, KeyError, NotImplementedError, zipfile.BadZipFile, zlib.error) as error:
-        raise DataError(f"{path} is not a readable npz file ({error}); put the official file there") from None
-
-
 def to_arrays(content: Content, info: DatasetInfo, size: int, md5: str, source: str) -> Arrays:
     """Check the six arrays of a file and flatten the labels.
 
@@ -265,8 +248,8 @@ def load(name: str, size: int, root: Root = None, download: bool = True) -> Arra
     """A data set, whole in memory.
 
     Args:
-        name: A MedMNIST flag, or `synthetic-<flag>`.
-        size: Pixels a side.
+        name: A MedMNIST flag, `synthetic-<flag>`, or `own-<name>` whose card this process knows.
+        size: Pixels a side; a set of one's own has the size of its images, whatever is asked for.
         root: As for `find_file`.
         download: As for `find_file`.
 
@@ -274,9 +257,32 @@ def load(name: str, size: int, root: Root = None, download: bool = True) -> Arra
         DataMissingError: If the file is neither there nor downloadable.
         DataError: If it is damaged or no such set exists.
     """
+    if is_own(name):
+        return _load_own(name)
     info = get_info(name)
     if info.synthetic:
         content = synthetic.make(name, size)
         return to_arrays(content, info, size, arrays_md5(content), name)
     path = find_file(name, size, root, download)
     return to_arrays(read_npz(path), info, size, info.md5[size], str(path))
+
+
+def _load_own(name: str) -> Arrays:
+    """Somebody's own set, as its card says; its MD5 is that of the arrays, so that it covers a seeded split too."""
+    path = own.card_file(name)
+    card = own.read_own_card(path)
+    content = own.read_content(path, card)
+    info = DatasetInfo(
+        name=name,
+        flag=name,
+        task=card.task,
+        num_classes=len(card.classes),
+        num_channels=card.channels,
+        class_names=card.classes,
+        license=card.license,
+        synthetic=False,
+        num_images={split: len(content[f"{split}_labels"]) for split in SPLITS},
+        md5={},
+        url={},
+    )
+    return to_arrays(content, info, content["train_images"].shape[1], arrays_md5(content), str(path))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from bench.errors import DataError, suggestion
-from bench.records.names import SYNTHETIC_PREFIX
+from bench.records.names import SYNTHETIC_PREFIX, is_own
 
 # The paper's six sets, then medmnist's other 2D sets with one label an image; a test holds them equal to its INFO.
 PAPER_DATASETS = ("bloodmnist", "breastmnist", "dermamnist", "pneumoniamnist", "organcmnist", "organsmnist")
@@ -22,6 +22,8 @@ def flag_of(name: str) -> str:
     known = PAPER_DATASETS if is_synthetic else DATASETS
     if flag in known:
         return flag
+    if is_own(name):
+        raise DataError(f"{name!r} is a data set of one's own; name its card: --datasets path/to/card.toml")
     names = [SYNTHETIC_PREFIX + known_flag if is_synthetic else known_flag for known_flag in known]
     if flag in MULTI_LABEL:
         raise DataError(f"{name!r} has several labels an image, the suite scores one: {', '.join(names)}")

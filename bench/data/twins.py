@@ -50,20 +50,40 @@ class Duplicates:
     test_indices: list[int]
 
 
-def compare(images: Mapping[str, NDArray[np.uint8]]) -> Duplicates:
+def compare(images: Mapping[str, NDArray[np.uint8]], seen: Mapping[str, NDArray[np.uint8]] | None = None) -> Duplicates:
     """Find the duplicates across splits.
 
     Args:
         images: By split, (N, H, W) or (N, H, W, 3).
+        seen: What near duplicates are looked for in, where that is not the images themselves: the same ones, smaller.
     """
+    seen = seen or images
     exact, twins, similarity = {}, {}, {}
     for first, second in (("train", "val"), ("train", "test"), ("val", "test")):
         exact[f"{first}/{second}"] = find_exact(images[first], images[second])
-        twins[f"{first}/{second}"] = find_twins(images[first], images[second])
-        similarity[f"{first}/{second}"] = nearest(images[first], images[second])
+        twins[f"{first}/{second}"] = find_twins(seen[first], seen[second])
+        similarity[f"{first}/{second}"] = nearest(seen[first], seen[second])
     # An image of one value has no correlation; an equal one in train or val counts all the same.
     known = np.any([pairs[key].second_has for pairs in (exact, twins) for key in ("train/test", "val/test")], axis=0)
     return Duplicates(exact, twins, similarity, np.flatnonzero(known).tolist())
+
+
+def shrunk(images: NDArray[np.uint8], size: int) -> NDArray[np.uint8]:
+    """Images at a smaller size, each pixel the mean of the pixels that fall into it; smaller ones as they are.
+
+    Args:
+        images: (N, S, S) or (N, S, S, 3).
+        size: Pixels a side.
+    """
+    if images.shape[1] <= size:
+        return images
+    edges = np.arange(size + 1) * images.shape[1] // size
+    widths = np.diff(edges).astype(np.uint32)
+    counts = np.multiply.outer(widths, widths).reshape(size, size, *[1] * (images.ndim - 3))
+    sums = np.add.reduceat(images, edges[:-1], axis=1, dtype=np.uint32)
+    sums = np.add.reduceat(sums, edges[:-1], axis=2, dtype=np.uint32)
+    means: NDArray[np.uint8] = ((sums + counts // 2) // counts).astype(np.uint8)
+    return means
 
 
 def find_exact(first: NDArray[np.uint8], second: NDArray[np.uint8], limit: int = MAX_PAIRS) -> Pairs:

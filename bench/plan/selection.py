@@ -9,11 +9,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from bench.data.names import flag_of
+from bench.data.own import card_path_of, resolve
 from bench.errors import BenchError
 from bench.plan.shards import take_shard
 from bench.protocols.loading import load_protocol, load_study
 from bench.protocols.schema import MAX_SEED, Protocol
-from bench.records.names import Run
+from bench.records.names import Run, is_own
 from models.catalog import ModelSpec, get_spec, list_models, load_plugin
 
 SEED_RANGE = re.compile(r"([0-9]{1,10})(?:-([0-9]{1,10}))?")
@@ -49,7 +50,7 @@ def expand(protocols: Iterable[str], models: Iterable[str], datasets: Iterable[s
     runs: list[Run] = []
     for protocol, model, dataset in itertools.product(protocols, models, datasets):
         spec = get_spec(model)
-        flag_of(dataset)
+        card_path_of(dataset) if is_own(dataset) else flag_of(dataset)
         chosen = seeds if spec.kind == "network" else seeds[:1]
         name = load_protocol(protocol).name
         runs.extend(Run(name, spec.name, dataset, seed) for seed in chosen)
@@ -63,6 +64,8 @@ def expand_study(name: str) -> list[Run]:
         ProtocolError, BenchError, ModelError: If the study or a name in it is unknown.
     """
     parts = load_study(name).parts
+    for dataset in (dataset for part in parts for dataset in part.datasets):
+        flag_of(dataset)  # a study rests on data that everybody can get
     runs = [run for part in parts for run in expand(part.protocols, part.models, part.datasets, part.seeds)]
     return list(dict.fromkeys(runs))
 
@@ -95,7 +98,7 @@ class Selection:
     Attributes:
         protocols: Names or TOML files.
         models: Names; shell patterns stand for what they match.
-        datasets: MedMNIST flags, or `synthetic-<flag>`.
+        datasets: MedMNIST flags, `synthetic-<flag>`, or TOML cards of one's own data sets.
         seeds: Of each combination; seed 0 if empty.
         study: A study's name or TOML file, instead of the four above.
         plugins: Python files with registered models, loaded before a name is looked up.
@@ -128,7 +131,8 @@ class Selection:
         missing = [option for option, names in named.items() if not names]
         if missing:
             raise BenchError(f"Nothing is selected: give --study, or {', '.join(missing)} too")
-        runs = expand(self.protocols, match_models(self.models), self.datasets, self.seeds or (0,))
+        datasets = [resolve(name) for name in self.datasets]
+        runs = expand(self.protocols, match_models(self.models), datasets, self.seeds or (0,))
         return take_shard(runs, self.shard)
 
 

@@ -14,6 +14,17 @@ from bench.errors import RecordError
 NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.+-]*(/[A-Za-z0-9_][A-Za-z0-9_.+-]*)?")
 SLUG = re.compile(r"[a-z0-9]+(-[a-z0-9]+)*")
 SYNTHETIC_PREFIX = "synthetic-"
+OWN_PREFIX = "own-"  # somebody's own data set
+
+
+def is_own(dataset: str) -> bool:
+    """Whether a data set is somebody's own, by its name."""
+    return dataset.startswith(OWN_PREFIX)
+
+
+def apart(dataset: str) -> str:
+    """What keeps a data set out of a store of official data: `synthetic`, `own data`, or "" for nothing."""
+    return "own data" if is_own(dataset) else "synthetic" if dataset.startswith(SYNTHETIC_PREFIX) else ""
 
 
 @dataclass(frozen=True, order=True)
@@ -34,6 +45,11 @@ class Run:
     def synthetic(self) -> bool:
         """Whether the data is synthetic."""
         return self.dataset.startswith(SYNTHETIC_PREFIX)
+
+    @property
+    def own(self) -> bool:
+        """Whether the data is somebody's own."""
+        return is_own(self.dataset)
 
     def path(self, results: Path) -> Path:
         """Where the record stands in a results folder."""

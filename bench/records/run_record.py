@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from pydantic import Field
 
 from bench.errors import RecordError, did_you_mean
-from bench.records.names import ModelName, Run, SlugName, history_path, predictions_path
+from bench.records.names import ModelName, Run, SlugName, apart, history_path, predictions_path
 from bench.records.sealed import (
     Sealed,
     Strict,
@@ -118,10 +118,11 @@ def write_run(results: Path, record: Record, predictions: bytes | None, history:
     Call it only while holding the run's lock.
 
     Raises:
-        RecordError: If the folder refuses, or a synthetic record would enter a store of real ones.
+        RecordError: If the folder refuses, or a record on synthetic or own data would enter a store of real ones.
     """
-    if record.synthetic and real_only(results):
-        raise RecordError(f"{record.run_id} is synthetic and {results} holds real records only; use another --results")
+    if apart(record.dataset) and real_only(results):
+        what = f"{record.run_id} is {apart(record.dataset)}"
+        raise RecordError(f"{what} and {results} holds real records only; use another --results")
     path = record.run.path(results)
     if record.status != "done" and is_done(path):
         return path

@@ -28,6 +28,9 @@ def staleness(record: Record, card: DataCard | None, *, own_only: bool = False) 
         return "the model's code (or timm's version) changed"
     if record.status == "done" and card is not None and record.labels_digest != card.labels_digest:
         return "the data changed"
+    # A MedMNIST file is known by its official MD5; somebody's own images may change while their labels stay.
+    if record.status == "done" and card is not None and record.run.own and record.data_md5 != card.md5:
+        return "the data changed"
     return ""
 
 

@@ -26,6 +26,7 @@ from bench.report.tables import (
     draws,
     initialisation,
     model_cards,
+    own_data,
     readme_summary,
     table2,
     table3,
@@ -100,6 +101,7 @@ def render(
             pages |= readme_summary.render(evidence, analysis, headline(judged))
             if readme_links is not None:
                 readme = answer_text(evidence, analysis, headline(judged), readme_links)
+    pages |= own_data.render(evidence)
     evidence.notes.extend(choice.absent(evidence, models=models))
     evidence.notes.extend(gradcam.notes(evidence, models=models))
     return Content(tidy, pages, readme, [*evidence.notes, *evidence.asides])

@@ -59,6 +59,8 @@ class Evidence:
         stale: Finished runs that no longer count, each with the reason.
         drawn: Finished runs of a family's members that count: rare classes and few images, in tables of their own.
         unplanned: Finished runs of seeds that no study plans: shown apart, in no mean.
+        own: Finished runs that count on data sets of somebody's own: in a table of their own.
+        own_lost: Failed, skipped and stale runs on such sets, each with the reason.
         cards: The data sets' cards by name.
         notes: What was left out and why, one line each.
         asides: What depends on the plugins that are loaded here, for a person and in no page.
@@ -71,6 +73,8 @@ class Evidence:
     stale: list[tuple[Record, str]] = field(default_factory=list)
     drawn: list[Record] = field(default_factory=list)
     unplanned: list[Record] = field(default_factory=list)
+    own: list[Record] = field(default_factory=list)
+    own_lost: list[tuple[Record, str]] = field(default_factory=list)
     cards: dict[str, DataCard] = field(default_factory=dict)
     notes: list[str] = field(default_factory=list)
     asides: list[str] = field(default_factory=list)
@@ -145,17 +149,27 @@ def gather(results: Path, links: Links = BESIDE) -> Evidence:
         if card is not None:
             evidence.cards[dataset] = card
     finished = [record for record in records if record.status == "done"]
-    evidence.unfinished += [record for record in records if record.status != "done"]
+    for record in (record for record in records if record.status != "done"):
+        reason = f"{record.status}: {record.failure.message}" if record.failure else record.status
+        if record.run.own:
+            evidence.own_lost.append((record, reason))
+        else:
+            evidence.unfinished.append(record)
     mixed = mixed_code((record.model, record.model_fingerprint) for record in finished)
     for record in finished:
         card = evidence.cards.get(record.dataset)
         reason = staleness(record, card, own_only=True)
         reason = reason or (mixed_text(mixed[record.model]) if record.model in mixed else "")
         if reason:
-            evidence.stale.append((record, reason))
+            if record.run.own:
+                evidence.own_lost.append((record, f"stale: {reason}"))
+            else:
+                evidence.stale.append((record, reason))
             evidence.notes.append(f"left out as stale: {record.run_id}: {reason}")
             continue
-        if is_planned(record.protocol, record.model, record.dataset, record.seed):
+        if record.run.own:
+            evidence.own.append(record)
+        elif is_planned(record.protocol, record.model, record.dataset, record.seed):
             (evidence.drawn if family_of(record.protocol) else evidence.records).append(record)
         else:
             evidence.unplanned.append(record)
@@ -164,6 +178,9 @@ def gather(results: Path, links: Links = BESIDE) -> Evidence:
         if here:
             evidence.asides.append(f"counted all the same: {record.run_id}: {here}; --overwrite stale runs it again")
     evidence.notes.extend(_unchecked(finished))
+    for dataset in sorted({record.dataset for record in evidence.own}):
+        number = sum(record.dataset == dataset for record in evidence.own)
+        evidence.notes.append(f"own data, in own_data.md and nowhere else: {number} runs on {dataset}")
     return evidence
 
 

@@ -207,7 +207,7 @@ class RayEngine:
 
         data_file = ""
         data: tuple[Any, ...] = ()
-        if not request.run.synthetic:
+        if not (request.run.synthetic or request.run.own):  # one's own files stand where all nodes see them
             path = find_file(request.run.dataset, request.protocol.data.source_size, request.data_root, download=False)
             if str(path) not in self.data:
                 self.data[str(path)] = ray.put(path.read_bytes())

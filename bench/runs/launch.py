@@ -10,6 +10,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
+from bench.data.own import card_path_of
 from bench.errors import BenchError, DataMissingError, RecordError
 from bench.machine import cpu_isa, surroundings
 from bench.machine.devices import choose_device, device_slots
@@ -18,7 +19,7 @@ from bench.plan.selection import Selection, optional_runs
 from bench.plan.state import Overwrite, PlannedRun, choose, make_plan
 from bench.protocols.loading import load_protocol, load_study
 from bench.records.card import DataCard, read_card, write_card
-from bench.records.names import Run, lock_path
+from bench.records.names import Run, apart, is_own, lock_path
 from bench.records.run_record import Failure, Record, real_only, write_run
 from bench.records.sealed import TEMPORARY, explain_os_error
 from bench.records.writing.locks import BusyError, held
@@ -144,10 +145,13 @@ def check_store(results: Path, runs: Sequence[Run]) -> None:
     """Refuse a results folder that cannot take these runs, before anything ran.
 
     Raises:
-        RecordError: If the folder cannot be written, has no locks, or synthetic runs would enter a store of real ones.
+        RecordError: If the folder cannot be written, has no locks, or runs on synthetic or own data would enter a
+            store of real ones.
     """
-    if real_only(results) and any(run.synthetic for run in runs):
-        raise RecordError(f"{results} holds real records only; give synthetic runs another folder with --results")
+    kinds = sorted({kind for run in runs if (kind := apart(run.dataset))})
+    if kinds and real_only(results):
+        what = " and ".join(kinds)
+        raise RecordError(f"{results} holds real records only; give runs on {what} another folder with --results")
     probe = results / ".locks" / f"{TEMPORARY}probe-{os.getpid()}"
     try:
         with held(probe):
@@ -182,14 +186,21 @@ def ready_card(results: Path, dataset: str, sizes: Sequence[int], data_root: str
         DataError: If a file is damaged.
         RecordError: If the card does not fit the file.
     """
-    from bench.data.card import measure
+    from bench.data.card import measure, own_change
     from bench.data.loading import load
 
+    sizes = sizes[:1] if is_own(dataset) else sizes  # one's own images have one size
     arrays = [load(dataset, size, root=data_root) for size in sizes]
     card = read_card(results, dataset)
     if card is None:
         card = measure(dataset, root=data_root)
         write_card(results, card)
+    changed = own_change(card, arrays[0]) if is_own(dataset) else ""
+    if changed:
+        raise RecordError(
+            f"{dataset}: changed since results/data/{dataset}.json was measured: {changed}; give the set another name, "
+            "or measure it anew with medbench measure data, which makes its runs stale"
+        )
     for loaded, size in zip(arrays, sizes, strict=True):
         if size == card.source_size and loaded.md5 != card.md5:
             raise RecordError(f"{dataset}: the file's MD5 is {loaded.md5}, results/data/{dataset}.json has {card.md5}")
@@ -315,6 +326,7 @@ def _request(item: PlannedRun, card: DataCard, launch: Launch) -> RunRequest:
         run=item.run,
         protocol=load_protocol(item.run.protocol),
         card=card,
+        own_data=card_path_of(item.run.dataset),
         device=launch.device,
         data_root=launch.data_root,
         checkpoint_dir=_checkpoints(launch, item.run),

@@ -72,6 +72,7 @@ class RunRequest:
         replaces: Digest of that record, "" where there is none; whoever holds the run's lock fills it in.
         keep_weights: Hand over the chosen weights of a network too.
         tracks: Names of corruption tracks to score as the run ends; all apply to it.
+        own_data: The TOML card of a data set of one's own, None for an official or synthetic one.
     """
 
     run: Run
@@ -87,6 +88,7 @@ class RunRequest:
     replaces: str = ""
     keep_weights: bool = False
     tracks: tuple[str, ...] = ()
+    own_data: str | None = None
 
 
 @dataclass(frozen=True)

@@ -151,9 +151,12 @@ def _classify(error: Exception, model: str) -> Failure:
 
 
 def _execute(request: RunRequest, hooks: Hooks, known: dict[str, Any]) -> RunBundle:
+    from bench.data import own
     from bench.data.loading import load
     from bench.machine import foreign
 
+    if request.own_data is not None:
+        own.resolve(request.own_data)
     run, protocol, card = request.run, request.protocol, request.card
     arrays = load(run.dataset, protocol.data.source_size, root=request.data_root, download=False)
     for split, labels in arrays.labels.items():

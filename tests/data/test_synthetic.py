@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from bench.data import loading as data
 from bench.data.md5 import arrays_md5
+from bench.data.npz import read_npz
 from bench.data.synthetic import MIN_PER_CLASS, SPLIT_SIZES, STAND_INS, class_counts, make, stand_in
 from bench.data.twins import find_twins
 from bench.errors import DataError
@@ -127,7 +128,7 @@ def test_written_file_passes_the_loader(tmp_path):
     path = write_npz("synthetic-dermamnist", tmp_path, 64)
     assert path.name == "synthetic-dermamnist_64.npz"
     made = data.load("synthetic-dermamnist", 64)
-    read = data.to_arrays(data.read_npz(path), made.info, 64, made.md5, str(path))
+    read = data.to_arrays(read_npz(path), made.info, 64, made.md5, str(path))
     for split in SPLIT_SIZES:
         assert np.array_equal(read.images[split], made.images[split])
         assert np.array_equal(read.labels[split], made.labels[split])

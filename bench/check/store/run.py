@@ -12,7 +12,7 @@ from bench.check.store.training import history_problems, prediction_problems
 from bench.errors import BenchError, ProtocolError, RecordError
 from bench.protocols.schema import Protocol
 from bench.records.card import DataCard
-from bench.records.names import history_path, predictions_path
+from bench.records.names import apart, history_path, predictions_path
 from bench.records.own_models import own_spec
 from bench.records.predictions import PredictionTable, read_attached, read_history, read_predictions
 from bench.records.run_record import SCORES, Record, Scores, real_only
@@ -42,8 +42,9 @@ def field_problems(record: Record, results: Path) -> Iterator[str]:
     """Problems of the JSON itself."""
     if record.synthetic != record.run.synthetic:
         yield "synthetic does not fit the data set's name"
-    if record.synthetic and real_only(results):
-        yield "a synthetic record in a store of real ones"
+    kind = apart(record.dataset)
+    if kind and real_only(results):
+        yield f"{'an' if record.run.own else 'a'} {kind} record in a store of real ones"
     scores = ("val", "test", "test_twin_free", "predictions_sha256")
     if record.status == "done":
         missing = [name for name in scores if not getattr(record, name)]
@@ -114,7 +115,7 @@ def data_problems(record: Record, card: DataCard) -> Iterator[str]:
         size = own_protocol(record).data.source_size
     except ValidationError:
         return  # reported with the fields
-    if size == card.source_size and record.data_md5 != card.md5:
+    if (size == card.source_size or record.run.own) and record.data_md5 != card.md5:
         yield f"data_md5 is {record.data_md5}, the data set's card has {card.md5}"
 
 

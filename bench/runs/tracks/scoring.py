@@ -25,7 +25,7 @@ from bench.data.names import flag_of
 from bench.errors import BenchError
 from bench.machine import cpu_isa, provenance
 from bench.protocols.schema import Protocol
-from bench.records.names import Run
+from bench.records.names import Run, is_own
 from bench.records.predictions import read_predictions
 from bench.records.sealed import canonical
 from bench.records.tracks.record import NUM_CELLS, TrackLogits, TrackRecord, logits_bytes, parse_logits, score_cells
@@ -89,6 +89,8 @@ def fitted_predictor(run: Run, arrays: Arrays) -> Predictor:
 
 def applies(track: Track, protocol: Protocol, dataset: str) -> bool:
     """Whether a track can be scored under a protocol on a data set."""
+    if is_own(dataset):
+        return False
     return protocol.data.source_size == track.source_size and flag_of(dataset) in track.datasets
 
 
