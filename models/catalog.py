@@ -299,7 +299,7 @@ def import_builder(spec: ModelSpec) -> Callable[..., Any]:
     except ForeignNameError as error:
         raise ModelError(str(error)) from None
     except ImportError as error:
-        raise ModelError(explain_import(error, spec)) from error
+        raise ModelError(explain_import(error, spec.name, spec.file)) from error
     builder: Callable[..., Any] = getattr(module, spec.function)
     return builder
 

@@ -14,13 +14,8 @@ import sys
 import traceback
 from pathlib import Path
 from types import ModuleType
-from typing import TYPE_CHECKING
 
 from models.sources import HERE, PLUMBING, Sources, sources
-
-if TYPE_CHECKING:
-    from models.catalog import ModelSpec
-
 
 RUN_PACKAGES = ("kornia", "medmnist", "safetensors", "timm", "torch", "torchvision")
 _SCRIPT = HERE.parent / "run_all.sh"  # of a checkout
@@ -55,9 +50,9 @@ def import_file(path: Path) -> ModuleType:
     return _import_alone(path, f"{alias}_{re.sub(r'[^0-9A-Za-z_]', '_', path.stem)}")
 
 
-def in_own_code(error: BaseException, spec: ModelSpec) -> str:
-    """` (my_net.py:14, in forward)`: the last line of a model's own files that an exception came through, else ""."""
-    own = _own_files(spec)
+def in_own_code(error: BaseException, file: Path) -> str:
+    """` (my_net.py:14, in forward)`: the last line of the own files of a model's file that an exception came through, else ""."""
+    own = _own_files(file)
     frames = [frame for one in _chain(error) for frame in traceback.extract_tb(one.__traceback__)]
     last = next((frame for frame in reversed(frames) if Path(frame.filename).resolve() in own), None)
     if last is None:
@@ -66,25 +61,25 @@ def in_own_code(error: BaseException, spec: ModelSpec) -> str:
     return f" ({Path(last.filename).name}:{last.lineno}{place})"
 
 
-def explain_import(error: ImportError, spec: ModelSpec) -> str:
+def explain_import(error: ImportError, model: str, file: Path) -> str:
     """What a model's file imports in vain, where, and what would do; one line."""
     top = (error.name or "").partition(".")[0]
-    if isinstance(error, ModuleNotFoundError) and (spec.file.parent == HERE or top in RUN_PACKAGES):
-        return f"Model {spec.name!r} needs the package {top!r}: {RUN_ADVICE}"
-    where = in_own_code(error, spec)
+    if isinstance(error, ModuleNotFoundError) and (file.parent == HERE or top in RUN_PACKAGES):
+        return f"Model {model!r} needs the package {top!r}: {RUN_ADVICE}"
+    where = in_own_code(error, file)
     if isinstance(error, ModuleNotFoundError):
         advice = f"install the package in this environment (pip install {top}), or correct the name"
-        return f"{spec.file.name} imports {error.name!r}, which is not installed{where}: {advice}"
-    return f"{spec.file.name}: {str(error).splitlines()[0] if str(error) else type(error).__name__}{where}"
+        return f"{file.name} imports {error.name!r}, which is not installed{where}: {advice}"
+    return f"{file.name}: {str(error).splitlines()[0] if str(error) else type(error).__name__}{where}"
 
 
-def _own_files(spec: ModelSpec) -> set[Path]:
-    if spec.file.parent == HERE:
+def _own_files(file: Path) -> set[Path]:
+    if file.parent == HERE:
         return {path for path in HERE.glob("*.py") if path.stem not in (*PLUMBING, "__init__")}
     try:
-        return {path.resolve() for path in sources(spec.file).files}
+        return {path.resolve() for path in sources(file).files}
     except Exception:  # the file may be what is wrong
-        return {spec.file.resolve()}
+        return {file.resolve()}
 
 
 def _chain(error: BaseException) -> list[BaseException]:

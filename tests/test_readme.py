@@ -48,9 +48,9 @@ def test_a_page_names_commands_protocols_and_files_that_exist(page: Path) -> Non
     """Every `medbench` command, protocol and linked file; a part of a page by its heading."""
     text = page.read_text(encoding="utf-8")
     commands = {command.name or command.callback.__name__ for command in app.registered_commands if command.callback}
-    commands |= {"measure", "weights", "data"}
+    commands |= {group.name for group in app.registered_groups if group.name}
     assert set(re.findall(r"medbench ([a-z]+)", text)) <= commands
-    for name in re.findall(r"--protocol ([a-z0-9-]+)", text):
+    for name in re.findall(r"--protocol ([a-z0-9-]+)\b(?!\.toml)", text):
         assert name in list_protocols()
     for link, heading in re.findall(r"\]\(((?!https?://)[^)#]*)#?([^)]*)\)", text):
         target = page.parent / link if link else page

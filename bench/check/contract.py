@@ -261,7 +261,7 @@ def check_model(name: str, *, img_size: int | None = None, slow: bool = False) -
         try:
             subject = Subject(name, usual_size(spec) if img_size is None else img_size)
         except (Exception, SystemExit) as error:
-            return [_row(name, "build", "no", error_line(error) + in_own_code(error, spec))]
+            return [_row(name, "build", "no", error_line(error) + in_own_code(error, spec.file))]
         return list(_rows(subject, {**CHECKS, "torch.compile": check_compile} if slow else CHECKS, pinned))
 
 
@@ -276,7 +276,7 @@ def _rows(subject: Subject, checks: Mapping[str, Callable[[Subject], str]], pinn
         except Skipped as reason:
             yield _row(subject.name, check, "skipped", error_line(reason))
         except (Exception, SystemExit) as error:
-            detail = error_line(error) + in_own_code(error, subject.spec)
+            detail = error_line(error) + in_own_code(error, subject.spec.file)
             if detail in met:
                 yield _row(subject.name, check, "skipped", f"fails as {met[detail]} does")
                 continue

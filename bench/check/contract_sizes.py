@@ -56,7 +56,7 @@ def _check_training(subject: Subject, size: int) -> None:
         raise Broken(f"the file claims {size} px, but: {error_line(error)}") from None
     except (Exception, SystemExit) as error:
         of = f" ({PROTOCOL_PX[size]})" if PROTOCOL_PX.get(size) else ""
-        line = error_line(error) + in_own_code(error, subject.spec)
+        line = error_line(error) + in_own_code(error, subject.spec.file)
         raise Broken(f"fails at {size} px{of}: {line[:150]}; {ADVICE.format(size=subject.img_size)}") from None
 
 

@@ -12,6 +12,8 @@ import typer
 from bench.cli.gradcam import gradcam
 from bench.cli.inspect import check, doctor, list_
 from bench.cli.measure import data_app, measure_app
+from bench.cli.own.predict import predict
+from bench.cli.own.protocol import protocol_app
 from bench.cli.report import explain, report
 from bench.cli.run import merge, plan, run
 from bench.cli.track import track
@@ -30,11 +32,13 @@ app = typer.Typer(
 app.add_typer(measure_app, name="measure")
 app.add_typer(data_app, name="data")
 app.add_typer(weights_app, name="weights")
+app.add_typer(protocol_app, name="protocol")
 app.command("plan")(plan)
 app.command("run")(run)
 app.command("track")(track)
 app.command("merge")(merge)
 app.command("gradcam")(gradcam)
+app.command("predict")(predict)
 for reading in (report, verify, compare, explain):
     app.command()(reading)
 app.command("list")(list_)

@@ -51,7 +51,8 @@ def report(
     outcome = api.report(results, reports, models=models, documents=documents)
     for note in outcome.notes:
         err.print(note, markup=False, soft_wrap=True)
-    out.print(outcome.summary(), markup=False, soft_wrap=True)
+    for line in (outcome.summary(), *outcome.places()):
+        out.print(line, markup=False, soft_wrap=True)
 
 
 def explain(

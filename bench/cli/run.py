@@ -91,7 +91,7 @@ def _summary(planned: Sequence[PlannedRun]) -> str:
     counts = {state: sum(item.state == state for item in planned) for state in ("done", "missing", "stale", "failed")}
     todo = [item for item in planned if item.state != "done" and not item.refusal]
     known = [item.estimate for item in todo if item.estimate is not None]
-    scaled = sum(estimate.source == "timings" for estimate in known)
+    scaled, borrowed = (sum(estimate.source == source for estimate in known) for source in ("timings", "repository"))
     text = ", ".join(f"{number} {state}" for state, number in counts.items())
     line = f"{len(planned)} runs: {text}"
     trained = [estimate for estimate in known if estimate.source != "fixed"]
@@ -99,7 +99,8 @@ def _summary(planned: Sequence[PlannedRun]) -> str:
     if trained:
         seconds = sum(estimate.seconds for estimate in known)
         line += f". Estimate for what is not done: {duration(seconds)} on one core (from recorded runs"
-        line += f"; {scaled} of them scaled by the timed training step)" if scaled else ")"
+        line += f"; {scaled} of them scaled by the timed training step" if scaled else ""
+        line += f"; {borrowed} of them from the repository's records and their machine)" if borrowed else ")"
         line += f", and {left}" if len(known) < len(todo) else ""
     elif len(known) < len(todo):
         line += f". No estimate: {left}"

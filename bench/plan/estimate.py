@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cache, cached_property, partial
 from pathlib import Path
 from statistics import mean, median
 from typing import Literal
@@ -13,13 +13,14 @@ from bench.errors import ProtocolError
 from bench.protocols.loading import load_protocol
 from bench.protocols.schedule import epoch_bounds
 from bench.protocols.subset import num_train
-from bench.records.card import DataCard
+from bench.records.card import DataCard, read_card
 from bench.records.names import Run
 from bench.records.run_record import read_records
 from bench.records.timing_record import Setting, TimingRecord, read_timings
 from models.catalog import get_spec
 
-Source = Literal["runs", "timings", "fixed"]
+Source = Literal["runs", "timings", "fixed", "repository"]
+REPOSITORY = Path(__file__).parents[2] / "results"  # the recorded evidence of a checkout
 
 
 @dataclass(frozen=True)
@@ -35,7 +36,8 @@ class CostEstimate:
 
     From recorded runs of the same model at the same size, scaled by images x epochs. A model without one takes the
     rate of the others at that size times how fast its training step was timed beside theirs: a rough number, since
-    that ratio is another size's.
+    that ratio is another size's. Where the folder has nothing to go by, the repository's own records do, whose machine
+    may be faster or slower.
 
     Args:
         results: The results folder.
@@ -54,6 +56,20 @@ class CostEstimate:
 
     def of(self, run: Run) -> Estimate | None:
         """A run's cost; None without anything to go by."""
+        estimate = self._by_folder(run)
+        if estimate is not None or self._repository is None:
+            return estimate
+        elsewhere = self._repository.of(run)
+        return None if elsewhere is None else Estimate(elsewhere.seconds, "repository")
+
+    @cached_property
+    def _repository(self) -> CostEstimate | None:
+        """The estimate from the repository's records; None for that folder itself, and where there is no checkout."""
+        if not REPOSITORY.is_dir() or self.results.resolve() == REPOSITORY.resolve():
+            return None
+        return CostEstimate(REPOSITORY, cache(partial(read_card, REPOSITORY)))
+
+    def _by_folder(self, run: Run) -> Estimate | None:
         if get_spec(run.model).kind != "network":
             return Estimate(1.0, "fixed")
         protocol = load_protocol(run.protocol)

@@ -70,8 +70,13 @@ def _resolve(path: Path, seen: tuple[Path, ...] = ()) -> Rules:
     """The file's tables over those of the protocol that it extends."""
     if path in seen:
         raise ProtocolError(f"{path}: extends leads back to itself")
-    content = _read_toml(path)
-    parent = content.pop("extends", None)
+    return _extended(path, _read_toml(path), seen)
+
+
+def _extended(path: Path, content: Rules, seen: tuple[Path, ...] = ()) -> Rules:
+    """As `_resolve`, of a file with this content."""
+    parent = content.get("extends")
+    content = {key: value for key, value in content.items() if key != "extends"}
     if parent is None:
         return content
     parent_path = _find(str(parent), PROTOCOL_DIR, "protocol", beside=path.parent)
@@ -149,6 +154,17 @@ def load_protocol(name: str) -> Protocol:
 
 
 _by_path: dict[str, Protocol] = {}
+
+
+def would_be(path: Path, content: Rules) -> Protocol:
+    """The protocol of a file with this content, whether it is there or not; its name is known to nobody yet.
+
+    Raises:
+        ProtocolError: As `load_protocol`; also if a protocol of the suite has the name.
+    """
+    if path.stem in (*list_protocols(), *_members()):
+        raise ProtocolError(f"{path}: the name {path.stem!r} is taken by a protocol of the suite; choose another")
+    return _load(Protocol, path, _extended(path, content))
 
 
 @cache

@@ -7,6 +7,7 @@ named and stamped SYNTHETIC.
 from __future__ import annotations
 
 import contextlib
+import csv
 import re
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass
@@ -31,6 +32,7 @@ MARK = re.compile(rb"(?:<\?xml[^>]*\?>)?\s*(?:<!-- |# |% |/\* )(?:SYNTHETIC \| )
 TIDY = {  # below results/tables/, which no other command writes to; the stamp is not imported for its table library
     f"{stamp}{name}.csv" for stamp in ("", "SYNTHETIC_") for name in ("scores", "runs", "costs", "timings", *STATISTICS)
 }
+FEW_NAMES = 4  # of models that a line lists
 WAIT_SECONDS = 600.0  # for another report of the same results folder
 
 
@@ -48,6 +50,26 @@ class Built:
             return f"nothing changed: {len(self.files)} files are what the records give"
         folders = sorted({str(path.parent) for path in self.files})
         return f"{len(self.files)} files written to {', '.join(folders)}"
+
+    def places(self) -> list[str]:
+        """Where the rows of finished runs stand, a line for those on real data and one for those on synthetic data."""
+        by_name = {path.name: path for path in self.files}
+        lines = []
+        for prefix, data in (("", "real"), ("SYNTHETIC_", "synthetic")):
+            runs, table = by_name.get(f"{prefix}runs.csv"), by_name.get(f"{prefix}table3.md")
+            if runs is None or table is None:
+                continue
+            with runs.open(encoding="utf-8", newline="") as stream:
+                rows = csv.DictReader(line for line in stream if not line.startswith("#"))
+                models = [row["model"] for row in rows if row["status"] == "done"]
+            names = sorted(set(models))
+            shown = ", ".join(names) if len(names) <= FEW_NAMES else f"{len(names)} models"
+            page = table.with_name(f"{prefix}index.html")
+            if models:
+                lines.append(
+                    f"{len(models)} finished run{'s' * (len(models) > 1)} on {data} images ({shown}): {table}, {page}"
+                )
+        return lines
 
 
 def build(results: Path, reports: Path, models: Sequence[str] = MODELS, *, documents: bool = False) -> Built:

@@ -142,7 +142,7 @@ def _classify(error: Exception, model: str) -> Failure:
     if isinstance(error, MemoryError):
         return Failure(kind="oom", message="out of memory on the host")
     text = f"{type(error).__name__}: {str(error).strip().splitlines()[0] if str(error).strip() else 'no message'}"
-    text += in_own_code(error, get_spec(model))
+    text += in_own_code(error, get_spec(model).file)
     if is_out_of_memory(error):
         return Failure(kind="oom", message=text)
     if isinstance(error, OSError) and error.errno in (errno.EIO, errno.ECONNRESET, errno.ETIMEDOUT):

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from bench.plan import estimate
 from bench.plan.estimate import CostEstimate, Estimate
 from bench.records.card import read_card
 from bench.records.names import Run
@@ -44,6 +45,14 @@ def time_steps(results: Path, model: str, *rates: float | None, **changes: Any) 
     cell = TimingCell(setting=Setting.model_validate({**STEP, **changes}), rounds=rounds)
     print_ = fingerprint(get_spec(model))
     write_sealed(timing_path(results, DEVICE, model), make_timing(model, DEVICE, [cell], model_fingerprint=print_))
+
+
+@pytest.fixture(autouse=True)
+def repository(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The repository's own records, none unless a test makes them."""
+    folder = tmp_path / "repository"
+    monkeypatch.setattr(estimate, "REPOSITORY", folder)
+    return folder
 
 
 @pytest.fixture
@@ -84,6 +93,14 @@ def test_other_settings_and_other_sizes_scale_nothing(results: Path) -> None:
     assert cost(results, smoke("medspectralnet")) is None
     time_steps(results, "medspectralnet", 2.0)
     assert cost(results, Run("lite-96", "medspectralnet", "breastmnist", 0)) is None
+
+
+def test_an_empty_folder_takes_the_repositorys_records(tmp_path: Path, repository: Path, results: Path) -> None:
+    """Of runs that a folder says nothing of; its own records come first, and the source is named."""
+    make_run(repository, Run("smoke", "resnet18_28", "breastmnist", 0), images_per_second=5.0)
+    assert cost(tmp_path / "mine", smoke("resnet18_28")) == Estimate(2 * (30 + 4) / 5, "repository")
+    assert cost(results, smoke("resnet18_28")) == Estimate(2 * (30 + 4) / 10, "runs")
+    assert cost(repository, smoke("medspectralnet")) is None
 
 
 def test_what_is_fitted_takes_a_second(results: Path) -> None:

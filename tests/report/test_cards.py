@@ -19,6 +19,13 @@ from models import catalog, get_spec, list_models, load_plugin
 from tests.making import make_run
 
 OWN = Path(__file__).parents[2] / "results"
+THEIRS = """from models import register_model
+
+
+@register_model(source="a test")
+def their_net(**sizes):
+    return None
+"""
 RUNS = [Run("lite-96", "resnet18", "breastmnist", seed) for seed in (0, 1)]
 
 
@@ -43,6 +50,29 @@ def files(store: Path) -> dict[str, bytes]:
 
 def text(files: dict[str, bytes], model: str) -> str:
     return files[f"models/{model_slug(model)}.md"].decode()
+
+
+def test_somebody_elses_model_has_a_card_of_its_records(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """On real data beside the suite's, on synthetic data stamped and alone; the suite's models get no second one."""
+    monkeypatch.setattr(catalog, "_plugins", {})
+    (tmp_path / "their_net.py").write_text(THEIRS, encoding="utf-8")
+    load_plugin(tmp_path / "their_net.py")
+    make_run(tmp_path, Run("lite-96", "their_net", "breastmnist", 0))
+    for model in ("their_net", "resnet18_28"):
+        make_run(tmp_path, Run("smoke", model, "synthetic-breastmnist", 0))
+    monkeypatch.setattr(catalog, "_plugins", {})
+    evidence = gather(tmp_path)
+    real = model_cards.render(evidence, analyse(evidence, synthetic=False), synthetic=False)
+    assert set(real) == {f"models/{model_slug(name)}.md" for name in [*own_models(), "their_net"]}
+    record = next(record for record in evidence.records if record.model == "their_net")
+    assert f"fingerprint `{record.model_fingerprint[:16]}`" in text(real, "their_net")
+    assert "lite-96" in text(real, "their_net")
+    made = model_cards.render(evidence, analyse(evidence, synthetic=True), synthetic=True)
+    assert set(made) == {"models/SYNTHETIC_their_net.md"}
+    (card,) = (content.decode() for content in made.values())
+    assert card.startswith("<!-- SYNTHETIC | medbench report")
+    assert "# SYNTHETIC: model card: their_net" in card
+    assert "`SYNTHETIC_table3.md`" in card
 
 
 def test_every_model_of_the_suite_has_a_card(files: dict[str, bytes]) -> None:

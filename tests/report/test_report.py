@@ -51,8 +51,19 @@ def test_the_same_records_give_the_same_bytes(results: Path, tmp_path: Path) -> 
 def test_an_unchanged_folder_is_known_and_any_change_is_seen(results: Path, tmp_path: Path) -> None:
     """The second call finds nothing to do; a touched file, a new record or another model drawn is work again."""
     reports = tmp_path / "reports"
-    assert not build(results, reports).was_current
-    assert build(results, reports).was_current
+    built = build(results, reports)
+    assert not built.was_current
+    places = built.places()
+    assert places == [
+        f"3 finished runs on real images (floor/prior, resnet18_28): {reports / 'table3.md'}, {reports / 'index.html'}",
+        f"1 finished run on synthetic images (resnet18_28): {reports / 'SYNTHETIC_table3.md'}, "
+        f"{reports / 'SYNTHETIC_index.html'}",
+    ]
+    assert all(Path(name).is_file() for line in places for name in line.split(": ")[1].split(", "))
+    assert "`SYNTHETIC_table3.md`" in (reports / "table3.md").read_text(encoding="utf-8")
+    again = build(results, reports)
+    assert again.was_current
+    assert again.places() == places
     (reports / "table3.md").write_text("<!-- medbench report | touched -->", encoding="utf-8")
     assert not build(results, reports).was_current
     assert compare(results, reports) == []

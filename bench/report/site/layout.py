@@ -95,7 +95,9 @@ def html(page: Page, name: str, **content: Any) -> dict[str, bytes]:
     return {page.path: text.encode()}
 
 
-def document(path: str, blocks: Sequence[Block], line: str, files: Sequence[str] = ()) -> dict[str, bytes]:
+def document(
+    path: str, blocks: Sequence[Block], line: str, files: Sequence[str] = (), *, synthetic: bool = False
+) -> dict[str, bytes]:
     """A table's or a card's blocks as a page.
 
     Args:
@@ -103,7 +105,9 @@ def document(path: str, blocks: Sequence[Block], line: str, files: Sequence[str]
         blocks: The first is the heading.
         line: What it was made from.
         files: That hold the same, below the reports folder.
+        synthetic: Whether it is of synthetic data, as the heading says too.
     """
     title = blocks[0]
     assert isinstance(title, Heading)
-    return html(Page(path, title.text, line), "document.html.jinja", blocks=blocks[1:], files=files)
+    page = Page(path, title.text.removeprefix(f"{STAMP}: "), line, synthetic)
+    return html(page, "document.html.jinja", blocks=blocks[1:], files=files)

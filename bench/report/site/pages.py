@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 from bench.check.trust import MEANING, MEASURED, UNSEEN, SelfReported, read_reruns, read_self_reported
 from bench.protocols.loading import PROTOCOL_DIR, list_protocols
-from bench.records.names import SYNTHETIC_PREFIX
+from bench.records.names import SYNTHETIC_PREFIX, model_slug
 from bench.records.own_models import is_fitted, own_models
 from bench.report.ablations import FACTORS
 from bench.report.analysis.analyse import Analysis
@@ -162,11 +162,13 @@ def _datasets(site: _Site) -> Files:
 
 
 def _models(site: _Site) -> Files:
-    """The list of the model cards."""
+    """The list of the model cards; a model that is not the suite's, but has a finished run, is named by its records."""
     runs = grouped(site.evidence.finished(synthetic=False), lambda record: record.model)
     specs = [get_spec(name) for name in sorted(own_models(), key=model_order)]
     counts = {spec.name: len(runs.get(spec.name, [])) for spec in specs}
-    return html(site.page("models/index.html", "Models"), "models.html.jinja", specs=specs, counts=counts)
+    others = [(name, model_slug(name), len(runs[name])) for name in sorted(runs.keys() - counts.keys())]
+    page = site.page("models/index.html", "Models")
+    return html(page, "models.html.jinja", specs=specs, counts=counts, others=others)
 
 
 def _run(site: _Site) -> Files:

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import math
 from collections.abc import Collection, Iterable, Mapping, Sequence
+from pathlib import Path
 
 from bench.records.cost_record import COUNTERS, CostRecord
 from bench.records.names import model_slug
-from bench.records.own_models import own_models
+from bench.records.own_models import own_models, own_spec
 from bench.records.run_record import Record
 from bench.report.ablations import FACTORS, STARTED, STARTS, is_compared
 from bench.report.analysis.analyse import Analysis
@@ -23,8 +24,8 @@ from bench.report.site.layout import document
 from bench.report.tables.missing import lost_seeds, missing_groups, planned
 from bench.report.tables.score_cells import METRICS, READING, TEST_PARTS, UNITS, value_text
 from bench.report.tables.table4 import NUM_CLASSES, notes_of
-from bench.report.tidy import grouped, model_order
-from models.catalog import HERE, ModelSpec, get_spec
+from bench.report.tidy import STAMP, grouped, model_order
+from models.catalog import HERE, ModelSpec
 
 NOT_FOR_DIAGNOSIS = (
     "Not for diagnosis. Trained and scored on small public images for the comparison of methods; nobody has examined "
@@ -42,27 +43,44 @@ FITTED_TEXT = (
 
 
 def render(evidence: Evidence, analysis: Analysis, *, synthetic: bool) -> dict[str, bytes]:
-    """`models/<slug>.md` and its page for every model that comes with the suite; runs on synthetic data are in none."""
-    if synthetic:
-        return {}
+    """`models/<slug>.md` and its page for every model of the suite, and for others that have a finished run.
+
+    On synthetic data only those others have one, `models/SYNTHETIC_<slug>.md`: what they are stands in no catalogue.
+    """
     costs = grouped(evidence.costs[0], lambda cost: cost.model)
-    by_model = grouped(evidence.finished(synthetic=False), lambda record: record.model)
+    by_model = grouped(evidence.finished(synthetic=synthetic), lambda record: record.model)
     scores = grouped(analysis.table_scores, lambda score: score.model)
     files, links = {}, evidence.links.below()
-    for name in sorted(own_models(), key=model_order):
-        spec, records, counted = get_spec(name), by_model.get(name, []), costs.get(name, [])
+    own = own_models()
+    named = [] if synthetic else own
+    for name in sorted({*named, *(by_model.keys() - set(own))}, key=model_order):
+        records, counted = by_model.get(name, []), costs.get(name, [])
+        spec = own_spec(name) or ModelSpec(name=name, file=Path(), function="")
         blocks = [
-            *_identity(spec),
+            *(_identity(spec) if own_spec(name) else _recorded_identity(name, records, synthetic=synthetic)),
             *_sizes(spec, counted, links),
-            *_scores(evidence, spec, scores.get(name, [])),
+            *_scores(evidence, spec, scores.get(name, []), synthetic=synthetic),
             *_epochs([row for row in analysis.epochs if row.model == name]),
         ]
         blocks += [*_determinism(spec, records), *_data(evidence, records)]
-        line = first_line([*records, *counted])
-        path = f"models/{model_slug(name)}"
+        prefix, stamp = (f"{STAMP}_", f"{STAMP} | ") if synthetic else ("", "")
+        line = f"{stamp}{first_line([*records, *counted])}"
+        path = f"models/{prefix}{model_slug(name)}"
         files[f"{path}.md"] = markdown(blocks, line)
-        files |= document(f"{path}.html", blocks, line, [f"{path}.md"])
+        files |= document(f"{path}.html", blocks, line, [f"{path}.md"], synthetic=synthetic)
     return files
+
+
+def _recorded_identity(name: str, records: Sequence[Record], *, synthetic: bool) -> list[Block]:
+    """Of a model that is not the suite's: what its records say, whether its file is here or not."""
+    counts = sorted({record.num_params for record in records if record.num_params is not None})
+    items = [
+        "Kind: a network that is not the suite's; paper, source and licences stand in its own file",
+        f"Its code: fingerprint `{records[0].model_fingerprint[:16]}`",
+        f"Parameters, as trained: {', '.join(f'{count:,}' for count in counts) or 'not recorded'}",
+    ]
+    title = f"{STAMP}: model card: {name}" if synthetic else f"Model card: {name}"
+    return [Heading(title, 1), NOT_FOR_DIAGNOSIS, Bullets(items)]
 
 
 def _identity(spec: ModelSpec) -> list[Block]:
@@ -116,7 +134,7 @@ def _count_cells(record: CostRecord, links: Links) -> list[Text | str]:
     return [size, classes, Text(f"{record.num_params:,}", link)]
 
 
-def _scores(evidence: Evidence, spec: ModelSpec, scores: Sequence[Score]) -> list[Block]:
+def _scores(evidence: Evidence, spec: ModelSpec, scores: Sequence[Score], *, synthetic: bool) -> list[Block]:
     """What was measured, and what the studies still want."""
     groups = grouped(scores, lambda score: (score.protocol, score.dataset))
     rows = []
@@ -129,12 +147,15 @@ def _scores(evidence: Evidence, spec: ModelSpec, scores: Sequence[Score]) -> lis
     header += [f"{title}, {part}" for part in TEST_PARTS.values() for title in METRICS.values()]
     blocks: list[Block] = [Heading("Measured scores")]
     if rows:
+        where = _where(spec, {protocol for protocol, _ in groups})
         blocks += [
-            f"{UNITS} Shown: {READING} {_where(spec, {protocol for protocol, _ in groups})}",
+            f"{UNITS} Shown: {READING} {where.replace('`table3', f'`{STAMP}_table3') if synthetic else where}",
             Table("", header, rows),
         ]
     else:
         blocks.append("No record of a run on real data yet.")
+    if synthetic:
+        return blocks
     missing = [line for protocol in _protocols(groups) for line in _missing(evidence, spec, protocol, groups)]
     return [*blocks, "Missing:", Bullets(missing)] if missing else blocks
 

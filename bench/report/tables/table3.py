@@ -51,6 +51,8 @@ def render(evidence: Evidence, analysis: Analysis, *, synthetic: bool) -> dict[s
         missing += [missing_cell(evidence, protocol, *cell) for cell in absent]
     if not scores:
         blocks.append("No records yet.")
+    if not synthetic and evidence.finished(synthetic=True):
+        blocks.append(f"Runs on synthetic images stand apart, in `{STAMP}_table3.md` and `{STAMP}_index.html`.")
     if known:
         items = [f"`{name}`: no record; `medbench run --study {_study_of(name)}`" for name in known]
         blocks += [Heading("Protocols without a record"), Bullets(items)]

@@ -1,0 +1,1 @@
+"""Commands for what one brings oneself: a recipe, a sweep, single images."""

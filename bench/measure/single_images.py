@@ -1,0 +1,141 @@
+"""What the kept weights of a run say of single images, which are prepared as the images of val are."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image, UnidentifiedImageError
+
+from bench.data.loading import get_info
+from bench.errors import BenchError, DataError
+from bench.machine.devices import choose_device
+from bench.machine.foreign import cast, create
+from bench.protocols.loading import load_protocol
+from bench.protocols.schema import Protocol
+from bench.records.card import read_card
+from bench.records.names import Run
+from bench.stats.metrics import softmax
+from bench.streams import Streams
+from bench.training.kept_weights import KeptWeights, read_weights
+from bench.training.trainer import DTYPES, FORMATS, SplitData
+from bench.training.trainer import predict as logits_of
+from models import fingerprint, get_spec
+
+NOT_FOR_DIAGNOSIS = (
+    "Not for diagnosis: a model of a benchmark, trained on small public images; its probabilities say nothing about "
+    "patients."
+)
+
+
+@dataclass(frozen=True)
+class SingleImages:
+    """What a model says.
+
+    Attributes:
+        run: Whose weights they are.
+        probabilities: By image file, by class name in the order of the labels; each image's sum to 1.
+        notes: What was done to an image before it was prepared, one line each.
+    """
+
+    run: Run
+    probabilities: dict[str, dict[str, float]]
+    notes: list[str]
+
+
+def predict_images(
+    weights: Path, images: Sequence[Path], *, results: Path, protocol: str = "", device: str = "cpu"
+) -> SingleImages:
+    """The probabilities of each image by a run's kept weights.
+
+    Args:
+        weights: A file of `medbench run --keep-weights`.
+        images: Files that Pillow reads. One of another size is resized to that of the data set's files, as MedMNIST's
+            were (bicubic, both sides alike).
+        results: Where the data set's card may stand, with the names of its classes.
+        protocol: The run's protocol by TOML file, "" for the suite's of the name.
+        device: `cpu`, `cuda`, `cuda:1` or `auto`.
+
+    Raises:
+        BenchError, ModelError: If the file holds no such weights, model, protocol or classes are not those that it
+            names, or an image cannot be read.
+    """
+    kept = read_weights(weights) if weights.is_file() else None
+    if kept is None:
+        state = "holds no kept weights, or is damaged" if weights.is_file() else "is no file"
+        raise BenchError(f"{weights} {state}; medbench run --keep-weights DIR writes DIR/<run_id>.safetensors")
+    run = _run_of(weights, kept)
+    rules = _protocol_of(kept, run, protocol)
+    if fingerprint(get_spec(run.model)) != kept.about.get("model_fingerprint"):
+        raise BenchError(f"{weights} is of other code of {run.model} than what is here; train it again")
+    names, num_channels, size = _data_of(run, rules, results)
+    notes: list[str] = []
+    arrays = np.stack([_read(path, num_channels, size, notes) for path in images])
+    if str(len(names)) != kept.about.get("num_classes"):
+        raise BenchError(f"{weights} has {kept.about.get('num_classes')} classes, {run.dataset} has {len(names)}")
+    device = choose_device(device)
+    in_chans = 3 if rules.data.channels == "rgb" else num_channels
+    seed = Streams(run.model, run.dataset, run.seed).init()
+    model = create(run.model, seed=seed, num_classes=len(names), in_chans=in_chans, img_size=rules.data.img_size)
+    placed = cast(model.to(device), DTYPES[rules.numerics.precision], FORMATS[rules.numerics.memory_format])
+    placed.load_state_dict(kept.state)
+    split = SplitData.from_arrays(arrays, np.zeros(len(arrays), dtype=np.int64), device)
+    probs = softmax(logits_of(placed, split, rules))
+    rows = {str(path): dict(zip(names, row, strict=True)) for path, row in zip(images, probs.tolist(), strict=True)}
+    return SingleImages(run, rows, notes)
+
+
+def _run_of(path: Path, kept: KeptWeights) -> Run:
+    """The run that a file's metadata names."""
+    parts = kept.about.get("run_id", "").rsplit("__", 3)
+    if len(parts) != 4 or not parts[3][1:].isdigit():
+        raise BenchError(f"{path} names no run; medbench run --keep-weights DIR writes files that do")
+    model, dataset, protocol, seed = parts
+    return Run(protocol, model.replace("--", "/"), dataset, int(seed[1:]))
+
+
+def _protocol_of(kept: KeptWeights, run: Run, file: str) -> Protocol:
+    """The rules that the weights were trained by."""
+    try:
+        rules = load_protocol(file or run.protocol)
+    except BenchError as error:
+        if file:
+            raise
+        raise BenchError(
+            f"The weights were trained by {run.protocol}: name its file with --protocol ({error})"
+        ) from None
+    if rules.digest() != kept.about.get("protocol_digest"):
+        raise BenchError(f"The weights were trained by other rules than those of {file or run.protocol}")
+    return rules
+
+
+def _data_of(run: Run, rules: Protocol, results: Path) -> tuple[list[str], int, int]:
+    """Class names, channels and the size of the data set's files, by its card or by what is known of it."""
+    card = read_card(results, run.dataset)
+    try:
+        info = get_info(run.dataset)
+    except DataError:
+        if card is None:
+            raise BenchError(
+                f"The classes of {run.dataset} are not known here: name its results with --results"
+            ) from None
+        return card.class_names, card.num_channels, card.source_size
+    return list(info.class_names), info.num_channels, rules.data.source_size
+
+
+def _read(path: Path, num_channels: int, size: int, notes: list[str]) -> NDArray[np.uint8]:
+    """An image as (size, size) gray or (size, size, 3) colour."""
+    try:
+        with Image.open(path) as opened:
+            image = opened.convert("RGB" if num_channels == 3 else "L")
+    except (UnidentifiedImageError, Image.DecompressionBombError, ValueError, SyntaxError):
+        raise BenchError(f"{path} is no image that can be read; give PNG or JPEG files") from None
+    except OSError as error:
+        raise BenchError(f"Cannot read {path}: {error.strerror or error}") from None
+    if image.size != (size, size):
+        notes.append(f"{path}: resized from {image.width} x {image.height} to {size} x {size} px")
+        image = image.resize((size, size), Image.Resampling.BICUBIC)
+    return np.asarray(image, dtype=np.uint8)

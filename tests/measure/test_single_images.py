@@ -1,0 +1,138 @@
+"""What kept weights say of single images: what they said of the same images in val."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+from typer.testing import CliRunner
+
+from bench.cli.app import app
+from bench.data.card import measure
+from bench.data.loading import load
+from bench.errors import BenchError
+from bench.measure.single_images import predict_images
+from bench.protocols.loading import load_protocol
+from bench.records.names import Run, weights_path
+from bench.records.predictions import read_predictions
+from bench.runs.request import RunBundle, RunRequest
+from bench.runs.runner import run_one
+from bench.stats.metrics import softmax
+from bench.training.kept_weights import read_weights, weights_bytes
+from models import catalog, load_plugin
+
+SET = "synthetic-bloodmnist"
+NET = '''"""A small network."""
+from torch import nn
+from models import register_model
+
+
+@register_model(source="a test", code_license="MIT")
+def looking_net(*, num_classes, in_chans=3, img_size=28, pretrained=False):
+    return nn.Sequential(nn.Conv2d(in_chans, 8, 5, stride=3), nn.BatchNorm2d(8), nn.ReLU(), nn.AdaptiveAvgPool2d(1),
+                         nn.Flatten(), nn.Linear(8, num_classes))
+'''
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, RunBundle, Path]:
+    """A run's kept weights, what it handed over, and a folder with three images of val as PNG files."""
+    folder = tmp_path_factory.mktemp("looking")
+    plugin = folder / "looking_net.py"
+    plugin.write_text(NET, encoding="utf-8")
+    run = Run("smoke", "looking_net", SET, 0)
+    request = RunRequest(run, load_protocol("smoke"), measure(SET), plugins=(str(plugin),), keep_weights=True)
+    bundle = run_one(request)
+    assert bundle.weights is not None, bundle.record.failure
+    path = weights_path(folder, run)
+    path.write_bytes(bundle.weights)
+    for index, pixels in enumerate(load(SET, 28).images["val"][:3]):
+        Image.fromarray(pixels).save(folder / f"val{index}.png")
+    return path, bundle, folder
+
+
+@pytest.fixture(autouse=True)
+def plugin(trained: tuple[Path, RunBundle, Path], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(catalog, "_plugins", {})
+    load_plugin(trained[2] / "looking_net.py")
+
+
+def test_an_image_of_val_gets_the_probabilities_of_val(trained: tuple[Path, RunBundle, Path]) -> None:
+    """The same preparation as in the run, class names in the order of the labels."""
+    path, bundle, folder = trained
+    files = [folder / f"val{index}.png" for index in range(3)]
+    found = predict_images(path, files, results=folder / "nowhere")
+    assert bundle.predictions is not None
+    expected = softmax(read_predictions(bundle.predictions).split("val").logits[:3])
+    assert found.notes == []
+    assert list(found.probabilities) == [str(file) for file in files]
+    for row, probs in zip(expected, found.probabilities.values(), strict=True):
+        assert list(probs) == measure(SET).class_names
+        np.testing.assert_allclose(list(probs.values()), row, atol=1e-6)
+
+
+def test_an_image_of_another_size_is_resized_and_noted(trained: tuple[Path, RunBundle, Path], tmp_path: Path) -> None:
+    """To the size of the data set's files, whatever its mode."""
+    path, _, folder = trained
+    Image.new("LA", (50, 40), 128).save(tmp_path / "gray.png")
+    found = predict_images(path, [tmp_path / "gray.png"], results=folder)
+    assert found.notes == [f"{tmp_path / 'gray.png'}: resized from 50 x 40 to 28 x 28 px"]
+    (probs,) = found.probabilities.values()
+    assert sum(probs.values()) == pytest.approx(1)
+
+
+def test_the_command_prints_classes_and_that_it_is_no_diagnosis(trained: tuple[Path, RunBundle, Path]) -> None:
+    """For a person and, with --json, for a program."""
+    path, bundle, folder = trained
+    arguments = ["predict", "--weights", str(path), str(folder / "val0.png")]
+    shown = CliRunner().invoke(app, arguments)
+    assert shown.exit_code == 0, shown.output
+    assert "synthetic 0" in shown.output
+    assert f"By {bundle.record.run_id}. Not for diagnosis" in shown.output
+    content = json.loads(CliRunner().invoke(app, [*arguments, "--json"]).stdout)
+    assert content["note"].startswith("Not for diagnosis")
+    assert (content["model"], content["protocol"]) == ("looking_net", "smoke")
+    assert set(content["images"][0]["probabilities"]) == set(measure(SET).class_names)
+
+
+def test_what_is_no_image_or_no_weights_is_one_line(trained: tuple[Path, RunBundle, Path], tmp_path: Path) -> None:
+    """Each names the file and what would do."""
+    path, _, folder = trained
+    text = tmp_path / "text.png"
+    text.write_text("no image", encoding="utf-8")
+    cases = {
+        "is no image that can be read": (path, text),
+        "Cannot read": (path, tmp_path / "nowhere.png"),
+        "is no file": (tmp_path / "nowhere.safetensors", text),
+        "holds no kept weights": (text, text),
+    }
+    for says, (weights, image) in cases.items():
+        with pytest.raises(BenchError, match=says) as caught:
+            predict_images(weights, [image], results=folder)
+        assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "says"),
+    [
+        ("protocol_digest", "0" * 64, "trained by other rules than those of smoke"),
+        ("run_id", f"looking_net__{SET}__no-such__s0", "name its file with --protocol"),
+        ("run_id", "something", "names no run"),
+        ("model_fingerprint", "0" * 64, "other code of looking_net"),
+        ("num_classes", "3", "has 3 classes"),
+    ],
+)
+def test_weights_of_something_else_are_refused(
+    key: str, value: str, says: str, trained: tuple[Path, RunBundle, Path], tmp_path: Path
+) -> None:
+    """Other rules, code or classes than those that the file names give no probabilities."""
+    path, _, folder = trained
+    kept = read_weights(path)
+    assert kept is not None
+    other = tmp_path / "other.safetensors"
+    other.write_bytes(weights_bytes(kept.state, {**kept.about, key: value}))
+    with pytest.raises(BenchError, match=says):
+        predict_images(other, [folder / "val0.png"], results=folder)
