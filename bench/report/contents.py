@@ -21,6 +21,7 @@ from bench.report.links import BESIDE, Links
 from bench.report.site import pages as site
 from bench.report.tables import (
     ablation,
+    calibration,
     draws,
     initialisation,
     model_cards,
@@ -42,6 +43,7 @@ TABLES: tuple[Callable[..., Files], ...] = (
     table2.render,
     table3.render,
     table4.render,
+    calibration.render,
     model_cards.render,
     draws.render,
     twins.render,

@@ -22,8 +22,8 @@ from bench.records.timing_record import TimingRecord, read_timings
 from bench.report.links import BESIDE, Links
 
 STATISTICS = (  # of an `Analysis`
-    *("cells", "pairs", "mcnemar", "classes", "contrasts", "resolution", "published_checks"),
-    *("draws", "draw_pairs", "twins", "epochs"),
+    *("cells", "pairs", "mcnemar", "classes", "calibration", "calibration_pairs"),
+    *("contrasts", "resolution", "published_checks", "draws", "draw_pairs", "twins", "epochs"),
 )
 MODELS = ("medspectralnet",)  # whose curves, confusion matrices and areas are drawn where no others are named
 

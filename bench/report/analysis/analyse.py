@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import dataclasses
 import itertools
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -19,6 +19,7 @@ from bench.errors import RecordError
 from bench.records.card import DataCard
 from bench.records.run_record import Record
 from bench.report.ablations import FACTORS, STARTS
+from bench.report.analysis.calibration import COLUMNS, PAIR_COLUMNS, Calibration, calibration_pairs, calibrations
 from bench.report.analysis.cells import Cell, read_cells
 from bench.report.analysis.contrasts import Contrast, contrasts_of, start_contrasts_of
 from bench.report.analysis.draw_pairs import DrawPair, draw_pairs
@@ -51,6 +52,8 @@ class Analysis:
     pairs: tuple[Pair, ...] = ()
     mcnemar: tuple[McNemar, ...] = ()
     classes: tuple[ClassScore, ...] = ()
+    calibration: tuple[Calibration, ...] = ()
+    calibration_pairs: tuple[Pair, ...] = ()
     contrasts: tuple[Contrast, ...] = ()
     resolution: tuple[Resolution, ...] = ()
     published_checks: tuple[PublishedCheck, ...] = ()
@@ -72,6 +75,8 @@ class Analysis:
             "pairs": table(self.pairs, PAIRS),
             "mcnemar": table(self.mcnemar, _fields(McNemar)),
             "classes": table(self.classes, _fields(ClassScore)),
+            "calibration": table(self.calibration, COLUMNS),
+            "calibration_pairs": table(self.calibration_pairs, PAIR_COLUMNS),
             "contrasts": table(self.contrasts, _fields(Contrast)),
             "resolution": table(self.resolution, _fields(Resolution)),
             "published_checks": table(self.published_checks, _fields(PublishedCheck)),
@@ -87,6 +92,7 @@ def _fields(kind: type) -> list[str]:
 
 
 DRAWS = _fields(DrawScore)
+Varied = dict[str, dict[tuple[str, str], Cell]]  # data set -> protocol and model -> cell
 
 
 def analyse(evidence: Evidence, *, synthetic: bool) -> Analysis:
@@ -104,8 +110,10 @@ def analyse(evidence: Evidence, *, synthetic: bool) -> Analysis:
     pairs: list[Pair] = []
     mcnemar: list[McNemar] = []
     classes: list[ClassScore] = []
-    factorial: dict[str, dict[tuple[str, str], Cell]] = {}
-    started: dict[str, dict[tuple[str, str], Cell]] = {}
+    calibration: list[Calibration] = []
+    calibrated: list[Pair] = []
+    factorial: Varied = {}
+    started: Varied = {}
     variances: dict[str, dict[str, SeedVariances]] = {}
     resolution: list[Resolution] = []
     twins: list[TwinScore] = []
@@ -116,6 +124,8 @@ def analyse(evidence: Evidence, *, synthetic: bool) -> Analysis:
         compared = compare_cells(cells, seeds, {key: (score.low, score.high) for key, score in plain.items()})
         scores += marked(plain, compared)
         pairs += compared
+        calibration += calibrations(cells, plain)
+        calibrated += calibration_pairs(cells, seeds)
         mcnemar += mcnemar_tests(cells)
         twins += twin_scores(cells, card)
         epochs += [row for cell in cells.values() for row in epoch_scores(cell)]
@@ -132,18 +142,14 @@ def analyse(evidence: Evidence, *, synthetic: bool) -> Analysis:
     cards = evidence.cards
     drawn = evidence.thinned(synthetic=synthetic)
     thinned = draw_cells(evidence.results, drawn, evidence.finished(synthetic=synthetic), cards)
-    contrasts = [
-        contrast
-        for varied, effects_of in ((factorial, contrasts_of), (started, start_contrasts_of))
-        for name, cells in sorted(varied.items())
-        for contrast in effects_of(cells, variances[name], cards[name])
-    ]
     return Analysis(
         scores=tuple(scores),
         pairs=tuple(primary_first(pairs)),
         mcnemar=tuple(mcnemar),
         classes=tuple(classes),
-        contrasts=tuple(contrasts),
+        calibration=tuple(calibration),
+        calibration_pairs=tuple(calibrated),
+        contrasts=tuple(_contrasts(factorial, started, variances, cards)),
         resolution=tuple(resolution),
         published_checks=() if synthetic else tuple(published_checks(published_scores())),
         draws=tuple(draw_scores(thinned, cards)),
@@ -151,6 +157,18 @@ def analyse(evidence: Evidence, *, synthetic: bool) -> Analysis:
         twins=tuple(twins),
         epochs=tuple(epochs),
     )
+
+
+def _contrasts(
+    factorial: Varied,
+    started: Varied,
+    variances: Mapping[str, Mapping[str, SeedVariances]],
+    cards: Mapping[str, DataCard],
+) -> Iterator[Contrast]:
+    """The effects over Table 2's protocols and over those of the study `init`, data set by data set."""
+    for varied, effects_of in ((factorial, contrasts_of), (started, start_contrasts_of)):
+        for name, cells in sorted(varied.items()):
+            yield from effects_of(cells, variances[name], cards[name])
 
 
 def _groups(evidence: Evidence, *, synthetic: bool) -> list[tuple[str, DataCard, dict[str, Cell]]]:
