@@ -51,7 +51,7 @@ def import_file(path: Path) -> ModuleType:
 
 
 def in_own_code(error: BaseException, file: Path) -> str:
-    """` (my_net.py:14, in forward)`: the last line of the own files of a model's file that an exception came through, else ""."""
+    """` (my_net.py:14, in forward)`: the last line of a model's own files that an exception came through, else ""."""
     own = _own_files(file)
     frames = [frame for one in _chain(error) for frame in traceback.extract_tb(one.__traceback__)]
     last = next((frame for frame in reversed(frames) if Path(frame.filename).resolve() in own), None)

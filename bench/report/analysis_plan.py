@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Iterable
+
 from bench.data.names import PAPER_DATASETS
 from bench.records.names import SYNTHETIC_PREFIX
 from bench.records.own_models import is_fitted, own_spec
 from bench.report.ablations import REMOVAL
 from bench.stats.comparisons import EQUIVALENCE_MARGIN
 
-VERSION = 5  # of the analysis code; a new one makes every cached result void
+VERSION = 6  # of the analysis code; a new one makes every cached result void
 OURS = "medspectralnet"
 PARTS = REMOVAL.without  # variant -> what it lacks: exploratory, in a table of their own
 MARGIN = EQUIVALENCE_MARGIN  # re-runs are judged by the same one
@@ -59,6 +62,22 @@ def is_primary(protocol: str, dataset: str, model: str, baseline: str) -> bool:
     synthetic = dataset.startswith(SYNTHETIC_PREFIX)
     of_the_six = dataset.removeprefix(SYNTHETIC_PREFIX) in PAPER_DATASETS
     return model == OURS and of_the_six and baseline in baselines(protocol, synthetic=synthetic)
+
+
+def best_baseline(candidates: Iterable[tuple[str, float, int]]) -> str:
+    """The network with the highest mean among those that are not MedSpectralNet's, "" where there is none.
+
+    One of a single seed never leads, unless none has more.
+
+    Args:
+        candidates: Model, mean over its seeds, and how many those are.
+    """
+    known = [
+        (seeds > 1, mean, model)
+        for model, mean, seeds in candidates
+        if not (is_fitted(model) or is_ours(model) or math.isnan(mean))
+    ]
+    return max(known)[2] if known else ""
 
 
 def is_ours(model: str) -> bool:

@@ -23,6 +23,7 @@ from bench.report.robustness import table as robustness
 from bench.report.site import pages as site
 from bench.report.tables import (
     ablation,
+    calibration,
     draws,
     initialisation,
     model_cards,
@@ -45,6 +46,7 @@ TABLES: tuple[Callable[..., Files], ...] = (
     table2.render,
     table3.render,
     table4.render,
+    calibration.render,
     model_cards.render,
     draws.render,
     twins.render,

@@ -24,8 +24,8 @@ from bench.records.tracks.record import TrackRecord, read_tracks
 from bench.report.links import BESIDE, Links
 
 STATISTICS = (  # of an `Analysis`
-    *("cells", "pairs", "mcnemar", "classes", "contrasts", "resolution", "published_checks"),
-    *("draws", "draw_pairs", "twins", "epochs"),
+    *("cells", "pairs", "mcnemar", "classes", "calibration", "calibration_pairs"),
+    *("contrasts", "resolution", "published_checks", "draws", "draw_pairs", "twins", "epochs"),
     *("robustness", "robustness_pairs"),
 )
 MODELS = ("medspectralnet",)  # whose curves, confusion matrices and areas are drawn where no others are named

@@ -16,17 +16,19 @@ import pandas as pd
 
 from bench.report.analysis.contrasts import gain_of_imagenet, start_verdict
 from bench.report.analysis.draws import Track
+from bench.report.analysis_plan import best_baseline
 from bench.report.draw_findings import has_network, sentences, undecidable
 from bench.report.formats import NOTHING, signed
 from bench.report.published.numbers import reference_score
 from bench.report.rendering import template
 from bench.report.tables.score_cells import exploratory_text, interval_text, value_text
 from bench.stats.intervals import LEVEL
+from bench.stats.probabilities import LOSSES
 
 BEGIN = "<!-- written by medbench report from results/tables/ and reports/claims.csv: edit its template instead -->"
 TABLES = (  # what the page is made of
-    *("cells.csv", "contrasts.csv", "costs.csv", "draw_pairs.csv", "draws.csv", "pairs.csv", "timings.csv"),
-    *("robustness.csv", "robustness_pairs.csv"),
+    *("calibration.csv", "calibration_pairs.csv", "cells.csv", "contrasts.csv", "costs.csv", "draw_pairs.csv"),
+    *("draws.csv", "pairs.csv", "robustness.csv", "robustness_pairs.csv", "timings.csv"),
 )
 DATASET = "breastmnist"
 IMG_SIZE, NUM_CLASSES, BATCH_SIZE = 224, 8, 32
@@ -132,6 +134,38 @@ class Facts:
         if row["p"] < LEVEL:
             verdict = "loses more" if row["difference"] > 0 else "loses less"
         return f"Beside its {role}, `{row['baseline']}`, it {verdict}: {_signed(row)}."
+
+    def best(self, protocol: str) -> str:
+        """The baseline with the highest AUC on BreastMNIST under a protocol, "" where there is none."""
+        frame = self.tables["cells"]
+        rows = frame[(frame["dataset"] == DATASET) & (frame["protocol"] == protocol)]
+        rows = rows[(rows["part"] == "test") & (rows["metric"] == "auc")]
+        return best_baseline(zip(rows["model"], rows["mean"], rows["n_seeds"], strict=True))
+
+    def calibration(self, protocol: str, model: str) -> str:
+        """The cells of a model's row: ECE, what chance gives, verdict, temperature, likelihood and its two parts."""
+        row = self.row("calibration", dataset=DATASET, part="test", protocol=protocol, model=model)
+        if row is None:
+            return " | ".join([NOTHING] * 7)
+        error = f"{row['ece']:.3f} ({interval_text(row['ece_low'], row['ece_high'])})"
+        chance = f"{row['ece_floor']:.3f}, at most {row['ece_floor_95']:.3f}"
+        verdict = row["verdict"] if isinstance(row["verdict"], str) and row["verdict"] else NOTHING
+        above = f"{verdict} ({row['seeds_above']} of {row['n_seeds']})"
+        parts = (f"{row['temperature']:.2f}", *(f"{row[metric]:.3f}" for metric in LOSSES[:2]))
+        return " | ".join([error, chance, above, *parts, signed(row["nll_calibration"])])
+
+    def loss(self, protocol: str, baseline: str, metric: str) -> str:
+        """A difference of likelihoods or of a part, in nats, as `difference`."""
+        return _signed(self._loss(protocol, baseline, metric))
+
+    def losses_apart(self, protocol: str, *baselines: str) -> bool:
+        """Whether an interval of these differences, measured, excludes zero."""
+        rows = [self._loss(protocol, baseline, metric) for baseline in baselines for metric in LOSSES]
+        return any(row is not None and (row["ci_low"] > 0 or row["ci_high"] < 0) for row in rows)
+
+    def _loss(self, protocol: str, baseline: str, metric: str) -> pd.Series | None:
+        keys = {"dataset": DATASET, "protocol": protocol, "metric": metric}
+        return self.row("calibration_pairs", **keys, model="medspectralnet", baseline=baseline)
 
     def exploratory(self) -> str:
         """How many of all exploratory pairs are below 5 %, and how many would be by chance."""

@@ -1,4 +1,4 @@
-"""AUC without resampling: DeLong's variance, and the covariance of AUCs on the same images. No files.
+"""AUC and average precision without resampling: variances, and covariances on the same images. No files.
 
 Every measure here is, to first order, a sum of one number an image: its influence. Images are drawn within classes,
 so a variance is the sum over classes of what influences vary within the class, and one matrix of influences gives
@@ -122,3 +122,50 @@ def mean_influence(image_values: NDArray[Any]) -> Influence:
     exact = np.asarray(image_values, dtype=np.float64)
     num_images = exact.shape[1]
     return Influence(exact.mean(axis=1), exact / num_images, np.zeros(num_images, dtype=np.int64))
+
+
+def precision_influence(labels: NDArray[Any], scores: Floats) -> Influence:
+    """The influence of `pr_auc`, the mean over classes of the average precision, by its derivative in O(N log N).
+
+    With a weight for each image a class's average precision is a ratio of weighted sums; an image's influence is the
+    derivative by its weight (the infinitesimal jackknife). Precision depends on how many images are of the class, so
+    images are drawn from all, as for an accuracy.
+
+    Args:
+        labels: (N,) class indices in [0, K), every class at least once.
+        scores: (R, N, K) of R runs on the same images.
+    """
+    num_runs, num_images, num_classes = scores.shape
+    parts, values = np.zeros((num_runs, num_images)), np.zeros(num_runs)
+    for k in range(num_classes):
+        derivatives, precisions = _precision_derivatives(np.asarray(labels) == k, scores[:, :, k])
+        parts += derivatives / num_classes
+        values += precisions / num_classes
+    return Influence(values, parts + values[:, None] / num_images, np.zeros(num_images, dtype=np.int64))
+
+
+def _precision_derivatives(is_hit: NDArray[np.bool_], column: Floats) -> tuple[Floats, Floats]:
+    """(R, N) derivative of the average precision by each image's weight, and (R,) the average precision.
+
+    An image moves its own precision, if it is a hit, and that of every hit below it: as one more hit it raises them,
+    as one more of the rest it lowers them.
+    """
+    num_images, num_hits = len(is_hit), int(is_hit.sum())
+    order = np.argsort(-column, axis=1, kind="stable")
+    ordered, hits, rank = np.take_along_axis(column, order, axis=1), is_hit[order], np.arange(num_images)
+    starts = np.ones(column.shape, dtype=np.bool_)
+    starts[:, 1:] = ordered[:, 1:] != ordered[:, :-1]
+    ends = np.ones(column.shape, dtype=np.bool_)
+    ends[:, :-1] = starts[:, 1:]
+    first = np.maximum.accumulate(np.where(starts, rank, 0), axis=1)
+    last = np.minimum.accumulate(np.where(ends, rank, num_images)[:, ::-1], axis=1)[:, ::-1]
+    above = np.take_along_axis(np.cumsum(hits, axis=1), last, axis=1)  # hits down to an image, ties included
+    total = last + 1.0
+    precision = above / total
+    average = np.sum(precision, axis=1, where=hits) / num_hits
+    raised, lowered = (np.where(hits, gain / total**2, 0.0) for gain in (total - above, above))
+    below = [np.take_along_axis(np.cumsum(g[:, ::-1], axis=1)[:, ::-1], first, axis=1) for g in (raised, lowered)]
+    moved = np.where(hits, precision - average[:, None] + below[0], -below[1]) / num_hits
+    derivatives = np.empty_like(moved)
+    np.put_along_axis(derivatives, order, moved, axis=1)
+    return derivatives, average

@@ -215,10 +215,14 @@ def _brier(labels: Labels, probs: Scores) -> float:
 
 
 def _calibration_error(correct: NDArray[np.bool_], confidence: Scores) -> float:
-    edges = np.linspace(0.0, 1.0, NUM_ECE_BINS + 1)
-    bins = np.clip(np.searchsorted(edges, confidence, side="left") - 1, 0, NUM_ECE_BINS - 1)
-    gaps = np.bincount(bins, weights=correct - confidence, minlength=NUM_ECE_BINS)
+    gaps = np.bincount(calibration_bins(confidence), weights=correct - confidence, minlength=NUM_ECE_BINS)
     return float(np.abs(gaps).sum() / len(correct))
+
+
+def calibration_bins(probs: Scores) -> Labels:
+    """Which of `NUM_ECE_BINS` equal bins of (0, 1], closed on the right, each probability lies in; any shape."""
+    edges = np.linspace(0.0, 1.0, NUM_ECE_BINS + 1)
+    return np.clip(np.searchsorted(edges, probs, side="left") - 1, 0, NUM_ECE_BINS - 1)
 
 
 def _negative_log_likelihood(labels: Labels, probs: Scores) -> float:

@@ -200,15 +200,16 @@ def _over(seed: SeedVariance, count: int, weight: float = 1.0) -> SeedVariance:
     return SeedVariance(weight**2 * seed.variance / count, seed.degrees)
 
 
-def difference(first: Sequence[float], second: Sequence[float], found: Uncertainty) -> Difference:
+def difference(first: Sequence[float], second: Sequence[float], found: Uncertainty, reach: float = 1.0) -> Difference:
     """Mean of the first less mean of the second, with its intervals and two-sided p.
 
     Args:
         first: (S,) values of the first cell's seeds.
         second: (T,) of the second's; seeds need not be the same.
         found: From `of_difference`.
+        reach: The largest that it can be; intervals are cut there.
     """
-    return around(mean(first) - mean(second), found)
+    return around(mean(first) - mean(second), found, reach)
 
 
 def around(value: float, found: Uncertainty, reach: float = 1.0) -> Difference:
@@ -260,10 +261,10 @@ def share_interval(value: float, found: Uncertainty, fewest: int, middle: float 
     return (value, value) if product > 0.0 else wilson(value, fewest)
 
 
-def plain_interval(value: float, found: Uncertainty, ceiling: float) -> tuple[float, float]:
-    """95 % interval of a loss: symmetric, cut at 0 and at the highest that it can be."""
+def plain_interval(value: float, found: Uncertainty, limits: tuple[float, float]) -> tuple[float, float]:
+    """95 % interval of a loss: symmetric, cut at the lowest and at the highest that it can be."""
     half = found.half_width()
-    return max(0.0, value - half), min(ceiling, value + half)
+    return max(limits[0], value - half), min(limits[1], value + half)
 
 
 @dataclass(frozen=True)

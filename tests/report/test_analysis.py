@@ -309,9 +309,14 @@ def test_a_val_split_of_one_class_gives_no_threshold() -> None:
     card = make_card("breastmnist")
     labels = {"val": np.ones(12, dtype=np.int64), "test": make_labels("breastmnist")["test"]}
     probs = {split: np.tile([0.4, 0.6], (len(values), 1)) for split, values in labels.items()}
-    arrays = analysis_cells._measure([analysis_cells.Predictions(labels, probs)], card)
-    assert np.isnan(arrays["rates/test"]).all()
-    assert np.isnan(arrays["covariances/test"]).all(axis=(1, 2)).tolist() == [False] * 5 + [True] * 2
+    logits = {split: np.log(values).astype(np.float32) for split, values in probs.items()}
+    arrays = analysis_cells._measure([analysis_cells.Predictions(labels, probs, logits)], card)
+    unknown = np.isnan(arrays["covariances/test"]).all(axis=(1, 2))
+    assert np.isnan(arrays["derived/test"][:, :2]).all()
+    assert [metric for metric, lacks in zip(analysis_cells.VARIED, unknown, strict=True) if lacks] == [
+        "sensitivity",
+        "specificity",
+    ]
 
 
 def test_synthetic_and_real_never_mix(results: Path) -> None:

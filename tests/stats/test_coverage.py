@@ -17,7 +17,7 @@ import pytest
 from numpy.typing import NDArray
 from scipy.special import ndtr, ndtri
 
-from bench.stats.delong import Influence, auc_influence, mean_influence
+from bench.stats.delong import Influence, auc_influence, mean_influence, precision_influence
 from bench.stats.intervals import variance
 from bench.stats.seed_variance import FITTED, SeedVariance, moderated, seed_pool
 from bench.stats.uncertainty import (
@@ -35,6 +35,7 @@ SEPARATION = 1.6  # AUC about 0.87
 SHARED, MODELS, RUNS = 0.6, 0.2, 0.2  # parts of the images' variance
 SMALL, LARGE = 0.05, 0.2  # standard deviation of a seed's separation: seeds below 5 %, and about half of the variance
 LEVELS = (0.05, 0.05 / 14)  # of one test, and of the first step of 14
+METRICS = ("auc", "acc", "pr_auc")
 SHARES = pytest.mark.parametrize("share", [SMALL, LARGE], ids=["seeds-small", "seeds-large"])
 NUMBERS = pytest.mark.parametrize("count", [1, 3, 10])
 
@@ -47,14 +48,25 @@ class Shares:
     false: dict[tuple[str, int, float], float]
 
 
-def true_scores(deviation: float) -> tuple[float, float]:
-    """AUC and accuracy, mean over a model's seeds."""
+@lru_cache(maxsize=2)
+def true_scores(deviation: float) -> tuple[float, float, float]:
+    """AUC, accuracy and mean average precision of both classes, mean over a model's seeds."""
     moves = deviation * ndtri((np.arange(400) + 0.5) / 400)
     right = ndtr((SEPARATION / 2 + moves) / math.sqrt(1 + deviation**2 / 4))
     wrong = ndtr(-SEPARATION / 2 / math.sqrt(1 + deviation**2 / 4))
-    return float(ndtr((SEPARATION + moves) / math.sqrt(2)).mean()), float(
-        POSITIVE * right.mean() + (1 - POSITIVE) * (1 - wrong)
+    return (
+        float(ndtr((SEPARATION + moves) / math.sqrt(2)).mean()),
+        float(POSITIVE * right.mean() + (1 - POSITIVE) * (1 - wrong)),
+        true_precision(SEPARATION + moves[5::10, None]),
     )
+
+
+def true_precision(separations: NDArray) -> float:
+    """Mean over separations (S, 1), over both classes and over the hits of each of the precision down to a hit."""
+    hits = ndtri((np.arange(400) + 0.5) / 400)
+    above = POSITIVE * ndtr(-hits), (1 - POSITIVE) * ndtr(-hits - separations)
+    below = (1 - POSITIVE) * ndtr(hits), POSITIVE * ndtr(hits - separations)
+    return float(np.mean([own / (own + rest) for own, rest in (above, below)]))
 
 
 def draw_study(generator: np.random.Generator, deviations: NDArray) -> tuple[NDArray, NDArray]:
@@ -86,7 +98,7 @@ def judged(influence: Influence) -> tuple[list[NDArray], NDArray, list[SeedVaria
 def simulated(share: float, alike: float, num_studies: int) -> Shares:
     """Shares over studies whose models' seed variances differ by a chi-squared of `alike` degrees, infinite for not."""
     generator = np.random.default_rng([int(share * 100), num_studies])
-    covered = {(metric, count): 0 for metric in ("auc", "acc") for count in PAIRS}
+    covered = {(metric, count): 0 for metric in METRICS for count in PAIRS}
     false = {(*key, level): 0 for key in covered for level in LEVELS}
     starts = np.cumsum([0, *SEEDS])
     for _ in range(num_studies):
@@ -96,10 +108,15 @@ def simulated(share: float, alike: float, num_studies: int) -> Shares:
         labels, scores = draw_study(generator, deviations)
         truths = [true_scores(float(deviation)) for deviation in deviations]
         right = (scores > SEPARATION / 2) == labels
-        areas = auc_influence(labels, np.stack([-scores, scores], axis=2), "binary-class")
-        for place, (metric, influence) in enumerate((("auc", areas), ("acc", mean_influence(right)))):
+        both = np.stack([-scores, scores], axis=2)
+        influences = (
+            auc_influence(labels, both, "binary-class"),
+            mean_influence(right),
+            precision_influence(labels, both),
+        )
+        for place, (metric, influence) in enumerate(zip(METRICS, influences, strict=True)):
             values, covariance, seeds = judged(influence)
-            interval = area_interval if metric == "auc" else share_interval
+            interval = share_interval if metric == "acc" else area_interval
             for count, (one, other) in PAIRS.items():
                 runs = np.r_[starts[one] : starts[one + 1], starts[other] : starts[other + 1]]
                 block = covariance[np.ix_(runs, runs)]
@@ -125,7 +142,7 @@ def assert_as_promised(found: Shares, count: int, num_studies: int, far: float =
         num_studies: As simulated.
         far: How many times its level the first of 14 steps may be off.
     """
-    for metric in ("auc", "acc"):
+    for metric in METRICS:
         covered = found.covered[metric, count]
         assert 0.93 - noise(0.93, num_studies) <= covered <= 0.97 + noise(0.97, num_studies), (metric, covered)
         for level, bar in zip(LEVELS, (LEVELS[0], far * LEVELS[1]), strict=True):

@@ -180,8 +180,9 @@ def test_a_sum_of_means_by_hand() -> None:
 def test_losses_stay_between_0_and_their_highest() -> None:
     """Symmetric around the value, cut at both ends."""
     found = Uncertainty(0.01)
-    assert plain_interval(1.0, found, 2.0) == pytest.approx((1 - 0.19599639845, 1 + 0.19599639845))
-    assert plain_interval(0.1, found, 0.15) == (0.0, 0.15)
+    assert plain_interval(1.0, found, (0.0, 2.0)) == pytest.approx((1 - 0.19599639845, 1 + 0.19599639845))
+    assert plain_interval(0.1, found, (0.0, 0.15)) == (0.0, 0.15)
+    assert plain_interval(-0.1, found, (-math.inf, math.inf))[0] == pytest.approx(-0.1 - 0.19599639845)
 
 
 def test_the_smallest_detectable_difference_is_the_textbooks() -> None:

@@ -19,6 +19,7 @@ from bench.errors import RecordError
 from bench.records.card import DataCard
 from bench.records.run_record import Record
 from bench.report.ablations import FACTORS, STARTS
+from bench.report.analysis.calibration import COLUMNS, PAIR_COLUMNS, Calibration, calibration_pairs, calibrations
 from bench.report.analysis.cells import Cell, read_cells
 from bench.report.analysis.contrasts import Contrast, contrasts_of, start_contrasts_of
 from bench.report.analysis.draw_pairs import DrawPair, draw_pairs
@@ -52,6 +53,8 @@ class Analysis:
     pairs: tuple[Pair, ...] = ()
     mcnemar: tuple[McNemar, ...] = ()
     classes: tuple[ClassScore, ...] = ()
+    calibration: tuple[Calibration, ...] = ()
+    calibration_pairs: tuple[Pair, ...] = ()
     contrasts: tuple[Contrast, ...] = ()
     resolution: tuple[Resolution, ...] = ()
     published_checks: tuple[PublishedCheck, ...] = ()
@@ -75,6 +78,8 @@ class Analysis:
             "pairs": table(self.pairs, PAIRS),
             "mcnemar": table(self.mcnemar, _fields(McNemar)),
             "classes": table(self.classes, _fields(ClassScore)),
+            "calibration": table(self.calibration, COLUMNS),
+            "calibration_pairs": table(self.calibration_pairs, PAIR_COLUMNS),
             "contrasts": table(self.contrasts, _fields(Contrast)),
             "resolution": table(self.resolution, _fields(Resolution)),
             "published_checks": table(self.published_checks, _fields(PublishedCheck)),
@@ -109,6 +114,8 @@ def analyse(evidence: Evidence, *, synthetic: bool) -> Analysis:
     pairs: list[Pair] = []
     mcnemar: list[McNemar] = []
     classes: list[ClassScore] = []
+    calibration: list[Calibration] = []
+    calibrated: list[Pair] = []
     resolution: list[Resolution] = []
     twins: list[TwinScore] = []
     epochs: list[EpochScore] = []
@@ -118,6 +125,8 @@ def analyse(evidence: Evidence, *, synthetic: bool) -> Analysis:
         compared = compare_cells(cells, seeds, {key: (score.low, score.high) for key, score in plain.items()})
         scores += marked(plain, compared)
         pairs += compared
+        calibration += calibrations(cells, plain)
+        calibrated += calibration_pairs(cells, seeds)
         mcnemar += mcnemar_tests(cells)
         twins += twin_scores(cells, card)
         epochs += [row for cell in cells.values() for row in epoch_scores(cell)]
@@ -131,6 +140,8 @@ def analyse(evidence: Evidence, *, synthetic: bool) -> Analysis:
         pairs=tuple(primary_first(pairs)),
         mcnemar=tuple(mcnemar),
         classes=tuple(classes),
+        calibration=tuple(calibration),
+        calibration_pairs=tuple(calibrated),
         contrasts=tuple(_contrasts(groups)),
         resolution=tuple(resolution),
         published_checks=() if synthetic else tuple(published_checks(published_scores())),

@@ -24,9 +24,11 @@ from bench.report.analysis.cache import Arrays
 from bench.report.analysis.predictions import Floats, Labels, Predictions, Reader, stored_bytes
 from bench.report.analysis_plan import TWIN_THRESHOLDS
 from bench.stats.bootstrap import image_weights
-from bench.stats.delong import Influence, auc_influence, mean_influence
+from bench.stats.calibration import reliability
+from bench.stats.delong import Influence, auc_influence, mean_influence, precision_influence
 from bench.stats.intervals import StatsError, resampled_rates, youden_threshold
 from bench.stats.metrics import per_class, predict
+from bench.stats.probabilities import LOSSES, TRACK, Scaled, influences, loss_influence, measure, scale
 from bench.stats.removal import Curve, removal_curve
 
 Bools = NDArray[np.bool_]
@@ -34,8 +36,12 @@ Bools = NDArray[np.bool_]
 TEST_PARTS = ("test", "test_twin_free")
 CLASS_MEASURES = ("auc", "ap", "precision", "recall", "f1")
 RATES = ("sensitivity", "specificity")
-VARIED = ("auc", "acc", "balanced_acc", "brier", "nll", *RATES)  # what has a variance over test images
-KINDS = ("classes", "rates", "middles", "areas", "covariances", "degrees")
+DERIVED = (*RATES, *TRACK)  # of predictions; no record holds them
+VARIED = (  # what has a variance over test images
+    *("auc", "acc", "balanced_acc", "brier", "nll", *RATES),
+    *("pr_auc", "ece", "nll_refinement", "nll_calibration"),
+)
+KINDS = ("classes", "derived", "bins", "middles", "areas", "covariances", "degrees")
 REMOVALS = tuple(f"removals/{field.name}" for field in fields(Curve))
 SHARE = 4  # cells that repay the start of a process
 Job = tuple[Sequence[Record], DataCard]
@@ -50,13 +56,15 @@ class Cell:
         labels: (N,) of the official test images.
         correct: (S, N) whether each seed is right.
         classes: Part -> (S, K, 5) `CLASS_MEASURES`, NaN where undefined.
-        rates: Part -> (S, 2) `RATES`, NaN without a clinical positive.
+        losses: (2, S, N) each image's negative log-likelihood, as it is and with the temperature of val, in nats.
+        derived: Part -> (S, 12) `DERIVED`, NaN where undefined.
         middles: Part -> (2,) `RATES`, mean over seeds and over the thresholds that resampled vals would have given.
         kept: Part -> the test images that it holds.
+        bins: Part -> (3, S, M) counts, confidences and frequencies of `bench.stats.calibration.Bins`.
         areas: Part -> (S, n) what each of its images adds to each seed's AUC, NaN where that is undefined.
-        covariances: Part -> (7, S, S) of the seeds' `VARIED` over test images, NaN where nothing tells; of `RATES` over
-            the val images that chose the threshold, too.
-        degrees: Part -> (7,) how well the variance of each is known.
+        covariances: Part -> (11, S, S) of the seeds' `VARIED` over test images, NaN where nothing tells; of `RATES`
+            over the val images that chose the threshold, too.
+        degrees: Part -> (11,) how well the variance of each is known.
         last: (S, 3) number of epochs, val AUC and val accuracy after the last; NaN without a history.
         removals: The official test without images ever less like those of train and val; None without similarities.
     """
@@ -64,9 +72,11 @@ class Cell:
     records: list[Record]
     labels: Labels
     correct: Bools
+    losses: Floats
     kept: dict[str, Labels]
     classes: dict[str, Floats]
-    rates: dict[str, Floats]
+    derived: dict[str, Floats]
+    bins: dict[str, Floats]
     middles: dict[str, Floats]
     areas: dict[str, Floats]
     covariances: dict[str, Floats]
@@ -94,15 +104,17 @@ class Cell:
         return float(self.degrees[part][VARIED.index(metric)])
 
     def influence(self, part: str, metric: str) -> Influence:
-        """What each image of a part adds to the AUC or the accuracy of each seed."""
+        """What each image of a part adds to the AUC, the accuracy or one of `LOSSES` of each seed."""
         if metric == "acc":
             return mean_influence(self.correct[:, self.kept[part]])
+        if metric in LOSSES:
+            return loss_influence(self.losses[:, :, self.kept[part]], metric)
         return Influence(self.areas[part].sum(axis=1), self.areas[part], self.labels[self.kept[part]])
 
     def values(self, part: str, metric: str) -> list[float | None]:
-        """The measure of each seed: from the record, sensitivity and specificity from the predictions."""
-        if metric in RATES:
-            return [None if np.isnan(x) else float(x) for x in self.rates[part][:, RATES.index(metric)]]
+        """The measure of each seed: from the record, `DERIVED` from the predictions."""
+        if metric in DERIVED:
+            return [None if np.isnan(x) else float(x) for x in self.derived[part][:, DERIVED.index(metric)]]
         return [(getattr(record, part) or {}).get(metric) for record in self.records]
 
 
@@ -182,7 +194,7 @@ def _cell(records: list[Record], card: DataCard, arrays: Arrays) -> Cell:
     by_part = {kind: {part: arrays[f"{kind}/{part}"] for part in TEST_PARTS} for kind in KINDS}
     curve = [arrays[name] for name in REMOVALS if name in arrays]
     removals = Curve(*curve) if curve else None
-    return Cell(records, labels, correct, kept, **by_part, last=arrays["last"], removals=removals)
+    return Cell(records, labels, correct, arrays["losses"], kept, **by_part, last=arrays["last"], removals=removals)
 
 
 def kept_images(card: DataCard, part: str) -> Labels:
@@ -197,7 +209,11 @@ def _measure(runs: Sequence[Predictions], card: DataCard) -> Arrays:
     probs = np.stack([run.probs["test"] for run in runs])
     correct = np.stack([predict(scores, card.task) for scores in probs]) == labels
     positive, flagged = _flagged(runs, card)
+    logits = {split: np.stack([run.logits[split] for run in runs]) for split in ("val", "test")}
+    scaled = scale((runs[0].labels["val"], logits["val"]), (labels, logits["test"]))
+    train_counts = np.array(card.class_counts["train"])
     arrays: Arrays = {"labels": labels.astype(np.int16), "correct": np.packbits(correct, axis=1)}
+    arrays["losses"] = scaled.losses
     arrays |= _removals(labels, probs, correct, card)
     for part in TEST_PARTS:
         kept = kept_images(card, part)
@@ -207,11 +223,16 @@ def _measure(runs: Sequence[Predictions], card: DataCard) -> Arrays:
         truth, shown = labels[kept], probs[:, kept]
         arrays[f"classes/{part}"] = np.stack([_classes(truth, scores, card.task) for scores in shown])
         parts = _positive_parts(truth, flagged[:, kept], positive)
-        arrays[f"rates/{part}"] = np.stack([counts.mean(axis=1) for counts in parts], axis=1)
-        influences = _influences(truth, shown, correct[:, kept], flagged[:, kept], positive, card.task)
-        areas = influences[0]
-        arrays[f"areas/{part}"] = np.full(shown.shape[:2], np.nan) if areas is None else areas.parts
-        covariances, degrees = zip(*(_variance(influence, len(runs)) for influence in influences), strict=True)
+        own = Scaled(scaled.temperatures, scaled.losses[:, :, kept])
+        bins = reliability(correct[:, kept], shown.max(axis=2))
+        arrays[f"bins/{part}"] = np.stack([bins.counts, bins.confidence, bins.frequency])
+        track = measure(truth, shown, correct[:, kept], bins, own, train_counts, f"{card.dataset}/{part}")
+        arrays[f"derived/{part}"] = np.column_stack([*(counts.mean(axis=1) for counts in parts), track])
+        moved = _influences(truth, shown, correct[:, kept], flagged[:, kept], positive, card.task)
+        moved += [precision_influence(truth, shown) if moved[0] else None]
+        moved += influences(correct[:, kept], shown.max(axis=2), own.losses)
+        arrays[f"areas/{part}"] = np.full(shown.shape[:2], np.nan) if moved[0] is None else moved[0].parts
+        covariances, degrees = zip(*(_variance(influence, len(runs)) for influence in moved), strict=True)
         arrays[f"covariances/{part}"], arrays[f"degrees/{part}"] = np.stack(covariances), np.array(degrees)
         rates = _resampled_rates(runs, card, positive, kept)
         arrays[f"middles/{part}"] = rates.mean(axis=(1, 2))
@@ -273,7 +294,7 @@ def _positive_parts(labels: Labels, flagged: Bools, positive: int) -> tuple[Floa
 def _influences(
     labels: Labels, probs: Floats, correct: Bools, flagged: Bools, positive: int, task: str
 ) -> list[Influence | None]:
-    """Of each of `VARIED`, None where it is undefined.
+    """Of each of the first seven of `VARIED`, None where it is undefined.
 
     AUC, recalls, sensitivity and specificity are of classes and vary with the images within them; accuracy, Brier score
     and likelihood are of all images and vary with all.

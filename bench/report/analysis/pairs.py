@@ -202,7 +202,7 @@ def compare_cells(
                 Side(cells[name], of_weights(variances[name, part, metric]), intervals[name, part, metric])
                 for name in (model, baseline)
             ]
-            compared[model, baseline].append(_pair(sides, part, metric, covariance[np.ix_(chosen, chosen)]))
+            compared[model, baseline].append(compare_sides(sides, part, metric, covariance[np.ix_(chosen, chosen)]))
     return [pair for pairs in compared.values() for pair in pairs]
 
 
@@ -212,14 +212,14 @@ class Side:
 
     cell: Cell
     seed: SeedVariance
-    ends: Interval
+    ends: Interval = (math.nan, math.nan)
 
     def values(self, part: str, metric: str) -> list[float]:
         """Of each seed."""
         return [value for value in self.cell.values(part, metric) if value is not None]
 
 
-def _pair(sides: Sequence[Side], part: str, metric: str, covariance: Floats) -> Pair:
+def compare_sides(sides: Sequence[Side], part: str, metric: str, covariance: Floats) -> Pair:
     """The pair of two cells; `covariance` over images is that of the first's seeds and then the second's."""
     first, second = (side.cell.records[0] for side in sides)
     counts = [len(side.cell.records) for side in sides]
@@ -258,7 +258,7 @@ def _exact(sides: Sequence[Side], part: str, metric: str, uncertainty: Uncertain
         right = [side.cell.correct[0, side.cell.kept[part]] for side in sides]
         only = [int((right[i] & ~right[1 - i]).sum()) for i in (0, 1)]
         return paired_shares(only[0], only[1], len(right[0]))
-    exact = difference(values[0], values[1], uncertainty)
+    exact = difference(values[0], values[1], uncertainty, 1.0 if metric in PAIRED else math.inf)
     if uncertainty.error == 0.0 and any(value in (0.0, 1.0) for value in (*values[0], *values[1])):
         return end_to_end(exact.value, sides[0].ends, sides[1].ends)
     return exact

@@ -23,13 +23,14 @@ Labels = NDArray[np.int64]
 
 @dataclass(frozen=True)
 class Predictions:
-    """Split -> labels (N,) and probabilities (N, K), in the order of the split.
+    """Split -> labels (N,), probabilities (N, K) and logits (N, K), in the order of the split.
 
     `val` and `test`; also `val_last` and `test_last`, by the last step's weights, where the protocol has them scored.
     """
 
     labels: dict[str, Labels]
     probs: dict[str, Floats]
+    logits: dict[str, NDArray[np.float32]]
 
 
 @dataclass
@@ -72,12 +73,15 @@ def stored_bytes(results: Path, record: Record) -> bytes:
 def read_predictions(results: Path, record: Record, card: DataCard) -> Predictions:
     """As `Reader.read`."""
     content, name = stored_bytes(results, record), predictions_path(record.run.path(results))
-    table, predictions = stored.read_predictions(content, name, num_rows(record, card)), Predictions({}, {})
+    rows = num_rows(record, card)
+    table, predictions = stored.read_predictions(content, name, rows), Predictions({}, {}, {})
     for split in parts_of(table):
         part = table.split(split)
         if not part.is_whole or labels_digest(part.labels) != card.labels_digest[split.removesuffix("_last")]:
             what = f"{record.run_id}: its {split} labels are not those of {card.dataset}'s card in the card's order"
             raise PairingError(f"{what}; only runs on the same images can be compared")
         # A row contiguous: softmax adds in the order of memory, and tables print the last digit.
-        predictions.labels[split], predictions.probs[split] = part.labels, softmax(np.ascontiguousarray(part.logits))
+        logits = np.ascontiguousarray(part.logits)
+        predictions.labels[split], predictions.logits[split] = part.labels, logits
+        predictions.probs[split] = softmax(logits)
     return predictions

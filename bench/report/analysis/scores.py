@@ -12,7 +12,7 @@ import numpy as np
 from bench.records.card import DataCard
 from bench.records.names import Run
 from bench.records.own_models import is_fitted
-from bench.report.analysis.cells import CLASS_MEASURES, RATES, TEST_PARTS, VARIED, Cell
+from bench.report.analysis.cells import CLASS_MEASURES, DERIVED, RATES, TEST_PARTS, VARIED, Cell
 from bench.report.analysis.marks import drawn_marks, marks
 from bench.report.analysis.pairs import PAIRED, Pair
 from bench.report.analysis.predictions import Labels
@@ -20,6 +20,7 @@ from bench.report.analysis.seeds import SeedVariances, of_weights
 from bench.report.analysis_plan import PARTS
 from bench.report.published.numbers import PublishedScore, reference_score
 from bench.report.tidy import ten_digits
+from bench.stats.calibration import error_interval
 from bench.stats.intervals import IMAGES, IMAGES_AND_SEEDS, mean, variance
 from bench.stats.seed_variance import FITTED, SeedVariance
 from bench.stats.uncertainty import (
@@ -31,8 +32,17 @@ from bench.stats.uncertainty import (
     share_interval,
 )
 
-METRICS = ("auc", "acc", "balanced_acc", "pr_auc", "brier", "ece", "nll", *RATES)
-CEILINGS = {"brier": 2.0, "nll": math.inf}  # measures that are no fraction
+METRICS = (
+    *("auc", "acc", "balanced_acc", "pr_auc", "brier", "ece", "nll"),
+    *("nll_refinement", "nll_calibration", *RATES),
+)
+AREAS = ("auc", "pr_auc")
+LIMITS = {  # measures that are no fraction
+    "brier": (0.0, 2.0),
+    "nll": (0.0, math.inf),
+    "nll_refinement": (0.0, math.inf),
+    "nll_calibration": (-math.inf, math.inf),
+}
 Key = tuple[str, str, str]  # model, part, metric
 
 
@@ -186,13 +196,16 @@ def _interval(
         return math.nan, math.nan, "", Uncertainty(0.0)
     uncertainty = of_mean(covariance, seed, cell.image_degrees(part, metric))
     kind = IMAGES if seed == FITTED else IMAGES_AND_SEEDS
-    if metric in CEILINGS:
-        return *plain_interval(middle, uncertainty, CEILINGS[metric]), kind, uncertainty
+    if metric in LIMITS:
+        return *plain_interval(middle, uncertainty, LIMITS[metric]), kind, uncertainty
     if metric in RATES:
         uncertainty = of_weights_mean(covariance, seed)
         expected = float(cell.middles[part][RATES.index(metric)])
         return *share_interval(middle, uncertainty, fewest, expected), kind, uncertainty
-    return *(area_interval if metric == "auc" else share_interval)(middle, uncertainty, fewest), kind, uncertainty
+    if metric == "ece":
+        bias, point = (cell.derived[part][:, DERIVED.index(name)].mean() for name in ("ece_bias", "ece_floor_95"))
+        return *error_interval(middle, uncertainty, float(bias), float(point)), kind, uncertainty
+    return *(area_interval if metric in AREAS else share_interval)(middle, uncertainty, fewest), kind, uncertainty
 
 
 def _fewest(labels: Labels, metric: str, card: DataCard) -> int:

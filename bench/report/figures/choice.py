@@ -14,16 +14,19 @@ from bench.records.cost_record import CostRecord
 from bench.records.names import SYNTHETIC_PREFIX, model_slug
 from bench.records.run_record import Record
 from bench.records.timing_record import TimingRecord
+from bench.report.ablations import REMOVAL, is_compared
 from bench.report.analysis.analyse import Analysis
 from bench.report.analysis.pairs import Pair
 from bench.report.analysis.scores import Score
 from bench.report.analysis.twins import TwinScore
+from bench.report.analysis_plan import best_baseline
 from bench.report.evidence import MODELS, Evidence
 from bench.report.figures.curves import curves_plot, read_history
 from bench.report.figures.draws import draw_plots
 from bench.report.figures.forest import forest_plot
 from bench.report.figures.parameters import parameters_plot
 from bench.report.figures.pareto import macs_axis, parameter_axis, pareto_numbers, pareto_plot, speed_axes
+from bench.report.figures.reliability import reliability_plot
 from bench.report.figures.scores import Cell, areas_plot, confusion_plot
 from bench.report.figures.style import Plot, data_words
 from bench.report.figures.twins import twins_plot
@@ -55,6 +58,7 @@ def plots(evidence: Evidence, analysis: Analysis, *, synthetic: bool, models: Se
         plot = parameters_plot(costs, published_costs())
         if plot is not None:
             yield plot
+    yield from _reliability_plots(evidence, analysis, records, models)
     yield from _pareto_plots(evidence, analysis.scores, records, costs, timings)
     yield from _forest_plots(evidence, analysis.pairs, records)
     yield from draw_plots(evidence, analysis.draws, synthetic=synthetic)
@@ -96,6 +100,27 @@ def _with_history(evidence: Evidence, records: Sequence[Record]) -> list[Record]
         else:
             readable.append(record)
     return readable
+
+
+def _reliability_plots(
+    evidence: Evidence, analysis: Analysis, records: Sequence[Record], models: Sequence[str]
+) -> Iterator[Plot]:
+    """Each model beside its trunk and the best baseline, under the protocols that compare models."""
+    areas = grouped(
+        (score for score in analysis.scores if (score.part, score.metric) == ("test", "auc")),
+        lambda score: (score.protocol, score.dataset),
+    )
+    errors = {(row.protocol, row.dataset, row.model): row for row in analysis.calibration if row.part == "test"}
+    cells = _grouped(records)
+    for protocol, dataset, model in errors:
+        if model in models and is_compared(protocol):
+            best = best_baseline((score.model, score.mean, score.n_seeds) for score in areas[protocol, dataset])
+            panels = [(protocol, dataset, name) for name in dict.fromkeys((model, REMOVAL.trunk, best))]
+            panels = [key for key in panels if key in errors]
+            runs = [record for key in panels for record in cells[key]]
+            data = data_words(evidence.cards.get(dataset), dataset, "test")
+            name = f"reliability__{model_slug(model)}__{dataset}__{protocol}"
+            yield reliability_plot(name, [errors[key] for key in panels], runs, data)
 
 
 def _pareto_plots(

@@ -9,11 +9,13 @@ from dataclasses import dataclass, field
 from bench.check.trust import MEASURED, CellTrust, Rerun, trust_of_cell
 from bench.records.card import DataCard
 from bench.report.analysis.analyse import Analysis
+from bench.report.analysis.calibration import Calibration
 from bench.report.analysis.pairs import Pair
 from bench.report.analysis.resolution import Resolution
 from bench.report.analysis.scores import ClassScore, Score
 from bench.report.evidence import Evidence
 from bench.report.links import Links
+from bench.report.tables.calibration import number
 from bench.report.tables.score_cells import METRICS, TEST_PARTS, interval_text, smallest_text, value_text
 from bench.report.tidy import grouped, seeds_text
 from bench.stats.power import POWER
@@ -31,7 +33,7 @@ class Value:
         text: What is shown.
         order: What it is sorted by; lower than any score where there is none.
         tip: What a reader gets by pointing at it or reaching it by keyboard.
-        mark: `best`, `tie` or "".
+        mark: `best`, `tie`, `miscalibrated` or "".
         interval: `0.790–0.914`.
     """
 
@@ -58,6 +60,11 @@ class Entry:
     published: Mapping[str, Value]
     trust: CellTrust
     run_ids: list[str] = field(repr=False)
+    errors: Mapping[str, Value] = field(default_factory=dict)
+
+    def error(self, part: str) -> Value:
+        """The calibration error on a part, marked only where chance alone does not bring it."""
+        return self.errors.get(part, NO_VALUE)
 
     def value(self, part: str, metric: str) -> Value:
         """The measured number of a part and metric."""
@@ -91,14 +98,15 @@ def entries(evidence: Evidence, analysis: Analysis, reruns: Mapping[str, Rerun],
     groups = grouped(analysis.table_scores, lambda s: (s.protocol, s.dataset, s.model))
     records = grouped(evidence.finished(synthetic=synthetic), lambda r: (r.protocol, r.dataset, r.model))
     sound = _sound(groups, analysis.classes, evidence.cards)
+    errors = grouped(analysis.calibration, lambda c: (c.protocol, c.dataset, c.model))
     cells = []
     for key, scores in groups.items():
         trust = trust_of_cell(records.get(key, []), reruns, rescored=sound.get(key, False))
-        cells.append(_entry(key, scores, trust))
+        cells.append(_entry(key, scores, errors.get(key, []), trust))
     return sorted(cells, key=lambda e: (e.dataset, e.protocol, -e.value("test", "auc").order, e.model))
 
 
-def _entry(key: Cell, scores: Sequence[Score], trust: CellTrust) -> Entry:
+def _entry(key: Cell, scores: Sequence[Score], errors: Sequence[Calibration], trust: CellTrust) -> Entry:
     protocol, dataset, model = key
     return Entry(
         protocol=protocol,
@@ -110,7 +118,19 @@ def _entry(key: Cell, scores: Sequence[Score], trust: CellTrust) -> Entry:
         published={score.metric: _published(score) for score in scores if score.part == "test"},
         trust=trust,
         run_ids=list(scores[0].run_ids),
+        errors={row.part: _error(row) for row in errors},
     )
+
+
+def _error(row: Calibration) -> Value:
+    if math.isnan(row.ece):
+        return Value("n/a", -1.0, "calibration error: undefined")
+    tip = (
+        f"expected calibration error {row.ece:.4f}, 95 % interval {row.ece_low:.4f} to {row.ece_high:.4f}; chance "
+        f"alone brings {row.ece_floor:.4f}, at most {row.ece_floor_95:.4f} in 95 % of draws; {row.seeds_above} of "
+        f"{row.n_seeds} seeds lie above; {row.num_images:,} test images"
+    )
+    return Value(number(row.ece), row.ece, tip, row.verdict)
 
 
 def _measured(score: Score, trust: CellTrust) -> Value:

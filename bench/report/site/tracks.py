@@ -30,7 +30,7 @@ class Track:
 TRACKS = (
     Track("Twins", "What does a score owe to test images that are nearly in train or val?", "twins", ("twins",)),
     Track("Grad-CAM", "Where do the maps look, and do two layers agree?", figures=("fig12", "fig13")),
-    Track("Calibration", "Are probabilities what they say?", "calibration", ("calibration",)),
+    Track("Calibration", "Are probabilities what they say?", "calibration", ("reliability",)),
     Track("Robustness", "What do noise, blur and other corruptions take?", "robustness", ("robustness",)),
     Track("Imbalance", "What happens with few images of a class?", "imbalance", ("imbalance",)),
     Track("Efficiency", "How does the score grow with the training set?", "efficiency", ("efficiency",)),
