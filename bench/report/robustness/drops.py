@@ -15,7 +15,7 @@ from bench.records.predictions import read_predictions
 from bench.records.run_record import Record, Scores
 from bench.records.tracks.record import TrackRecord, read_logits
 from bench.report.analysis.predictions import stored_bytes
-from bench.stats.calibration import reliability, temperature
+from bench.stats.calibration import image_losses, reliability, temperatures
 from bench.stats.comparisons import PairingError
 from bench.stats.delong import auc_influence
 from bench.stats.intervals import Floats, mean, youden_threshold
@@ -89,7 +89,7 @@ def run_drops(results: Path, record: Record, track: TrackRecord, card: DataCard)
             recalls = flagged / (counts[labels] * len(counts))
             influences |= _by_corruption("balanced_acc_youden", recalls)
             scores |= _scored("balanced_acc_youden", recalls.sum(axis=1).tolist())
-    scores |= _scaled(labels, logits, temperature(val.labels, val.logits.astype(np.float64)), card.task)
+    scores |= _scaled(labels, logits, float(temperatures(val.labels, val.logits[None])[0]), card.task)
     return RunDrops(record.run_id, labels, scores, influences)
 
 
@@ -147,11 +147,8 @@ def _right_by_threshold(
 
 def _scaled(labels: Labels, logits: Floats, divisor: float, task: str) -> dict[Key, Scored]:
     """Likelihood and calibration error by one temperature."""
-    likelihoods: list[float | None] = []
-    errors: list[float | None] = []
-    for part in logits:
-        probs = softmax(part / divisor)
-        chosen = np.maximum(probs[np.arange(len(labels)), labels], np.finfo(np.float64).tiny)
-        likelihoods.append(float(-np.mean(np.log(chosen))))
-        errors.append(reliability(predict(probs, task) == labels, probs.max(axis=1)).error())
-    return {**_scored("nll_scaled", likelihoods), **_scored("ece_scaled", errors)}
+    losses = image_losses(labels, logits, np.full(len(logits), divisor)).mean(axis=1)
+    scaled = [softmax(part / divisor) for part in logits]
+    right = np.stack([predict(probs, task) == labels for probs in scaled])
+    errors = reliability(right, np.stack([probs.max(axis=1) for probs in scaled])).errors()
+    return {**_scored("nll_scaled", losses.tolist()), **_scored("ece_scaled", errors.tolist())}
