@@ -17,26 +17,19 @@ from __future__ import annotations
 
 import io
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from bench.errors import RecordError, did_you_mean
+from bench.errors import RecordError
 from bench.plan.selection import Selection
 from bench.plan.state import Overwrite, PlannedRun, make_plan
 from bench.protocols.schema import Protocol
 from bench.records.names import Run, predictions_path
 from bench.records.predictions import read_attached
-from bench.records.run_record import (
-    Record,
-    read_record,
-    read_records,
-    record_files,
-    results_folder,
-    to_frame,
-)
-from bench.runs.request import Launch
+from bench.records.run_record import Record, find_record, read_records, results_folder, to_frame
+from bench.runs.request import Event, Launch
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -124,18 +117,36 @@ def run(
     return launching.run(selection, launch, overwrite=overwrite, watcher=watcher)
 
 
-def track(selection: Selection, launch: Launch, name: str = "c28", **options: Any) -> Scored:
-    """Score a corruption track for finished runs that have no current record of it; errors as `run`. Imports torch.
+def track(
+    selection: Selection,
+    launch: Launch,
+    name: str = "c28",
+    *,
+    weights: str | Path | None = None,
+    on_event: Callable[[Event], None] = lambda event: None,
+) -> Scored:
+    """Score a corruption track for finished runs that have no current record of it; imports torch.
 
     Args:
         selection: Which runs.
-        launch: As for `run`, which scores a track as runs end (`Launch.tracks`).
+        launch: The results folder, the device, the data, the CPU's arithmetic.
         name: The track.
-        **options: `weights` and `on_event` of `bench.runs.tracks.late.score_selection`.
+        weights: A folder of kept weights (`Launch.keep_weights`); what it lacks is trained again and kept there. None
+            for `<results>/checkpoints`.
+        on_event: Called at every start, progress and end.
+
+    Returns:
+        The records that were written, the runs that had one, and the runs that have none with the reason.
+
+    Raises:
+        BenchError, ModelError: If a name is unknown, or data or the results folder cannot be used.
+        Interrupted: After SIGINT or SIGTERM; the same call goes on where it was.
     """
     from bench.runs.tracks.late import score_selection
 
-    return score_selection(selection, replace(launch, results=_path(launch.results)), name, **options)
+    launch = replace(launch, results=_path(launch.results))
+    folder = None if weights is None else _path(weights)
+    return score_selection(selection, launch, name, weights=folder, on_event=on_event)
 
 
 def report(
@@ -258,12 +269,12 @@ def merge(sources: Sequence[str | Path], results: str | Path = "results") -> Mer
     return merging.merge([_path(source) for source in sources], _path(results))
 
 
-def check_model(name: str, *, img_size: int = 64) -> list[dict[str, str]]:
+def check_model(name: str, *, img_size: int | None = None) -> list[dict[str, str]]:
     """Run the contract on a registered model; imports torch.
 
     Args:
         name: A registered name, or `timm/<architecture>`.
-        img_size: Height and width of the images, in pixels.
+        img_size: Height and width of the images, in pixels; None for 64, or the nearest that the model takes.
 
     Returns:
         Rows with the keys `model`, `check`, `holds` (`yes`, `no` or `skipped`) and `detail` (one line).
@@ -368,26 +379,11 @@ def load_predictions(run: str | Run | Record, results: str | Path = "results") -
             than those that the record was sealed with.
     """
     folder = results_folder(_path(results), advice="")
-    run_id = run if isinstance(run, str) else run.run_id
-    known = {read_record(path, folder).run_id: path for path in _candidates(folder, run_id)}
-    if run_id not in known:
-        every = [record.run_id for record in read_records(folder)[0]]
-        hint = did_you_mean(run_id, every)
-        raise RecordError(f"{folder} has no record of {run_id!r}{'; ' if hint else ''}{hint}")
-    record = read_record(known[run_id], folder)
+    path, record = find_record(folder, run if isinstance(run, str) else run.run_id)
     if record.status != "done":
-        raise RecordError(f"{run_id} has no predictions: its record says {record.status}")
+        raise RecordError(f"{record.run_id} has no predictions: its record says {record.status}")
     import pandas as pd
 
-    content = read_attached(predictions_path(known[run_id]), record.predictions_sha256)
+    content = read_attached(predictions_path(path), record.predictions_sha256)
     frame: pd.DataFrame = pd.read_parquet(io.BytesIO(content))
     return frame
-
-
-def _candidates(folder: Path, run_id: str) -> list[Path]:
-    """Record files whose path has the parts of a run's id."""
-    slug, *names = run_id.rsplit("__", 3)
-    if len(names) != 3:
-        return []
-    expected_parts = (names[1], slug, names[0], f"seed{names[2].removeprefix('s')}.json")
-    return [path for path in record_files(folder) if path.parts[-4:] == expected_parts]

@@ -60,7 +60,7 @@ def create_model(
     if spec.kind != "network":
         raise ModelError(f"{name!r} is fitted, not trained: it has no network to build")
     if not spec.takes(img_size):
-        raise ModelError(f"{name} cannot take {img_size} px images; it takes {spec.min_size} px and more{spec.steps}")
+        raise ModelError(f"{name} cannot take {img_size} px images; it takes {spec.sizes}")
     if pretrained and not spec.pretrained_tag:
         raise ModelError(f"{name} has no public ImageNet-1k weights ({spec.weights_license}); use pretrained=False")
     arguments = {**spec.options, **model_kwargs}

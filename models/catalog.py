@@ -21,7 +21,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any, TypeVar
 
-from models.loading import ForeignNameError, import_file
+from models.loading import ForeignNameError, explain_import, import_file
 from models.sources import HERE, locate, read_any, sources
 
 FITTED = HERE.parent / "bench" / "classical.py"  # by path: nothing in models/ imports bench
@@ -49,6 +49,7 @@ class ModelSpec:
         num_params: Parameters with 8 classes, 3 channels, 224 px; None where nobody claims a count.
         min_size: Smallest height and width in pixels.
         size_multiple: Height and width must be a multiple of this.
+        img_sizes: The only heights and widths that it takes; () for all from `min_size` in steps of `size_multiple`.
         published: What the literature prints for the same name, where it differs.
         differs: Deviations from the paper, stated.
         target_layer: Module path for Grad-CAM.
@@ -69,6 +70,7 @@ class ModelSpec:
     num_params: int | None = None
     min_size: int = 1
     size_multiple: int = 1
+    img_sizes: tuple[int, ...] = ()
     published: str = ""
     differs: str = ""
     target_layer: str = ""
@@ -80,12 +82,15 @@ class ModelSpec:
 
     def takes(self, img_size: int) -> bool:
         """Whether the model claims to take images of this height and width."""
-        return img_size >= self.min_size and img_size % self.size_multiple == 0
+        listed = not self.img_sizes or img_size in self.img_sizes
+        return listed and img_size >= self.min_size and img_size % self.size_multiple == 0
 
     @property
-    def steps(self) -> str:
-        """` in steps of 32` for a model that takes multiples alone, else "": for messages."""
-        return f" in steps of {self.size_multiple}" if self.size_multiple > 1 else ""
+    def sizes(self) -> str:
+        """`32 px and more in steps of 32`, or `64 or 96 px alone`: for messages."""
+        if self.img_sizes:
+            return f"{' or '.join(map(str, self.img_sizes))} px alone"
+        return f"{self.min_size} px and more" + (f" in steps of {self.size_multiple}" if self.size_multiple > 1 else "")
 
 
 # What a decorator may say of a model, with the type of each as `ModelSpec` has it.
@@ -95,6 +100,7 @@ TYPES: dict[str, tuple[type, ...]] = {
     "str": (str,),
     "int": (int,),
     "int | None": (int, type(None)),
+    "tuple[int, ...]": (tuple, list),
     "Mapping[str, Any]": (dict,),
 }
 
@@ -132,6 +138,17 @@ def _is_bare(node: ast.FunctionDef) -> bool:
     )
 
 
+def _refusal(key: str, value: Any) -> str:
+    """What a decorator's key takes, where it does not take this value; else ""."""
+    kind = METADATA[key]
+    fits = isinstance(value, TYPES[kind]) and not isinstance(value, bool)
+    if not fits:
+        return kind
+    if key == "img_sizes" and not (value and all(type(size) is int and size > 0 for size in value)):
+        return "whole numbers of at least 1, such as (64, 96)"
+    return f"{kind} of at least 1" if key in ("min_size", "size_multiple") and value < 1 else ""
+
+
 def read_file(path: Path, prefix: str = "") -> Iterator[ModelSpec]:
     """Read the registered models of one Python file from its syntax tree; nothing is executed.
 
@@ -161,14 +178,10 @@ def read_file(path: Path, prefix: str = "") -> Iterator[ModelSpec]:
                 metadata[keyword.arg] = ast.literal_eval(keyword.value)
             except (ValueError, TypeError):
                 raise ModelError(f"{path}: {keyword.arg} of {node.name} must be a literal value") from None
-            wanted = TYPES[METADATA[keyword.arg]]
-            value = metadata[keyword.arg]
-            small = keyword.arg in ("min_size", "size_multiple") and isinstance(value, int) and value < 1
-            if not isinstance(value, wanted) or isinstance(value, bool) or small:
-                least = " of at least 1" if small else ""
-                raise ModelError(
-                    f"{path}: {keyword.arg} of {node.name} is {value!r}; write {METADATA[keyword.arg]}{least}"
-                )
+            wanted = _refusal(keyword.arg, metadata[keyword.arg])
+            if wanted:
+                raise ModelError(f"{path}: {keyword.arg} of {node.name} is {metadata[keyword.arg]!r}; write {wanted}")
+        metadata |= {"img_sizes": tuple(metadata["img_sizes"])} if "img_sizes" in metadata else {}
         yield ModelSpec(name=prefix + node.name, file=path, function=node.name, **metadata)
 
 
@@ -286,7 +299,7 @@ def import_builder(spec: ModelSpec) -> Callable[..., Any]:
     except ForeignNameError as error:
         raise ModelError(str(error)) from None
     except ImportError as error:
-        raise ModelError(f"Model {spec.name!r} needs {error.name or error}; install the extra [run]") from error
+        raise ModelError(explain_import(error, spec)) from error
     builder: Callable[..., Any] = getattr(module, spec.function)
     return builder
 

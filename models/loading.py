@@ -11,10 +11,24 @@ import importlib
 import importlib.util
 import re
 import sys
+import traceback
 from pathlib import Path
 from types import ModuleType
+from typing import TYPE_CHECKING
 
-from models.sources import Sources, sources
+from models.sources import HERE, PLUMBING, Sources, sources
+
+if TYPE_CHECKING:
+    from models.catalog import ModelSpec
+
+
+RUN_PACKAGES = ("kornia", "medmnist", "safetensors", "timm", "torch", "torchvision")
+_SCRIPT = HERE.parent / "run_all.sh"  # of a checkout
+RUN_ADVICE = (
+    "`./run_all.sh setup` installs what runs need"
+    if _SCRIPT.is_file()
+    else "install the suite with its extra [run]: pip install 'medspectral-bench[run]'"
+)
 
 
 class ForeignNameError(ImportError):
@@ -39,6 +53,43 @@ def import_file(path: Path) -> ModuleType:
     if made_of.root != path.parent:
         return _import_member(made_of, alias)
     return _import_alone(path, f"{alias}_{re.sub(r'[^0-9A-Za-z_]', '_', path.stem)}")
+
+
+def in_own_code(error: BaseException, spec: ModelSpec) -> str:
+    """` (my_net.py:14, in forward)`: the last line of a model's own files that an exception came through, else ""."""
+    own = _own_files(spec)
+    frames = [frame for one in _chain(error) for frame in traceback.extract_tb(one.__traceback__)]
+    last = next((frame for frame in reversed(frames) if Path(frame.filename).resolve() in own), None)
+    if last is None:
+        return ""
+    place = "" if last.name == "<module>" else f", in {last.name}"
+    return f" ({Path(last.filename).name}:{last.lineno}{place})"
+
+
+def explain_import(error: ImportError, spec: ModelSpec) -> str:
+    """What a model's file imports in vain, where, and what would do; one line."""
+    top = (error.name or "").partition(".")[0]
+    if isinstance(error, ModuleNotFoundError) and (spec.file.parent == HERE or top in RUN_PACKAGES):
+        return f"Model {spec.name!r} needs the package {top!r}: {RUN_ADVICE}"
+    where = in_own_code(error, spec)
+    if isinstance(error, ModuleNotFoundError):
+        advice = f"install the package in this environment (pip install {top}), or correct the name"
+        return f"{spec.file.name} imports {error.name!r}, which is not installed{where}: {advice}"
+    return f"{spec.file.name}: {str(error).splitlines()[0] if str(error) else type(error).__name__}{where}"
+
+
+def _own_files(spec: ModelSpec) -> set[Path]:
+    if spec.file.parent == HERE:
+        return {path for path in HERE.glob("*.py") if path.stem not in (*PLUMBING, "__init__")}
+    try:
+        return {path.resolve() for path in sources(spec.file).files}
+    except Exception:  # the file may be what is wrong
+        return {spec.file.resolve()}
+
+
+def _chain(error: BaseException) -> list[BaseException]:
+    """An exception and what it was raised from, the last to be raised first."""
+    return [error, *(_chain(error.__cause__) if error.__cause__ is not None else [])]
 
 
 def _check_name(name: str, file: Path, path: Path) -> None:

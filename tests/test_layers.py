@@ -64,6 +64,8 @@ NOT_LIGHT = {
     "runs/weights.py",
     "runs/proven.py",
     "check/contract.py",
+    "check/contract_outputs.py",
+    "check/contract_sizes.py",
     "check/contract_seeds.py",
     "check/contract_subject.py",
 }

@@ -10,18 +10,20 @@ from __future__ import annotations
 import io
 import warnings
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from fnmatch import fnmatchcase
 
 import torch
 from torch import Tensor, nn
 
+from bench.check.contract_outputs import check_forward
 from bench.check.contract_seeds import check_initialisation, check_seeds, check_training_step
+from bench.check.contract_sizes import check_sizes, usual_size
 from bench.check.contract_subject import BATCH, CLASSES, SEED, Broken, Skipped, Subject, checked, error_line, logits
 from bench.machine.foreign import Pinned, cast, restored, seed_generators
 from models import ModelError, get_spec
+from models.loading import in_own_code
 
-FEW_CLASSES, MANY_CLASSES = 2, 11
 # Norm of the difference as a share of the logits' norm: float32 sums in another order; bfloat16 keeps 8 bits.
 FLOAT32_TOLERANCE = 1e-3
 BFLOAT16_TOLERANCE = 0.2
@@ -53,35 +55,6 @@ def _close(actual: Tensor, expected: Tensor, tolerance: float, what: str) -> str
     if not apart <= tolerance:
         raise Broken(f"{what} differ by {apart:.1e} of their norm; {tolerance:g} is allowed")
     return f"{apart:.1e} of the norm; {tolerance:g} is allowed"
-
-
-def check_forward(subject: Subject) -> str:
-    """Logits have shape (B, K) and are finite, for two numbers of classes; `check_sizes` takes a third."""
-    logits(subject.model, subject.x_BCHW)
-    logits(subject.build(num_classes=FEW_CLASSES), subject.x_BCHW, FEW_CLASSES)
-    return f"finite for {CLASSES} and {FEW_CLASSES} classes"
-
-
-def check_sizes(subject: Subject) -> str:
-    """The smallest size that the spec claims runs; one that it does not claim is a ModelError when built."""
-    spec = subject.spec
-    step = spec.size_multiple
-    smallest = -(-spec.min_size // step) * step
-    refused = 0
-    for size in sorted({smallest - 1, smallest, smallest + step - 1} - {0}):
-        claimed = spec.takes(size)
-        try:
-            model = subject.build(img_size=size, num_classes=MANY_CLASSES)
-        except ModelError as error:
-            if claimed and spec.min_size > 1:
-                raise Broken(f"min_size and size_multiple claim {size} px, but: {error_line(error)}") from None
-            refused += 1
-            continue
-        try:
-            logits(model, subject.x_BCHW.new_zeros(1, 3, size, size), MANY_CLASSES)
-        except (Exception, SystemExit) as error:
-            raise Broken(f"{size} px is accepted and fails in forward ({error_line(error)}); set min_size") from None
-    return f"from {smallest} px in steps of {step}, {MANY_CLASSES} classes; {refused} sizes outside that were refused"
 
 
 def check_one_channel(subject: Subject) -> str:
@@ -245,8 +218,9 @@ def check_compile(subject: Subject) -> str:
     return _close(actual, logits(subject.model, subject.x_BCHW), FLOAT32_TOLERANCE, "compiled and eager logits")
 
 
+FIRST = "forward"
 CHECKS: dict[str, Callable[[Subject], str]] = {
-    "forward": check_forward,
+    FIRST: check_forward,
     "sizes": check_sizes,
     "one channel": check_one_channel,
     "eval determinism": check_determinism,
@@ -263,12 +237,15 @@ CHECKS: dict[str, Callable[[Subject], str]] = {
 }
 
 
-def check_model(name: str, *, img_size: int = 64, slow: bool = False) -> list[dict[str, str]]:
+def check_model(name: str, *, img_size: int | None = None, slow: bool = False) -> list[dict[str, str]]:
     """Run the contract on a registered model.
+
+    Without a forward pass nothing else can be said of a model: the other checks are one row then. An error that an
+    earlier check met is not told again.
 
     Args:
         name: A registered name, or `timm/<architecture>`.
-        img_size: Height and width of the images, in pixels.
+        img_size: Height and width of the images, in pixels; 64, or the smallest above it that the model takes, if None.
         slow: Compile too, which takes a minute.
 
     Returns:
@@ -277,29 +254,41 @@ def check_model(name: str, *, img_size: int = 64, slow: bool = False) -> list[di
     Raises:
         ModelError: If no such model is registered.
     """
-    rows: list[dict[str, str]] = []
-
-    def add_row(check: str, holds: str, detail: str) -> None:
-        rows.append({"model": name, "check": check, "holds": holds, "detail": detail})
-
-    if get_spec(name).kind != "network":
-        add_row("contract", "skipped", "fitted, not trained: exempt")
-        return rows
+    spec = get_spec(name)
+    if spec.kind != "network":
+        return [_row(name, "contract", "skipped", "fitted, not trained: exempt")]
     with restored(), Pinned() as pinned:
         try:
-            subject = Subject(name, img_size)
+            subject = Subject(name, usual_size(spec) if img_size is None else img_size)
         except (Exception, SystemExit) as error:
-            add_row("build", "no", error_line(error))
-            return rows
-        for check, function in ({**CHECKS, "torch.compile": check_compile} if slow else CHECKS).items():
-            try:
-                detail = function(subject)
-                pinned.check_threads()
-                add_row(check, "yes", detail)
-            except Skipped as reason:
-                add_row(check, "skipped", error_line(reason))
-            except (Exception, SystemExit) as error:
-                add_row(check, "no", error_line(error))
-            finally:
-                pinned.hold()
-    return rows
+            return [_row(name, "build", "no", error_line(error) + in_own_code(error, spec))]
+        return list(_rows(subject, {**CHECKS, "torch.compile": check_compile} if slow else CHECKS, pinned))
+
+
+def _rows(subject: Subject, checks: Mapping[str, Callable[[Subject], str]], pinned: Pinned) -> Iterator[dict[str, str]]:
+    """A row for each check that can be made, in order."""
+    met: dict[str, str] = {}  # the check that met an error first
+    for check, function in checks.items():
+        try:
+            detail = function(subject)
+            pinned.check_threads()
+            yield _row(subject.name, check, "yes", detail)
+        except Skipped as reason:
+            yield _row(subject.name, check, "skipped", error_line(reason))
+        except (Exception, SystemExit) as error:
+            detail = error_line(error) + in_own_code(error, subject.spec)
+            if detail in met:
+                yield _row(subject.name, check, "skipped", f"fails as {met[detail]} does")
+                continue
+            met[detail] = check
+            yield _row(subject.name, check, "no", detail)
+            if check == FIRST:
+                rest = f"{len(checks) - 1} more checks need a forward pass that holds; mend it, then check again"
+                yield _row(subject.name, "the others", "skipped", rest)
+                return
+        finally:
+            pinned.hold()
+
+
+def _row(model: str, check: str, holds: str, detail: str) -> dict[str, str]:
+    return {"model": model, "check": check, "holds": holds, "detail": detail}

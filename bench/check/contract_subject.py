@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import atexit
 import hashlib
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cache
 from typing import Any
@@ -74,14 +75,49 @@ def logits(model: nn.Module, x_BCHW: Tensor, num_classes: int = CLASSES) -> Tens
 def checked(output: Any, batch: int, num_classes: int) -> Tensor:
     """A model's output, if it is finite logits of shape (batch, num_classes)."""
     if not isinstance(output, Tensor):
-        raise Broken(f"forward returns a {type(output).__name__}, not a tensor of logits")
+        raise Broken(f"forward returns {_named(output)}, not a tensor of logits; {_advice(output)}")
+    if output.is_meta and output.shape == (batch, num_classes):
+        return output  # a shape without numbers
     if output.shape != (batch, num_classes):
-        raise Broken(f"forward returns shape {tuple(output.shape)} instead of {(batch, num_classes)}")
+        raise Broken(
+            f"forward returns shape {tuple(output.shape)} instead of {(batch, num_classes)}; "
+            f"{_shape_advice(tuple(output.shape), batch, num_classes)}"
+        )
     if output.is_complex():
         raise Broken("forward returns complex logits; return real ones")
     if not output.isfinite().all():
         raise Broken(f"{int((~output.isfinite()).sum())} of {output.numel()} logits are not finite")
     return output
+
+
+def _named(output: Any) -> str:
+    """`a tuple of 2`, `a dict with the keys logits, aux`."""
+    name = type(output).__name__
+    if isinstance(output, Mapping):
+        return f"a {name} with the keys {', '.join(map(str, list(output)[:4]))}"
+    return f"a {name} of {len(output)}" if isinstance(output, (tuple, list)) else f"a {name}"
+
+
+def _advice(output: Any) -> str:
+    """What to return instead of something that is no tensor."""
+    if isinstance(output, Mapping):
+        keys = [key for key in output if isinstance(output[key], Tensor)]
+        key = "logits" if "logits" in keys else next(iter(keys), "logits")
+        return f"return its {key!r} alone"
+    if isinstance(output, (tuple, list)):
+        return "return the logits alone, in training too"
+    return "return the last layer's output"
+
+
+def _shape_advice(shape: tuple[int, ...], batch: int, num_classes: int) -> str:
+    """What to change about a model's last layer."""
+    if len(shape) > 2 and shape[:2] == (batch, num_classes):
+        return "average the map and flatten it, nn.AdaptiveAvgPool2d(1) and nn.Flatten()"
+    if shape == (num_classes, batch):
+        return "exchange its axes"
+    if len(shape) == 2 and shape[0] == batch:
+        return "give the last layer num_classes outputs, two of them for two classes"
+    return "keep the batch as the first axis and give num_classes logits an image"
 
 
 def digest(model: nn.Module) -> str:
@@ -144,5 +180,6 @@ def _build_afresh(name: str, file: str, x_BCHW: NDArray[np.float32]) -> Digests:
 
 def error_line(error: BaseException) -> str:
     """An exception in one line; its own message where it is one that we wrote."""
-    first = str(error).strip().split("\n")[0][:200]
-    return first if isinstance(error, (Broken, Skipped, ModelError, BenchError)) else f"{type(error).__name__}: {first}"
+    first = str(error).strip().split("\n")[0]
+    ours = isinstance(error, (Broken, Skipped, ModelError, BenchError))
+    return first if ours else f"{type(error).__name__}: {first[:200]}"

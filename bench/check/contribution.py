@@ -31,7 +31,7 @@ TABLES = tuple(
         *("published_checks", "draws", "draw_pairs", "twins", "epochs", "robustness", "robustness_pairs"),
     )
 )
-UNTRACKED = (".cache", ".locks", "checkpoints")
+UNTRACKED = (".cache", ".locks", "checkpoints", "logs")
 NEW_FOLDERS = ("records", "data", *MEASURED_FOLDERS)
 MAX_FILE_BYTES = 8 * 2**20  # twice what predictions of any MedMNIST set take, and more: a test holds it
 MAX_TOTAL_BYTES = 512 * 2**20
@@ -77,8 +77,8 @@ def outside(changed: Iterable[str]) -> list[str]:
         parts = PurePosixPath(name).parts
         if parts and (parts[0] not in ALLOWED_ROOTS or len(parts) == 1):
             problems.append(f"{name}: a contribution of results touches only results/ and reports/; send code apart")
-        elif any(part.startswith(".") for part in parts) or parts[1:2] == ("checkpoints",):
-            problems.append(f"{name}: caches, checkpoints and hidden files are no evidence; remove it")
+        elif any(part.startswith(".") for part in parts) or parts[1:2] in (("checkpoints",), ("logs",)):
+            problems.append(f"{name}: caches, checkpoints, logs and hidden files are no evidence; remove it")
     return problems
 
 

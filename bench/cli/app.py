@@ -67,6 +67,7 @@ def _explain(error: Exception | Interrupted) -> int:
     from bench.errors import BenchError, Interrupted
     from bench.machine.memory import is_out_of_memory
     from models.catalog import ModelError
+    from models.loading import RUN_ADVICE
 
     if isinstance(error, Interrupted):
         print(f"medbench: {error.line}", file=sys.stderr)
@@ -75,7 +76,7 @@ def _explain(error: Exception | Interrupted) -> int:
         print(f"medbench: {error}", file=sys.stderr)
         return 2
     if isinstance(error, ModuleNotFoundError):
-        print(f"medbench: the package {error.name!r} is not installed; install the extra [run]", file=sys.stderr)
+        print(f"medbench: the package {error.name!r} is not installed: {RUN_ADVICE}", file=sys.stderr)
         return 2
     if isinstance(error, typer.Abort):
         if isinstance(error.__cause__, EOFError):  # not a person's answer, but a file or pipe that ended

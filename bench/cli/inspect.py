@@ -40,7 +40,9 @@ def list_(
 def check(
     model: Annotated[str, typer.Argument(help="A model's name, or a Python file with registered models.")] = "",
     plugin: Plugins = [],  # noqa: B006
-    img_size: Annotated[int, typer.Option(min=1, help="Height and width to check at.")] = 64,
+    img_size: Annotated[
+        int | None, typer.Option(min=1, help="Height and width to check at; 64 px, or the nearest that it takes.")
+    ] = None,
     as_json: Json = False,
 ) -> None:
     """Run the contract suite on a model or on all models of a file; exit code 1 if it does not hold."""

@@ -162,6 +162,7 @@ def run(
     data_root: Annotated[str | None, typer.Option(help="Folder of the npz files instead of $MEDMNIST_ROOT.")] = None,
     plugin: Plugins = [],  # noqa: B006
     ask: Annotated[bool, typer.Option("--ask", help="Print the estimate and ask before running.")] = False,
+    verbose: Annotated[bool, typer.Option("--verbose", help="Print the whole traceback of a failed run.")] = False,
 ) -> None:
     """Run what is missing in a selection; exit code 1 if a run failed or was skipped."""
     isa = pin_cpu(cpu_isa)
@@ -186,11 +187,11 @@ def run(
         tracks=tuple(chosen_names(track, "--track")) if track else (),
     )
     selection = selection_of(study, protocol, models, datasets, seeds, plugin, shard)
-    outcome = _watched(selection, launch, overwrite, ask=ask)
+    outcome = _watched(selection, launch, overwrite, ask=ask, verbose=verbose)
     raise typer.Exit(0 if outcome.ok else 1)
 
 
-def _watched(selection: Selection, launch: Launch, overwrite: OverwriteChoice, *, ask: bool) -> Outcome:
+def _watched(selection: Selection, launch: Launch, overwrite: OverwriteChoice, *, ask: bool, verbose: bool) -> Outcome:
     """Run a selection: the plan is printed, with --ask to be confirmed; progress shows while runs go on."""
     from bench import api
     from bench.cli.console import err, out
@@ -222,19 +223,23 @@ def _watched(selection: Selection, launch: Launch, overwrite: OverwriteChoice, *
         )
         outcome = api.run(selection, launch, overwrite=overwrite.value, watcher=watcher)
     if shown:
-        _print_outcome(outcome)
+        _print_outcome(outcome, launch.results, verbose=verbose)
     return outcome
 
 
-def _print_outcome(outcome: Outcome) -> None:
-    """What was done, and why runs failed."""
+def _print_outcome(outcome: Outcome, results: Path, *, verbose: bool) -> None:
+    """What was done, why runs failed, and where the whole traceback stands, or the traceback itself."""
     from bench.cli.console import err, out
+    from bench.records.names import log_path
 
     done = sum(record.status == "done" for record in outcome.records)
     out.print(f"{done} done, {len(outcome.failed)} failed, {len(outcome.skipped)} skipped.")
     for record in outcome.failed:
         reason = record.failure.message if record.failure else ""
         err.print(f"failed: {record.run_id}: {reason}", markup=False)
+        log = log_path(results, record.run)
+        if log.is_file():
+            err.print(log.read_text(encoding="utf-8") if verbose else f"  traceback: {log}", markup=False)
 
 
 def _print_left(left: Sequence[PlannedRun]) -> None:

@@ -141,7 +141,7 @@ def refusal(spec: ModelSpec, protocol: Protocol) -> str:
         return ""
     size = protocol.data.img_size
     if not spec.takes(size):
-        return f"{spec.name} takes images from {spec.min_size} px{spec.steps}, the protocol has {size} px"
+        return f"{spec.name} takes images of {spec.sizes}, the protocol has {size} px"
     if protocol.init.kind == "imagenet" and spec.name not in protocol.init.weights:
         return f"{protocol.name} pins no public ImageNet-1k weights for {spec.name} ({spec.weights_license})"
     return ""

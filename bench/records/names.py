@@ -82,6 +82,11 @@ def weights_path(folder: Path, run: Run) -> Path:
     return folder / f"{run.run_id}.safetensors"
 
 
+def log_path(results: Path, run: Run) -> Path:
+    """Where the whole traceback of a failed run stands, in a folder that git ignores."""
+    return results / "logs" / f"{run.run_id}.log"
+
+
 def lock_path(results: Path, run: Run) -> Path:
     """The lock file of a run: who writes it, or does it, holds it."""
     return lock_file(results, run.run_id)

@@ -238,3 +238,20 @@ def to_frame(records: list[Record]) -> pd.DataFrame:
             row.update({f"{prefix}_{key}": value for key, value in scores.items()})
         rows.append(row)
     return pd.DataFrame(rows)
+
+
+def find_record(results: Path, run_id: str) -> tuple[Path, Record]:
+    """A run's record and its file.
+
+    Raises:
+        RecordError: If there is none, with the closest run that has one.
+    """
+    slug, *names = run_id.rsplit("__", 3)
+    if len(names) == 3:
+        parts = (names[1], slug, names[0], f"seed{names[2].removeprefix('s')}.json")
+        for path in (path for path in record_files(results) if path.parts[-4:] == parts):
+            record = read_record(path, results)
+            if record.run_id == run_id:
+                return path, record
+    hint = did_you_mean(run_id, [record.run_id for record in read_records(results)[0]])
+    raise RecordError(f"{results} has no record of {run_id!r}{'; ' if hint else ''}{hint}")

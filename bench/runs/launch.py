@@ -6,10 +6,11 @@ import contextlib
 import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
+from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
-from bench.errors import DataMissingError, RecordError
+from bench.errors import BenchError, DataMissingError, RecordError
 from bench.machine import cpu_isa, surroundings
 from bench.machine.devices import choose_device, device_slots
 from bench.machine.signals import interruptible
@@ -31,6 +32,7 @@ from bench.runs.tracks.scoring import applies
 from bench.tracks.loading import load_track
 from models import fingerprint, get_spec
 from models.catalog import check_timm_names
+from models.loading import RUN_ADVICE, RUN_PACKAGES
 
 if TYPE_CHECKING:
     from bench.runs.engine_ray import RayEngine
@@ -114,6 +116,7 @@ def run(
     check_timm_names([item.run.model for item in chosen])
     outcome = Outcome()
     if chosen:
+        check_installed()
         launch = replace(launch, device=choose_device(launch.device))
         watcher.on_start(chosen)
         runs = [item.run for item in chosen]
@@ -124,6 +127,17 @@ def run(
     if selection.study:  # which asks for every model under every protocol: what can never run there is no failure
         outcome.excused = optional_runs(selection.study) | {item.run for item in chosen if item.refusal}
     return outcome
+
+
+def check_installed() -> None:
+    """Refuse to run where only the light set-up is installed, which reads and reports records.
+
+    Raises:
+        BenchError: Naming the packages and the command that installs them.
+    """
+    missing = [name for name in RUN_PACKAGES if find_spec(name) is None]
+    if missing:
+        raise BenchError(f"Runs need {', '.join(missing)}, not installed here: {RUN_ADVICE}")
 
 
 def check_store(results: Path, runs: Sequence[Run]) -> None:

@@ -99,13 +99,17 @@ class TrackBundle:
 
 @dataclass(frozen=True)
 class RunBundle:
-    """What a run hands to the one that writes: record, the bytes of its tables and of its weights, scored tracks."""
+    """What a run hands to the one that writes: record, the bytes of its tables and of its weights, scored tracks.
+
+    `log` is the whole traceback of a run that failed, for a person; "" where there is none.
+    """
 
     record: Record
     predictions: bytes | None = None
     history: bytes | None = None
     weights: bytes | None = None
     tracks: tuple[TrackBundle, ...] = ()
+    log: str = ""
 
 
 @dataclass(frozen=True)

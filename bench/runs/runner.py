@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import hashlib
+import traceback
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -29,6 +30,7 @@ from bench.runs.request import Hooks, RunBundle, RunProgress, RunRequest, TrackB
 from bench.runs.subset import cut
 from bench.tracks.loading import load_track
 from models import ModelError, fingerprint, get_spec, load_plugin
+from models.loading import in_own_code
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -110,7 +112,7 @@ def run_one(request: RunRequest, hooks: Hooks | None = None) -> RunBundle:
         InterruptedTraining: If the hooks requested a stop; the checkpoint has been written.
         RecordError: If a checkpoint cannot be written.
     """
-    from bench.training.trainer import DivergedError, InterruptedTraining
+    from bench.training.trainer import InterruptedTraining
 
     hooks = hooks or Hooks()
     # Before the first step: a record names the code that ran, not what the files became meanwhile.
@@ -120,25 +122,27 @@ def run_one(request: RunRequest, hooks: Hooks | None = None) -> RunBundle:
         return RunBundle(Record(**known, status="failed", failure=failure).sealed())
     try:
         return _execute(request, hooks, known)
-    except (InterruptedTraining, KeyboardInterrupt):
+    except (InterruptedTraining, KeyboardInterrupt, RecordError):
         raise
-    except DivergedError as error:
-        failure = Failure(kind="diverged", message=str(error), epoch=error.epoch, step=error.step)
-    except DataError as error:
-        failure = Failure(kind="data", message=str(error))
-    except RecordError:
-        raise
-    except (ModelError, BenchError) as error:
-        failure = Failure(kind="error", message=str(error))
-    except MemoryError:
-        failure = Failure(kind="oom", message="out of memory on the host")
-    except Exception as error:  # a model's or a library's fault: the record says which, the other runs go on
-        failure = _classify(error)
-    return RunBundle(Record(**known, status="failed", failure=failure).sealed())
+    except Exception as error:
+        failure, log = _classify(error, request.run.model), traceback.format_exc()
+    return RunBundle(Record(**known, status="failed", failure=failure).sealed(), log=log)
 
 
-def _classify(error: Exception) -> Failure:
+def _classify(error: Exception, model: str) -> Failure:
+    """Whose fault it is; a model's or a library's names the line of the model's own code, the other runs go on."""
+    from bench.training.trainer import DivergedError
+
+    if isinstance(error, DivergedError):
+        return Failure(kind="diverged", message=str(error), epoch=error.epoch, step=error.step)
+    if isinstance(error, DataError):
+        return Failure(kind="data", message=str(error))
+    if isinstance(error, (ModelError, BenchError)):
+        return Failure(kind="error", message=str(error))
+    if isinstance(error, MemoryError):
+        return Failure(kind="oom", message="out of memory on the host")
     text = f"{type(error).__name__}: {str(error).strip().splitlines()[0] if str(error).strip() else 'no message'}"
+    text += in_own_code(error, get_spec(model))
     if is_out_of_memory(error):
         return Failure(kind="oom", message=text)
     if isinstance(error, OSError) and error.errno in (errno.EIO, errno.ECONNRESET, errno.ETIMEDOUT):

@@ -10,8 +10,10 @@ import torch
 
 from bench.check import contract
 from bench.check.contract import CHECKS, check_model
+from bench.check.contract_sizes import PROTOCOL_PX, usual_size
 from bench.check.contract_subject import Subject
 from bench.machine import foreign
+from bench.protocols.loading import load_protocol
 from models import catalog, get_spec, list_models, load_plugin
 
 NETWORKS = [name for name in list_models() if get_spec(name).kind == "network"]
@@ -154,8 +156,16 @@ def {name}(*, num_classes, in_chans=3, img_size=224, pretrained=False):
 """
 # What is wrong -> code in __init__, what forward returns, claims; the rows that must say no, words of the first.
 DEFECTS: dict[str, tuple[str, str, str, dict[str, str]]] = {
-    "tuple": ("", "(logits, logits)", "", {"forward": "returns a tuple, not a tensor"}),
-    "shape": ("", "logits[:, :1]", "", {"forward": "shape (3, 1) instead of (3, 7)"}),
+    "tuple": ("", "(logits, logits)", "", {"forward": "a tuple of 2, not a tensor of logits; return the logits alone"}),
+    "dict": (
+        "",
+        "{'aux': 1, 'logits': logits}",
+        "",
+        {"forward": "keys aux, logits, not a tensor of logits; return its"},
+    ),
+    "softmax": ("", "logits.softmax(1)", "", {"forward": "probabilities, each row sums to 1: leave the softmax"}),
+    "shape": ("", "logits[:, :1]", "", {"forward": "shape (3, 1) instead of (3, 7); give the last layer num_classes"}),
+    "map": ("", "logits[:, :, None, None]", "", {"forward": "average the map and flatten it"}),
     "nan": ("", "logits / 0 * 0", "", {"forward": "21 of 21 logits are not finite"}),
     "raises": ("", "logits.no_such_thing", "", {"forward": "AttributeError"}),
     "build": ("raise RuntimeError('first line\\nsecond line')", "logits", "", {"build": "RuntimeError: first line"}),
@@ -187,7 +197,64 @@ def test_a_defect_is_a_row_with_one_line(defect: str, plugins: Path) -> None:
     for check, words in expected.items():
         assert words in failures[check]
     assert next(iter(failures)) == next(iter(expected)), failures
-    assert all("\n" not in detail and len(detail) < 300 for detail in failures.values())
+    assert all("\n" not in detail and len(detail) < 400 for detail in failures.values())
+
+
+FIXED = """nn.Sequential(
+        nn.Conv2d(in_chans, 4, 3, stride=8), nn.ReLU(), nn.Flatten(), nn.Linear(4 * 8 * 8, num_classes)
+    )"""
+
+
+@pytest.mark.parametrize(("claims", "holds"), [("min_size=64", "no"), ("img_sizes=(64,)", "yes")])
+def test_a_model_of_one_size_is_found_unless_it_says_so(claims: str, holds: str, plugins: Path) -> None:
+    """What would crash under lite-96 is one row that says what to change, and nothing once the size is claimed."""
+    rows = check_model(write_plugin(plugins, f"fixed_{holds}", FIXED, claims))
+    failures = broken(rows)
+    if holds == "yes":
+        assert not failures
+        return
+    assert list(failures) == ["sizes"]
+    assert "fails at 96 px (lite-96): RuntimeError" in failures["sizes"]
+    assert "img_sizes=(64,) in register_model" in failures["sizes"]
+
+
+def test_sizes_of_the_protocols_are_tried() -> None:
+    """The sizes that the contract names beside a protocol are that protocol's."""
+    for size, name in PROTOCOL_PX.items():
+        assert not name or load_protocol(name).data.img_size == size
+    assert {size for size, name in PROTOCOL_PX.items() if name} == {96, 224}
+
+
+def test_a_model_without_a_forward_pass_is_two_rows(plugins: Path) -> None:
+    """Nothing else is tried: the error with the file's line, and how many checks wait for it."""
+    path = plugins / "net_wrong.py"
+    path.write_text(
+        NETWORK_CLASS.format(name="net_wrong", extra="", returned="logits @ logits", claims=""), encoding="utf-8"
+    )
+    load_plugin(path)
+    first, rest = check_model("net_wrong")
+    line = path.read_text(encoding="utf-8").splitlines().index("        return logits @ logits") + 1
+    assert (first["check"], first["holds"]) == ("forward", "no")
+    assert first["detail"].endswith(f"(net_wrong.py:{line}, in forward)")
+    assert (rest["holds"], rest["detail"].split()[0]) == ("skipped", str(len(CHECKS) - 1))
+
+
+def test_an_error_is_told_once(plugins: Path) -> None:
+    """What fails in training mode alone is one row that says no; the checks that meet it again name the first."""
+    path = plugins / "net_train.py"
+    returned = "logits.no_such_thing if self.training else logits"
+    path.write_text(NETWORK_CLASS.format(name="net_train", extra="", returned=returned, claims=""), encoding="utf-8")
+    load_plugin(path)
+    rows = {row["check"]: row for row in check_model("net_train", img_size=16)}
+    assert [check for check, row in rows.items() if row["holds"] == "no"] == ["sizes", "backward"]
+    assert rows["training step"]["detail"] == "fails as backward does"
+
+
+def test_the_usual_size_is_one_that_the_model_takes(plugins: Path) -> None:
+    """64 px where it can, else the nearest above it, else the largest that it lists."""
+    for claims, size in [("", 64), ("size_multiple=28", 84), ("min_size=100", 100), ("img_sizes=(28, 32)", 32)]:
+        name = write_plugin(plugins, f"net_{size}", GOOD, claims)
+        assert usual_size(get_spec(name)) == size
 
 
 def test_a_draw_that_happens_once_a_process_is_found(plugins: Path) -> None:
@@ -211,7 +278,7 @@ def test_a_stale_exemption_is_found(plugins: Path, monkeypatch: pytest.MonkeyPat
 def test_a_model_that_exits_is_a_row_too(plugins: Path) -> None:
     """It ends its own check and not the command."""
     rows = check_model(write_plugin(plugins, "leaving_net", "__import__('sys').exit(3)"))
-    assert broken(rows) == {"build": "SystemExit: 3"}
+    assert broken(rows) == {"build": "SystemExit: 3 (leaving_net.py:7, in leaving_net)"}
 
 
 def test_unknown_models_are_the_callers_error() -> None:

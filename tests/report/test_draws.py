@@ -169,7 +169,8 @@ def test_no_other_statistic_knows_of_them(evidence: Evidence, analysis: Analysis
 def test_tables_show_levels_measures_and_what_is_missing(evidence: Evidence, analysis: Analysis) -> None:
     """Markdown, LaTeX and CSV of each track."""
     files = draw_tables.render(evidence, analysis, synthetic=False)
-    assert set(files) == {f"{track}.{kind}" for track in ("imbalance", "efficiency") for kind in ("md", "tex", "csv")}
+    kinds = ("md", "tex", "csv", "html")
+    assert set(files) == {f"{track}.{kind}" for track in ("imbalance", "efficiency") for kind in kinds}
     page = files["imbalance.md"].decode()
     assert "breastmnist, 5 %: 1 of 16 training images are positive; fewer than 5 positives: undecidable" in page
     assert "- 2 %, plain: sklearn/logistic (5), sklearn/hist_gradient_boosting (5)," in page

@@ -93,7 +93,7 @@ def test_the_page_shows_scores_effects_and_what_is_missing(results: Path) -> Non
     """Three starts with their scores, the plan's test apart from the exploratory ones, the other data set's command."""
     evidence, analysis = read(results)
     files = initialisation.render(evidence, analysis, synthetic=False)
-    assert set(files) == {f"initialisation.{kind}" for kind in ("md", "tex", "csv")}
+    assert set(files) == {f"initialisation.{kind}" for kind in ("md", "tex", "csv", "html")}
     page = files["initialisation.md"].decode()
     lines = [line for line in page.splitlines() if line.startswith(f"| {gain_of_imagenet(LIGHT)}")]
     official, twin_free = lines

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import dataclasses
 import itertools
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -58,9 +58,9 @@ class Analysis:
     draws: tuple[DrawScore, ...] = ()
     draw_pairs: tuple[DrawPair, ...] = ()
     twins: tuple[TwinScore, ...] = ()
+    epochs: tuple[EpochScore, ...] = ()
     drops: tuple[Drop, ...] = ()
     drop_pairs: tuple[DropPair, ...] = ()
-    epochs: tuple[EpochScore, ...] = ()
 
     @cached_property
     def table_scores(self) -> tuple[Score, ...]:
@@ -81,9 +81,9 @@ class Analysis:
             "draws": table(self.draws, DRAWS),
             "draw_pairs": table(self.draw_pairs, _fields(DrawPair)),
             "twins": table(self.twins, _fields(TwinScore)),
+            "epochs": table(self.epochs, _fields(EpochScore)),
             "robustness": table(self.drops, _fields(Drop)),
             "robustness_pairs": table(self.drop_pairs, _fields(DropPair)),
-            "epochs": table(self.epochs, _fields(EpochScore)),
         }
 
 
@@ -109,14 +109,11 @@ def analyse(evidence: Evidence, *, synthetic: bool) -> Analysis:
     pairs: list[Pair] = []
     mcnemar: list[McNemar] = []
     classes: list[ClassScore] = []
-    factorial: dict[str, dict[tuple[str, str], Cell]] = {}
-    started: dict[str, dict[tuple[str, str], Cell]] = {}
-    variances: dict[str, dict[str, SeedVariances]] = {}
     resolution: list[Resolution] = []
     twins: list[TwinScore] = []
     epochs: list[EpochScore] = []
-    for protocol, card, cells in _groups(evidence, synthetic=synthetic):
-        seeds = seed_variances(cells)
+    groups = [(*group, seed_variances(group[2])) for group in _groups(evidence, synthetic=synthetic)]
+    for protocol, card, cells, seeds in groups:
         plain = cell_scores(cells, seeds, card)
         compared = compare_cells(cells, seeds, {key: (score.low, score.high) for key, score in plain.items()})
         scores += marked(plain, compared)
@@ -125,48 +122,40 @@ def analyse(evidence: Evidence, *, synthetic: bool) -> Analysis:
         twins += twin_scores(cells, card)
         epochs += [row for cell in cells.values() for row in epoch_scores(cell)]
         classes += [score for cell in cells.values() for score in class_scores(cell, card)]
-        for varied, kind in ((FACTORS, factorial), (STARTS, started)):
-            if protocol in varied:
-                kind.setdefault(card.dataset, {}).update({(protocol, model): cell for model, cell in cells.items()})
-        if protocol in FACTORS or protocol in STARTS:
-            variances.setdefault(card.dataset, {})[protocol] = seeds
         first = next(iter(cells.values()))
         for part, kept in first.kept.items():
             own = [pair for pair in compared if pair.part == part]
             resolution += resolutions(card, protocol, part, first.labels[kept], own)
     cards = evidence.cards
-    contrasts = [
-        contrast
-        for varied, effects_of in ((factorial, contrasts_of), (started, start_contrasts_of))
-        for name, cells in sorted(varied.items())
-        for contrast in effects_of(cells, variances[name], cards[name])
-    ]
-    analysis = Analysis(
+    drawn = evidence.thinned(synthetic=synthetic)
+    thinned = draw_cells(evidence.results, drawn, evidence.finished(synthetic=synthetic), cards)
+    drops, drop_pairs = robustness(evidence, synthetic=synthetic)
+    return Analysis(
         scores=tuple(scores),
         pairs=tuple(primary_first(pairs)),
         mcnemar=tuple(mcnemar),
         classes=tuple(classes),
-        contrasts=tuple(contrasts),
+        contrasts=tuple(_contrasts(groups)),
         resolution=tuple(resolution),
         published_checks=() if synthetic else tuple(published_checks(published_scores())),
+        draws=tuple(draw_scores(thinned, cards)),
+        draw_pairs=tuple(draw_pairs(thinned)),
         twins=tuple(twins),
         epochs=tuple(epochs),
-    )
-    return _with_tracks(analysis, evidence, synthetic=synthetic)
-
-
-def _with_tracks(analysis: Analysis, evidence: Evidence, *, synthetic: bool) -> Analysis:
-    """With the statistics of thinned training sets and of corrupted test images."""
-    drawn, finished = evidence.thinned(synthetic=synthetic), evidence.finished(synthetic=synthetic)
-    thinned = draw_cells(evidence.results, drawn, finished, evidence.cards)
-    drops, drop_pairs = robustness(evidence, synthetic=synthetic)
-    return dataclasses.replace(
-        analysis,
-        draws=tuple(draw_scores(thinned, evidence.cards)),
-        draw_pairs=tuple(draw_pairs(thinned)),
         drops=tuple(drops),
         drop_pairs=tuple(drop_pairs),
     )
+
+
+def _contrasts(groups: Sequence[tuple[str, DataCard, dict[str, Cell], SeedVariances]]) -> Iterator[Contrast]:
+    """The effects of each data set over the protocols that vary one thing."""
+    cards = {card.dataset: card for _, card, _, _ in groups}
+    for varied, effects_of in ((FACTORS, contrasts_of), (STARTS, start_contrasts_of)):
+        for name, card in sorted(cards.items()):
+            own = [group for group in groups if group[1].dataset == name and group[0] in varied]
+            cells = {(protocol, model): cell for protocol, _, known, _ in own for model, cell in known.items()}
+            if cells:
+                yield from effects_of(cells, {protocol: seeds for protocol, _, _, seeds in own}, card)
 
 
 def _groups(evidence: Evidence, *, synthetic: bool) -> list[tuple[str, DataCard, dict[str, Cell]]]:

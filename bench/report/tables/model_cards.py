@@ -77,7 +77,7 @@ def _identity(spec: ModelSpec) -> list[Block]:
         f"Licence of the code: {spec.code_license or 'not stated'}",
         f"Licence of the weights: {spec.weights_license}",
         f"Public weights: {f'timm tag `{spec.pretrained_tag}`' if spec.pretrained_tag else 'none are used'}",
-        f"Images: {spec.min_size} px and more{spec.steps}",
+        f"Images: {spec.sizes}",
     ]
     if spec.kind != "network":
         items = items[:-2]
