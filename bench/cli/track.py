@@ -48,8 +48,7 @@ def track(
         cpu_isa=isa,
     )
     with progress_for(len(selection.runs())) as progress:
-        folder = weights.expanduser() if weights is not None else None
-        scored = api.track(selection, launch, name, weights=folder, on_event=progress)
+        scored = api.track(selection, launch, name, weights=weights, on_event=progress)
     for record in scored.records:
         out.print(_line(record), markup=False, soft_wrap=True)
     for run, reason in scored.problems.items():

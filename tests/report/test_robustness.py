@@ -138,7 +138,7 @@ def test_other_pixels_are_never_compared(results: Path) -> None:
 
 
 def test_the_page_shows_scores_calibration_and_comparisons(results: Path) -> None:
-    """Markdown, LaTeX, CSV and HTML; what the study plans and nobody scored is named with the command."""
+    """Markdown, LaTeX and CSV; what the study plans and nobody scored is named with the command."""
     evidence, analysis = gather(results), run(results)
     files = robustness.render(evidence, analysis, synthetic=False)
     assert set(files) == {f"robustness.{end}" for end in ("md", "tex", "csv", "html")}
