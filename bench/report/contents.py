@@ -14,6 +14,7 @@ from bench.report.claims import pages as claims
 from bench.report.claims.judge import headline, judge
 from bench.report.claims.sources import collect
 from bench.report.claims.verdict import Judged
+from bench.report.draws import table as draws
 from bench.report.evidence import MODELS, Evidence, gather
 from bench.report.figures import choice, gradcam
 from bench.report.figures.drawing import captions_of, draw_all
@@ -24,7 +25,6 @@ from bench.report.site import pages as site
 from bench.report.tables import (
     ablation,
     calibration,
-    draws,
     initialisation,
     model_cards,
     own_data,

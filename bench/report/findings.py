@@ -15,9 +15,9 @@ from typing import Any
 import pandas as pd
 
 from bench.report.analysis.contrasts import gain_of_imagenet, start_verdict
-from bench.report.analysis.draws import Track
 from bench.report.analysis_plan import best_baseline
-from bench.report.draw_findings import has_network, sentences, undecidable
+from bench.report.draws.findings import has_network, sentences, undecidable
+from bench.report.draws.scores import Track
 from bench.report.formats import NOTHING, signed
 from bench.report.published.numbers import reference_score
 from bench.report.rendering import template

@@ -13,15 +13,15 @@ from bench.protocols.loading import load_protocol
 from bench.records.names import Run
 from bench.records.run_record import Record
 from bench.report.analysis.analyse import Analysis, analyse
-from bench.report.analysis.draw_pairs import DrawPair
-from bench.report.analysis.draws import CHOSEN, LAST_STEP, DrawScore, level_order, setting
 from bench.report.analysis.predictions import Reader
 from bench.report.contents import render
-from bench.report.draw_findings import sentences, undecidable
+from bench.report.draws import table as draw_tables
+from bench.report.draws.findings import sentences, undecidable
+from bench.report.draws.pairs import DrawPair
+from bench.report.draws.scores import CHOSEN, LAST_STEP, DrawScore, level_order, setting
 from bench.report.evidence import Evidence, gather
 from bench.report.figures.choice import plots
 from bench.report.figures.drawing import draw_all
-from bench.report.tables import draws as draw_tables
 from bench.stats.prevalence import average_precision, rates_at, screening_threshold
 from tests.making import make_skilled
 from tests.report.rows import only

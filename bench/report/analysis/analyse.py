@@ -22,13 +22,13 @@ from bench.report.ablations import FACTORS, STARTS
 from bench.report.analysis.calibration import COLUMNS, PAIR_COLUMNS, Calibration, calibration_pairs, calibrations
 from bench.report.analysis.cells import Cell, read_cells
 from bench.report.analysis.contrasts import Contrast, contrasts_of, start_contrasts_of
-from bench.report.analysis.draw_pairs import DrawPair, draw_pairs
-from bench.report.analysis.draws import DrawScore, draw_cells, draw_scores
 from bench.report.analysis.pairs import PAIRED, McNemar, Pair, compare_cells, mcnemar_tests, primary_first
 from bench.report.analysis.resolution import PublishedCheck, Resolution, published_checks, resolutions
 from bench.report.analysis.scores import ClassScore, EpochScore, Score, cell_scores, class_scores, epoch_scores, marked
 from bench.report.analysis.seeds import SeedVariances, seed_variances
 from bench.report.analysis.twins import TwinScore, twin_scores
+from bench.report.draws.pairs import DrawPair, draw_pairs
+from bench.report.draws.scores import DrawScore, draw_cells, draw_scores
 from bench.report.evidence import Evidence
 from bench.report.published.numbers import published_scores
 from bench.report.robustness.compare import Drop, DropPair, robustness

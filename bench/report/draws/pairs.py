@@ -8,8 +8,8 @@ from dataclasses import dataclass
 
 from bench.records.own_models import is_fitted
 from bench.report.ablations import REMOVAL
-from bench.report.analysis.draws import CHOSEN, PLAIN, DrawCell, Key, Track, over_draws
 from bench.report.analysis_plan import OURS
+from bench.report.draws.scores import CHOSEN, PLAIN, DrawCell, Key, Track, over_draws
 from bench.report.tidy import ten_digits
 from bench.stats.comparisons import check_pairing
 from bench.stats.delong import Influence

@@ -8,7 +8,7 @@ import pandas as pd
 
 from bench.records.own_models import is_fitted
 from bench.report.ablations import REMOVAL
-from bench.report.analysis.draws import CHOSEN, PLAIN, WHOLE_SPLIT, Track
+from bench.report.draws.scores import CHOSEN, PLAIN, WHOLE_SPLIT, Track
 from bench.report.formats import signed
 from bench.report.tables.score_cells import interval_text
 

@@ -13,7 +13,7 @@ from matplotlib.lines import Line2D
 from bench.records.card import DataCard
 from bench.records.own_models import is_fitted
 from bench.records.run_record import Record
-from bench.report.analysis.draws import ARMS, CHOSEN, LAST_STEP, DrawScore, Track, level_order
+from bench.report.draws.scores import ARMS, CHOSEN, LAST_STEP, DrawScore, Track, level_order
 from bench.report.evidence import Evidence
 from bench.report.figures.style import (
     ROW,

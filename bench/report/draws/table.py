@@ -8,8 +8,8 @@ from bench.plan.selection import expand_study
 from bench.protocols.loading import family_of, load_protocol
 from bench.records.run_record import Record
 from bench.report.analysis.analyse import DRAWS, Analysis
-from bench.report.analysis.draw_pairs import DrawPair
-from bench.report.analysis.draws import ARMS, CHOSEN, FAMILIES, LAST_STEP, DrawScore, Track, level_order, setting
+from bench.report.draws.pairs import DrawPair
+from bench.report.draws.scores import ARMS, CHOSEN, FAMILIES, LAST_STEP, DrawScore, Track, level_order, setting
 from bench.report.evidence import Evidence, first_line
 from bench.report.formats import NOTHING, Block, Bullets, Heading, Row, Table, Text, latex, markdown, quoted, signed
 from bench.report.site.layout import document
