@@ -12,6 +12,7 @@ import typer
 from bench.cli.gradcam import gradcam
 from bench.cli.inspect import check, doctor, list_
 from bench.cli.measure import data_app, measure_app
+from bench.cli.options import Anywhere, habits, pointer
 from bench.cli.own.predict import predict
 from bench.cli.own.protocol import protocol_app
 from bench.cli.report import explain, report
@@ -26,9 +27,10 @@ if TYPE_CHECKING:
 app = typer.Typer(
     no_args_is_help=True,
     pretty_exceptions_enable=False,
-    add_completion=False,
-    help="Is MedSpectralNet better than the models it was compared with? Plan, run, verify, report.",
+    cls=Anywhere,
+    context_settings={"help_option_names": ["-h", "--help"]},
 )
+app.callback()(habits)
 app.add_typer(measure_app, name="measure")
 app.add_typer(data_app, name="data")
 app.add_typer(weights_app, name="weights")
@@ -52,7 +54,7 @@ FIXABLE |= {errno.ENOSPC, errno.EDQUOT, errno.EMFILE, errno.ENFILE, errno.ENOMEM
 
 def main() -> None:
     """Entry point: one line and exit code 2 for what a user can fix, 130 or 143 for an interruption."""
-    from bench.cli.console import json_alone
+    from bench.cli.console import json_alone, log, speak
     from bench.errors import Interrupted
     from bench.machine import cpu_isa, provenance, surroundings
     from bench.machine.signals import interruptible
@@ -60,42 +62,46 @@ def main() -> None:
     provenance.quiet_threads()
     cpu_isa.pin()
     surroundings.complete()
+    speak()
     try:
         with interruptible(), json_alone() if "--json" in sys.argv else contextlib.nullcontext():
             code = app(prog_name="medbench", standalone_mode=False)
     except (Exception, Interrupted) as error:
         code = _explain(error)
-    sys.exit(code if isinstance(code, int) else 0)
+    code = code if isinstance(code, int) else 0
+    log(f"exit code {code}")
+    sys.exit(code)
 
 
 def _explain(error: Exception | Interrupted) -> int:
+    from bench.cli.console import complain
     from bench.errors import BenchError, Interrupted
     from bench.machine.memory import is_out_of_memory
     from models.catalog import ModelError
     from models.loading import RUN_ADVICE
 
     if isinstance(error, Interrupted):
-        print(f"medbench: {error.line}", file=sys.stderr)
+        complain(error.line)
         return 128 + error.signum
     if isinstance(error, (BenchError, ModelError)):
-        print(f"medbench: {error}", file=sys.stderr)
+        complain(str(error), error)
         return 2
     if isinstance(error, ModuleNotFoundError):
-        print(f"medbench: the package {error.name!r} is not installed: {RUN_ADVICE}", file=sys.stderr)
+        complain(f"the package {error.name!r} is not installed: {RUN_ADVICE}", error)
         return 2
     if isinstance(error, typer.Abort):
         if isinstance(error.__cause__, EOFError):  # not a person's answer, but a file or pipe that ended
             raise error.__cause__
-        print("medbench: nothing was run", file=sys.stderr)
+        complain("nothing was run")
         return 1
     if hasattr(error, "format_message"):  # what typer refuses; it has its own copy of click's class
         return _explain_usage(error)
     if isinstance(error, OSError) and error.errno in FIXABLE:
         where = f": {str(error.filename)[:100]}" if error.filename else ""
-        print(f"medbench: {error.strerror}{where}", file=sys.stderr)
+        complain(f"{error.strerror}{where}", error)
         return 2
     if is_out_of_memory(error):
-        print("medbench: out of memory; free some, or raise the limit that `ulimit -v` shows", file=sys.stderr)
+        complain("out of memory; free some, or raise the limit that `ulimit -v` shows", error)
         return 2
     raise error
 
@@ -105,7 +111,9 @@ def _explain_usage(error: Any) -> int:
     if type(error).__name__ == "NoArgsIsHelpError":
         error.show()
         return 2
+    from bench.cli.console import complain
+
     called = error.ctx.command_path.split()[1:] if error.ctx else []
     message = " ".join(error.format_message().split()).rstrip(".")
-    print(f"medbench: {message}; {' '.join(['medbench', *called, '--help'])} lists what it takes", file=sys.stderr)
+    complain(pointer(message) or f"{message}; {' '.join(['medbench', *called, '--help'])} lists what it takes")
     return 2

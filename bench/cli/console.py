@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import contextlib
+import datetime
 import json
 import os
+import shlex
 import sys
+import traceback
 from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
 from typing import Any, Literal, TextIO
 
 from rich.console import Console
@@ -15,12 +19,81 @@ from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
+from bench import __version__
+from bench.errors import BenchError
+
 GAP = 3  # columns between two columns of a table
 LONG_WORD = 16  # letters of a word that may break where room is short
-LOG_WIDTH = 160  # columns of tables where there is no terminal
+FILE_WIDTH = 10_000  # columns where there is no terminal: no word of a table in a file is cut
+TEXT_WIDTH = 60  # columns of a text in such a table
 
-out = Console(highlight=False, width=None if sys.stdout.isatty() else LOG_WIDTH)
+out = Console(highlight=False, width=None if sys.stdout.isatty() else FILE_WIDTH)
 err = Console(stderr=True, soft_wrap=True, highlight=False)
+
+
+_quiet = _verbose = False
+_log: TextIO | None = None  # where `--log-file` leads
+
+
+def speak(*, quiet: bool = False, verbose: bool = False, log_file: Path | None = None) -> None:
+    """How much the command says from now on, and where its log goes; each call anew.
+
+    Raises:
+        BenchError: If the log file cannot be written.
+    """
+    global _quiet, _verbose, _log
+    if _log is not None:
+        _log.close()
+    _quiet, _verbose, _log = quiet, verbose, None
+    if log_file is not None:
+        try:
+            _log = log_file.expanduser().open("a", encoding="utf-8", buffering=1)
+        except OSError as error:
+            raise BenchError(f"Cannot write the log file {log_file}: {error.strerror}; name another") from None
+        log(f"medbench {__version__}: {shlex.join(sys.argv[1:])}")
+
+
+def is_verbose() -> bool:
+    """Whether whole tracebacks are wanted."""
+    return _verbose
+
+
+def is_quiet() -> bool:
+    """Whether progress and notes are unwanted."""
+    return _quiet
+
+
+def is_logged() -> bool:
+    """Whether there is a log file."""
+    return _log is not None
+
+
+def log(line: str) -> None:
+    """A line of the log file, with the time in UTC; nothing without one."""
+    if _log is not None:
+        now = datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds").replace("+00:00", "Z")
+        _log.write(f"{now} {line}\n")
+
+
+def note(line: str) -> None:
+    """What a person may want to know, on stderr; not with `--quiet`."""
+    log(line)
+    if not _quiet:
+        err.print(line, markup=False, soft_wrap=True)
+
+
+def warn(line: str) -> None:
+    """What did not go as it should, on stderr, always."""
+    log(line)
+    err.print(line, markup=False, soft_wrap=True)
+
+
+def complain(line: str, error: BaseException | None = None) -> None:
+    """Why a command ends, in one line; with `--verbose` where in the code, too."""
+    log(f"error: {line}")
+    if _verbose and error is not None:
+        traceback.print_exception(error, file=sys.stderr)
+    print(f"medbench: {line}", file=sys.stderr)
 
 
 _for_json: TextIO | None = None  # where `print_json` writes while `json_alone` keeps stdout
@@ -72,7 +145,7 @@ def print_table(title: str, rows: Sequence[Mapping[str, Any]]) -> None:
         return
     texts = {key: [_text(row[key]) for row in rows] for key in rows[0]}
     longest = {key: max(len(word) for text in (key, *texts[key]) for word in text.split() or [""]) for key in texts}
-    for key in list(texts)[1:]:  # an address may break, a name may not
+    for key in list(texts)[1:] if out.is_terminal else ():  # on a screen an address may break, a name may not
         longest[key] = min(longest[key], max(LONG_WORD, len(key)))
     if sum(longest.values()) + GAP * (len(texts) - 1) > out.width:
         _print_blocks(title, rows)
@@ -84,7 +157,10 @@ def print_table(title: str, rows: Sequence[Mapping[str, Any]]) -> None:
             max(len(text) for text in (key, *texts[key])) <= longest[key]
         )  # else rich shrinks it, then crops the row
         justify: Literal["left", "right"] = "right" if numeric else "left"
-        table.add_column(escape(key), justify=justify, overflow="fold", min_width=longest[key], no_wrap=whole)
+        widest = None if out.is_terminal else max(longest[key], TEXT_WIDTH)
+        table.add_column(
+            escape(key), justify=justify, overflow="fold", min_width=longest[key], max_width=widest, no_wrap=whole
+        )
     for index in range(len(rows)):
         table.add_row(*[escape(texts[key][index]) for key in texts])  # `[run]` in a cell is text, not rich's markup
     out.print(table)

@@ -1,15 +1,16 @@
-"""Options and small parsers that the commands share."""
+"""Options and small parsers that the commands share, and those that every command takes."""
 
 from __future__ import annotations
 
 import math
 import os
 import sys
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
+from typer.core import TyperGroup
 
 from bench.machine import cpu_isa
 from bench.machine.cpu_isa import CpuIsa
@@ -23,7 +24,9 @@ def at_home(path: Path) -> Path:
 Results = Annotated[Path, typer.Option(help="The results folder.", callback=at_home)]
 Models = Annotated[str, typer.Option(help="Model names, separated by commas; shell patterns are taken.")]
 Datasets = Annotated[str, typer.Option(help="MedMNIST flags, synthetic-<flag>, or card.toml files, by commas.")]
-Protocols = Annotated[str, typer.Option("--protocol", help="Protocol names or TOML files, separated by commas.")]
+Protocols = Annotated[
+    str, typer.Option("--protocol", "--protocols", help="Protocol names or TOML files, separated by commas.")
+]
 Seeds = Annotated[str, typer.Option(help="Seeds, for instance 0-2,5; seed 0 if left out.", show_default=False)]
 StudyName = Annotated[str, typer.Option("--study", help="A study's name or TOML file, instead of the next four.")]
 Plugins = Annotated[list[Path], typer.Option("--plugin", help="A Python file with registered models.")]
@@ -105,3 +108,78 @@ def match_models(patterns: str) -> list[str]:
     from bench.plan import selection
 
     return selection.match_models(chosen_names(patterns, "--models"))
+
+
+FLAGS = ("-q", "--quiet", "-v", "--verbose")
+LOG_FILE = "--log-file"
+# What would change a number: it belongs to a protocol, which has a name and a digest.
+RULES = ("--set", "--override", "--lr", "--learning-rate", "--epochs", "--batch-size", "--optimizer", "--weight-decay")
+
+
+class Anywhere(TyperGroup):
+    """A group whose own options may stand anywhere: `medbench run -q` is `medbench -q run`."""
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        """Click's, with the group's options first."""
+        return super().parse_args(ctx, own_first(args))
+
+
+def own_first(args: Sequence[str]) -> list[str]:
+    """Arguments with the options of `medbench` itself before the command; what stands behind `--` stays there."""
+    own: list[str] = []
+    rest: list[str] = []
+    waiting = list(args)
+    while waiting:
+        argument = waiting.pop(0)
+        if argument == "--":
+            rest += [argument, *waiting]
+            break
+        if argument == LOG_FILE and waiting:
+            own += [argument, waiting.pop(0)]
+        elif argument in FLAGS or argument.startswith(f"{LOG_FILE}="):
+            own.append(argument)
+        else:
+            rest.append(argument)
+    return own + rest
+
+
+def show_version(wanted: bool) -> None:
+    """Print the suite's version and end."""
+    if wanted:
+        from bench import __version__
+
+        print(f"medbench {__version__}")
+        raise typer.Exit
+
+
+def habits(
+    version: Annotated[
+        bool, typer.Option("--version", is_eager=True, callback=show_version, help="Show the version and end.")
+    ] = False,
+    quiet: Annotated[bool, typer.Option("-q", "--quiet", help="No progress and no notes; results and errors.")] = False,
+    verbose: Annotated[
+        bool, typer.Option("-v", "--verbose", help="Whole tracebacks of errors and failed runs.")
+    ] = False,
+    log_file: Annotated[
+        Path | None, typer.Option(LOG_FILE, help="Append command, progress, notes and errors to a file, with times.")
+    ] = None,
+) -> None:
+    """Is MedSpectralNet better than the models it was compared with? Plan, run, verify, report."""
+    from bench.cli.console import speak
+
+    speak(quiet=quiet, verbose=verbose, log_file=log_file)
+
+
+def pointer(message: str) -> str:
+    """Where to go instead of an option that no command takes, "" for any other mistake.
+
+    Args:
+        message: Click's, `No such option: --set`.
+    """
+    option = message.partition("No such option: ")[2].split(" ")[0].rstrip(".")
+    if option not in RULES:
+        return ""
+    return (
+        f"{option} would change numbers under an old name; copy what you change into a TOML file of its own name "
+        '(extends = "lite-96") and give it to --protocol; docs/protocols.md'
+    )

@@ -9,6 +9,8 @@ import typer
 
 from bench.cli.options import Plugins, Results, load_plugins, split_names
 
+TABLES = ("table2", "table3", "table4")  # whose cells can be explained; a test holds them equal to the report's
+
 
 def report(
     results: Results = Path("results"),
@@ -29,7 +31,7 @@ def report(
     What is written depends on the records alone; with --plugin, it is said which of its runs are stale.
     """
     from bench import api
-    from bench.cli.console import err, out
+    from bench.cli.console import err, note, out
     from bench.errors import BenchError
 
     if strict and not check:
@@ -49,14 +51,14 @@ def report(
         out.print("reports and tables are what the records give" if not wrong else number)
         raise typer.Exit(1 if wrong else 0)
     outcome = api.report(results, reports, models=models, documents=documents)
-    for note in outcome.notes:
-        err.print(note, markup=False, soft_wrap=True)
+    for line in outcome.notes:
+        note(line)
     for line in (outcome.summary(), *outcome.places()):
         out.print(line, markup=False, soft_wrap=True)
 
 
 def explain(
-    table: Annotated[str, typer.Argument(help="table2, table3 or table4.")],
+    table: Annotated[str, typer.Argument(help=f"{', '.join(TABLES)}.")],
     model: Annotated[str, typer.Option(help="A model of the table.")],
     dataset: Annotated[str, typer.Option(help="A MedMNIST flag; table4 has none.")] = "",
     metric: Annotated[str, typer.Option(help="auc or acc; of table4: params, thop, ptflops or aten.")] = "",
@@ -70,6 +72,8 @@ def explain(
     from bench.errors import BenchError
 
     load_plugins(plugin)
+    if table not in TABLES:
+        raise BenchError(f"Unknown table {table!r}; there are {', '.join(TABLES)}")
     if bool(dataset) == (table == "table4"):
         raise BenchError("--dataset is wanted for table2 and table3, and table4 has none: its costs are of a model")
     metric = metric or ("params" if table == "table4" else "auc")

@@ -163,7 +163,6 @@ def run(
     data_root: Annotated[str | None, typer.Option(help="Folder of the npz files instead of $MEDMNIST_ROOT.")] = None,
     plugin: Plugins = [],  # noqa: B006
     ask: Annotated[bool, typer.Option("--ask", help="Print the estimate and ask before running.")] = False,
-    verbose: Annotated[bool, typer.Option("--verbose", help="Print the whole traceback of a failed run.")] = False,
 ) -> None:
     """Run what is missing in a selection; exit code 1 if a run failed or was skipped."""
     isa = pin_cpu(cpu_isa)
@@ -188,14 +187,14 @@ def run(
         tracks=tuple(chosen_names(track, "--track")) if track else (),
     )
     selection = selection_of(study, protocol, models, datasets, seeds, plugin, shard)
-    outcome = _watched(selection, launch, overwrite, ask=ask, verbose=verbose)
+    outcome = _watched(selection, launch, overwrite, ask=ask)
     raise typer.Exit(0 if outcome.ok else 1)
 
 
-def _watched(selection: Selection, launch: Launch, overwrite: OverwriteChoice, *, ask: bool, verbose: bool) -> Outcome:
+def _watched(selection: Selection, launch: Launch, overwrite: OverwriteChoice, *, ask: bool) -> Outcome:
     """Run a selection: the plan is printed, with --ask to be confirmed; progress shows while runs go on."""
     from bench import api
-    from bench.cli.console import err, out
+    from bench.cli.console import note, out, warn
     from bench.cli.progress import progress_for
     from bench.runs.launch import Watcher
 
@@ -219,50 +218,49 @@ def _watched(selection: Selection, launch: Launch, overwrite: OverwriteChoice, *
             on_plan=on_plan,
             on_start=on_start,
             on_event=lambda event: shown[0](event),
-            on_skip=lambda line: err.print(f"skipped: {line}", markup=False),
-            on_note=lambda line: err.print(f"warning: {line}", markup=False),
+            on_skip=lambda line: warn(f"skipped: {line}"),
+            on_note=lambda line: note(f"warning: {line}"),
         )
         outcome = api.run(selection, launch, overwrite=overwrite.value, watcher=watcher)
     if shown:
-        _print_outcome(outcome, launch.results, verbose=verbose)
+        _print_outcome(outcome, launch.results)
     return outcome
 
 
-def _print_outcome(outcome: Outcome, results: Path, *, verbose: bool) -> None:
+def _print_outcome(outcome: Outcome, results: Path) -> None:
     """What was done, why runs failed, and where the whole traceback stands, or the traceback itself."""
-    from bench.cli.console import err, out
+    from bench.cli.console import is_verbose, out, warn
     from bench.records.names import log_path
 
     done = sum(record.status == "done" for record in outcome.records)
     out.print(f"{done} done, {len(outcome.failed)} failed, {len(outcome.skipped)} skipped.")
     for record in outcome.failed:
         reason = record.failure.message if record.failure else ""
-        err.print(f"failed: {record.run_id}: {reason}", markup=False)
+        warn(f"failed: {record.run_id}: {reason}")
         log = log_path(results, record.run)
         if log.is_file():
-            err.print(log.read_text(encoding="utf-8") if verbose else f"  traceback: {log}", markup=False)
+            warn(log.read_text(encoding="utf-8") if is_verbose() else f"  traceback: {log}")
 
 
 def _print_left(left: Sequence[PlannedRun]) -> None:
     """What a call leaves as it is, and how to change that."""
-    from bench.cli.console import err
+    from bench.cli.console import note
 
     for item in sorted(left, key=lambda item: item.state):
         again = f"--overwrite {item.state} runs it again"
-        err.print(f"{item.state}: {item.run.run_id}: {item.reason}; {again}", markup=False)
+        note(f"{item.state}: {item.run.run_id}: {item.reason}; {again}")
 
 
 def _print_unkept(planned: Sequence[PlannedRun], folder: Path) -> None:
     """How many finished networks have no weights in a folder, and how they get there."""
-    from bench.cli.console import err
+    from bench.cli.console import note
     from bench.records.names import weights_path
     from models import get_spec
 
     done = [item.run for item in planned if item.state == "done" and get_spec(item.run.model).kind == "network"]
     unkept = sum(not weights_path(folder.expanduser(), run).is_file() for run in done)
     if unkept:
-        line = f"note: {unkept} finished runs have no weights in {folder}; --overwrite always trains them again"
-        err.print(line, markup=False)
+        note(f"note: {unkept} finished runs have no weights in {folder}; --overwrite always trains them again")
 
 
 def merge(

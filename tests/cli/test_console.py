@@ -47,9 +47,9 @@ def test_the_time_left_of_a_resumed_run_counts_from_where_it_went_on(monkeypatch
         live(Event("progress", request, progress=seen))
         return str(live.bars.tasks[-1].fields["note"])
 
-    assert note(30) == "epoch 31/40, 9 images/s, unknown left"
+    assert note(30) == "epoch 31/40, 9/s, unknown left"
     now[0] += 10
-    assert note(31) == f"epoch 32/40, 9 images/s, {duration(90)} left"
+    assert note(31) == f"epoch 32/40, 9/s, {duration(90)} left"
 
 
 def test_no_name_is_broken_where_room_is_short(

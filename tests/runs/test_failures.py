@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from bench.cli import console
 from bench.cli import run as commands
 from bench.data.card import measure
 from bench.errors import BenchError
@@ -76,8 +77,9 @@ def test_a_failure_names_the_line_of_the_users_code(
     text = log_path(results, bundle.record.run).read_text(encoding="utf-8")
     assert text.startswith("Traceback (most recent call last)")
     assert "in forward" in text
-    for verbose in (False, True):
-        commands._print_outcome(Outcome([bundle.record]), results, verbose=verbose)
+    for verbose in (True, False):
+        console.speak(verbose=verbose)
+        commands._print_outcome(Outcome([bundle.record]), results)
         printed = capsys.readouterr().err
         assert ("Traceback (most recent" in printed) is verbose
         assert verbose or f"traceback: {log_path(results, bundle.record.run)}" in printed
