@@ -148,7 +148,9 @@ def test_the_commands_make_and_check_a_set(tmp_path: Path) -> None:
     assert done.exit_code == 0, done.output
     assert f"--datasets {tmp_path / 'out' / 'card.toml'}" in done.output.replace("\n", "")
     checked = CliRunner().invoke(app, ["data", "check", str(tmp_path / "out")])
-    assert re.match(r"own-in: train 18, val 6, test 6; 12 px, 3 channels; MD5 [0-9a-f]{32}", checked.output)
+    assert re.match(
+        r"own-in: train 18, val 6, test 6; 12 px, 3 channels; 0 test images .*; MD5 [0-9a-f]{32}\n", checked.output
+    )
     refused = CliRunner().invoke(app, [*call[:3], "--out", str(tmp_path / "new"), "--val", "2"])
     assert isinstance(refused.exception, BenchError)
     assert "val: " in str(refused.exception)
