@@ -181,7 +181,7 @@ def data_import(
 def data_check(card: Annotated[str, typer.Argument(help="A card.toml, or the folder that holds it.")]) -> None:
     """Read a data set of one's own as a run does: its name, counts and digest, or what is wrong in one line."""
     from bench.cli.console import out
-    from bench.data.loading import load
+    from bench.data.card import measure
     from bench.data.own import resolve
     from bench.errors import BenchError
     from bench.records.names import is_own
@@ -189,7 +189,8 @@ def data_check(card: Annotated[str, typer.Argument(help="A card.toml, or the fol
     name = resolve(card)
     if not is_own(name):
         raise BenchError(f"{name} is no data set of one's own; give a card.toml")
-    arrays = load(name, 0)
-    counts = ", ".join(f"{split} {len(labels):,}" for split, labels in arrays.labels.items())
-    pixels = arrays.images["train"].shape[1]
-    out.print(f"{name}: {counts}; {pixels} px, {arrays.info.num_channels} channels; MD5 {arrays.md5}", markup=False)
+    found = measure(name)
+    counts = ", ".join(f"{split} {number:,}" for split, number in found.num_images.items())
+    form = f"{found.source_size} px, {found.num_channels} channel{'s' if found.num_channels > 1 else ''}"
+    twins = f"{len(found.twin_test_indices):,} test images have a twin in train or val"
+    out.print(f"{name}: {counts}; {form}; {twins}; MD5 {found.md5}", markup=False, soft_wrap=True)

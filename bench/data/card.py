@@ -7,6 +7,7 @@ import numpy as np
 from bench.data import own, synthetic
 from bench.data.loading import SPLITS, Arrays, Root, load
 from bench.data.twins import TWIN_THRESHOLD, compare, shrunk
+from bench.errors import DataError
 from bench.records.card import DataCard, labels_digest
 from bench.records.names import is_own
 
@@ -30,13 +31,15 @@ def measure(name: str, root: Root = None, download: bool = True) -> DataCard:
 
     Raises:
         DataMissingError: If the file is neither there nor downloadable.
-        DataError: If it is damaged or no such set exists.
+        DataError: If it is damaged, no such set exists, or no test image of one's own is new.
     """
     arrays = load(name, MEASURED_SIZE, root, download)
     info = arrays.info
     seen = {split: shrunk(images, MEASURED_SIZE) for split, images in arrays.images.items()}
     duplicates = compare(arrays.images, seen)
     citation, positive = _said(arrays)
+    if is_own(name) and len(duplicates.test_indices) == len(arrays.labels["test"]):
+        raise DataError(f"{name}: every test image is, or nearly is, one of train or val; divide the images otherwise")
     return DataCard(
         dataset=name,
         synthetic=info.synthetic,

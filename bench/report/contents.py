@@ -19,6 +19,7 @@ from bench.report.evidence import MODELS, Evidence, gather
 from bench.report.figures import choice, gradcam
 from bench.report.figures.drawing import captions_of, draw_all
 from bench.report.links import BESIDE, Links
+from bench.report.own import table as own_table
 from bench.report.robustness import figures as robustness_figures
 from bench.report.robustness import table as robustness
 from bench.report.site import pages as site
@@ -27,7 +28,6 @@ from bench.report.tables import (
     calibration,
     initialisation,
     model_cards,
-    own_data,
     readme_summary,
     table2,
     table3,
@@ -103,7 +103,7 @@ def render(
             pages |= readme_summary.render(evidence, analysis, headline(judged))
             if readme_links is not None:
                 readme = answer_text(evidence, analysis, headline(judged), readme_links)
-    pages |= own_data.render(evidence)
+    pages |= own_table.render(evidence)
     evidence.notes.extend(choice.absent(evidence, models=models))
     evidence.notes.extend(gradcam.notes(evidence, models=models))
     return Content(tidy, pages, readme, [*evidence.notes, *evidence.asides])

@@ -180,7 +180,8 @@ def gather(results: Path, links: Links = BESIDE) -> Evidence:
     evidence.notes.extend(_unchecked(finished))
     for dataset in sorted({record.dataset for record in evidence.own}):
         number = sum(record.dataset == dataset for record in evidence.own)
-        evidence.notes.append(f"own data, in own_data.md and nowhere else: {number} runs on {dataset}")
+        runs = f"{number} run{'s' if number > 1 else ''}"
+        evidence.notes.append(f"own data, in own_data.md and nowhere else: {runs} on {dataset}")
     return evidence
 
 

@@ -224,6 +224,15 @@ def test_a_card_is_measured_and_shows_what_changed(tmp_path: Path) -> None:
     assert own_change(card, load(name, 0)) == "clinical_positive, license, citation, md5"
 
 
+def test_a_test_split_of_copies_is_refused(tmp_path: Path) -> None:
+    """Nothing would be left of the twin-free test."""
+    arrays = make_arrays()
+    for kind in ("images", "labels"):
+        arrays[f"test_{kind}"] = arrays[f"train_{kind}"][:18]
+    name = own.resolve(str(write_set(tmp_path, arrays=arrays)))
+    _refused(lambda: measure(name), "own-cells: every test image is, or nearly is, one of train or val")
+
+
 def test_a_large_image_is_looked_at_by_the_means_of_its_cells() -> None:
     """Whole cells by hand; an image that is small enough stays."""
     image = np.array([[[0, 2, 10, 10], [4, 6, 10, 13], [1, 1, 0, 0], [1, 2, 0, 255]]], dtype=np.uint8)

@@ -126,12 +126,12 @@ def test_own_rows_enter_no_mean_of_an_official_table(tmp_path: Path) -> None:
     before = render(tmp_path / "a")
     make_run(tmp_path / "a", Run("smoke", "floor/prior", "own-cells", 0))
     after = render(tmp_path / "a")
-    assert set(after.pages) - set(before.pages) == {"own_data.md", "own_data.tex", "own_data.csv"}
+    assert set(after.pages) - set(before.pages) == {f"own_data.{end}" for end in ("md", "tex", "csv", "html")}
     assert after.tables == before.tables
     changed = {name for name in before.pages if before.pages[name] != after.pages[name]}
-    assert changed <= {"index.html"}
-    note = re.compile(r"<li>own data, in own_data.md and nowhere else: 1 runs on own-cells</li>\s*")
-    assert note.search(after.pages["index.html"].decode())
+    assert changed == {"trust.html"}
+    note = re.compile(r"<li>own data, in own_data.md and nowhere else: 1 run on own-cells</li>")
+    assert note.search(after.pages["trust.html"].decode())
 
 
 def test_the_commands_make_and_check_a_set(tmp_path: Path) -> None:
@@ -148,7 +148,9 @@ def test_the_commands_make_and_check_a_set(tmp_path: Path) -> None:
     assert done.exit_code == 0, done.output
     assert f"--datasets {tmp_path / 'out' / 'card.toml'}" in done.output.replace("\n", "")
     checked = CliRunner().invoke(app, ["data", "check", str(tmp_path / "out")])
-    assert re.match(r"own-in: train 18, val 6, test 6; 12 px, 3 channels; MD5 [0-9a-f]{32}", checked.output)
+    assert re.match(
+        r"own-in: train 18, val 6, test 6; 12 px, 3 channels; 0 test images .*; MD5 [0-9a-f]{32}\n", checked.output
+    )
     refused = CliRunner().invoke(app, [*call[:3], "--out", str(tmp_path / "new"), "--val", "2"])
     assert isinstance(refused.exception, BenchError)
     assert "val: " in str(refused.exception)

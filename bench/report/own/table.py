@@ -43,7 +43,7 @@ def render(evidence: Evidence) -> dict[str, bytes]:
         card = evidence.cards[dataset]
         blocks += [Heading(f"Own data `{dataset}`"), *_facts(card)]
         for protocol, own in grouped(scores, lambda score: score.protocol).items():
-            blocks += _section(analysis, own, protocol, dataset, evidence.links)
+            blocks += _section(analysis, own, protocol, card, evidence.links)
     if evidence.own_lost:
         lost = sorted(evidence.own_lost, key=lambda item: item[0].run)
         blocks += [Heading("Runs without scores"), Bullets([f"{r.run_id}: {quoted(why)}" for r, why in lost])]
@@ -66,10 +66,14 @@ def _facts(card: DataCard) -> list[Block]:
     return [Bullets(lines)]
 
 
-def _section(analysis: Analysis, scores: Sequence[Score], protocol: str, dataset: str, links: Links) -> list[Block]:
-    """One protocol on one set: a table for each part of the test split."""
+def _section(analysis: Analysis, scores: Sequence[Score], protocol: str, card: DataCard, links: Links) -> list[Block]:
+    """One protocol on one set: a table of the test split, and one of what twins leave of it."""
+    dataset = card.dataset
     blocks: list[Block] = [Heading(f"Protocol `{protocol}`, own data `{dataset}`", 3)]
     for part, title in TEST_PARTS.items():
+        if part == "test_twin_free" and not card.twin_test_indices:
+            blocks.append("No test image has a near twin in train or val: the twin-free test is the whole test.")
+            continue
         rows = []
         for model, own in grouped([s for s in scores if s.part == part], lambda score: score.model).items():
             texts: list[Text | str] = [model, str(own[0].n_seeds)]

@@ -1,0 +1,1 @@
+"""Data sets of somebody's own: a table apart from everything official."""
