@@ -74,10 +74,11 @@ def predict_images(
     names, num_channels, size = _data_of(run, rules, results)
     notes: list[str] = []
     arrays = np.stack([_read(path, num_channels, size, notes) for path in images])
-    if str(len(names)) != kept.about.get("num_classes"):
-        raise BenchError(f"{weights} has {kept.about.get('num_classes')} classes, {run.dataset} has {len(names)}")
-    device = choose_device(device)
     in_chans = 3 if rules.data.channels == "rgb" else num_channels
+    for key, wanted in (("num_classes", len(names)), ("in_chans", in_chans)):
+        if kept.about.get(key) != str(wanted):
+            raise BenchError(f"{weights} is for {key} {kept.about.get(key)}; {run.dataset} has {wanted}")
+    device = choose_device(device)
     seed = Streams(run.model, run.dataset, run.seed).init()
     model = create(run.model, seed=seed, num_classes=len(names), in_chans=in_chans, img_size=rules.data.img_size)
     placed = cast(model.to(device), DTYPES[rules.numerics.precision], FORMATS[rules.numerics.memory_format])
