@@ -51,14 +51,23 @@ def import_file(path: Path) -> ModuleType:
 
 
 def in_own_code(error: BaseException, file: Path) -> str:
-    """` (my_net.py:14, in forward)`: the last line of a model's own files that an exception came through, else ""."""
+    """Where an exception came through a model's own code, "" where it did not.
+
+    ` (my_net.py:14, in forward)`: the last line of the file or of its own files; of layers that only a library calls,
+    as those of an `nn.Sequential`, the layer: ` (in Linear(in_features=71, out_features=7, bias=True))`.
+    """
     own = _own_files(file)
-    frames = [frame for one in _chain(error) for frame in traceback.extract_tb(one.__traceback__)]
-    last = next((frame for frame in reversed(frames) if Path(frame.filename).resolve() in own), None)
-    if last is None:
+    frames = [frame for one in _chain(error) for frame in traceback.walk_tb(one.__traceback__)]
+    for frame, line in reversed(frames):
+        path, name = Path(frame.f_code.co_filename), frame.f_code.co_name
+        if path.resolve() in own:
+            return f" ({path.name}:{line}{'' if name == '<module>' else f', in {name}'})"
+    layers = [frame.f_locals.get("self") for frame, _ in frames]
+    layer = next((layer for layer in reversed(layers) if hasattr(layer, "extra_repr")), None)
+    if layer is None:
         return ""
-    place = "" if last.name == "<module>" else f", in {last.name}"
-    return f" ({Path(last.filename).name}:{last.lineno}{place})"
+    says = " ".join(str(layer.extra_repr()).split())[:80]
+    return f" (in {type(layer).__name__}({says}))"
 
 
 def explain_import(error: ImportError, model: str, file: Path) -> str:

@@ -19,10 +19,20 @@ from torch import Tensor, nn
 from bench.check.contract_outputs import check_forward
 from bench.check.contract_seeds import check_initialisation, check_seeds, check_training_step
 from bench.check.contract_sizes import check_sizes, usual_size
-from bench.check.contract_subject import BATCH, CLASSES, SEED, Broken, Skipped, Subject, checked, error_line, logits
+from bench.check.contract_subject import (
+    BATCH,
+    CLASSES,
+    SEED,
+    Broken,
+    Skipped,
+    Subject,
+    checked,
+    error_line,
+    located_line,
+    logits,
+)
 from bench.machine.foreign import Pinned, cast, restored, seed_generators
 from models import ModelError, get_spec
-from models.loading import in_own_code
 
 # Norm of the difference as a share of the logits' norm: float32 sums in another order; bfloat16 keeps 8 bits.
 FLOAT32_TOLERANCE = 1e-3
@@ -261,7 +271,7 @@ def check_model(name: str, *, img_size: int | None = None, slow: bool = False) -
         try:
             subject = Subject(name, usual_size(spec) if img_size is None else img_size)
         except (Exception, SystemExit) as error:
-            return [_row(name, "build", "no", error_line(error) + in_own_code(error, spec.file))]
+            return [_row(name, "build", "no", located_line(error, spec.file))]
         return list(_rows(subject, {**CHECKS, "torch.compile": check_compile} if slow else CHECKS, pinned))
 
 
@@ -276,7 +286,7 @@ def _rows(subject: Subject, checks: Mapping[str, Callable[[Subject], str]], pinn
         except Skipped as reason:
             yield _row(subject.name, check, "skipped", error_line(reason))
         except (Exception, SystemExit) as error:
-            detail = error_line(error) + in_own_code(error, subject.spec.file)
+            detail = located_line(error, subject.spec.file)
             if detail in met:
                 yield _row(subject.name, check, "skipped", f"fails as {met[detail]} does")
                 continue

@@ -5,9 +5,8 @@ from __future__ import annotations
 import torch
 from torch import nn
 
-from bench.check.contract_subject import CLASSES, Broken, Subject, checked, error_line, logits
+from bench.check.contract_subject import CLASSES, Broken, Subject, checked, error_line, located_line, logits
 from models import ModelError, ModelSpec
-from models.loading import in_own_code
 
 USUAL_PX = 64
 PROTOCOL_PX = {USUAL_PX: "", 96: "lite-96", 224: "paper-224-scratch"}
@@ -56,8 +55,8 @@ def _check_training(subject: Subject, size: int) -> None:
         raise Broken(f"the file claims {size} px, but: {error_line(error)}") from None
     except (Exception, SystemExit) as error:
         of = f" ({PROTOCOL_PX[size]})" if PROTOCOL_PX.get(size) else ""
-        line = error_line(error) + in_own_code(error, subject.spec.file)
-        raise Broken(f"fails at {size} px{of}: {line[:150]}; {ADVICE.format(size=subject.img_size)}") from None
+        line = located_line(error, subject.spec.file)
+        raise Broken(f"fails at {size} px{of}: {line[:200]}; {ADVICE.format(size=subject.img_size)}") from None
 
 
 def _train(subject: Subject, size: int) -> None:

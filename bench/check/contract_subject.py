@@ -7,6 +7,7 @@ import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cache
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -18,6 +19,7 @@ from bench.errors import BenchError
 from bench.machine.foreign import cast, create, seed_generators
 from bench.machine.fork_server import ForkServer
 from models import ModelError, get_spec, list_models, load_plugin
+from models.loading import in_own_code
 
 CLASSES = 7
 BATCH = 3
@@ -183,3 +185,9 @@ def error_line(error: BaseException) -> str:
     first = str(error).strip().split("\n")[0]
     ours = isinstance(error, (Broken, Skipped, ModelError, BenchError))
     return first if ours else f"{type(error).__name__}: {first[:200]}"
+
+
+def located_line(error: BaseException, file: Path) -> str:
+    """As `error_line`, with the line of the model's own code, where the message does not name it already."""
+    line, where = error_line(error), in_own_code(error, file)
+    return line if where in line else line + where

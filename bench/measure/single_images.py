@@ -11,13 +11,13 @@ from numpy.typing import NDArray
 from PIL import Image, UnidentifiedImageError
 
 from bench.data.loading import get_info
-from bench.errors import BenchError, DataError
+from bench.errors import BenchError
 from bench.machine.devices import choose_device
 from bench.machine.foreign import cast, create
 from bench.protocols.loading import load_protocol
 from bench.protocols.schema import Protocol
 from bench.records.card import read_card
-from bench.records.names import Run
+from bench.records.names import Run, is_own
 from bench.stats.metrics import softmax
 from bench.streams import Streams
 from bench.training.kept_weights import KeptWeights, read_weights
@@ -74,10 +74,11 @@ def predict_images(
     names, num_channels, size = _data_of(run, rules, results)
     notes: list[str] = []
     arrays = np.stack([_read(path, num_channels, size, notes) for path in images])
-    if str(len(names)) != kept.about.get("num_classes"):
-        raise BenchError(f"{weights} has {kept.about.get('num_classes')} classes, {run.dataset} has {len(names)}")
-    device = choose_device(device)
     in_chans = 3 if rules.data.channels == "rgb" else num_channels
+    for key, wanted in (("num_classes", len(names)), ("in_chans", in_chans)):
+        if kept.about.get(key) != str(wanted):
+            raise BenchError(f"{weights} is for {key} {kept.about.get(key)}; {run.dataset} has {wanted}")
+    device = choose_device(device)
     seed = Streams(run.model, run.dataset, run.seed).init()
     model = create(run.model, seed=seed, num_classes=len(names), in_chans=in_chans, img_size=rules.data.img_size)
     placed = cast(model.to(device), DTYPES[rules.numerics.precision], FORMATS[rules.numerics.memory_format])
@@ -101,12 +102,11 @@ def _protocol_of(kept: KeptWeights, run: Run, file: str) -> Protocol:
     """The rules that the weights were trained by."""
     try:
         rules = load_protocol(file or run.protocol)
-    except BenchError as error:
+    except BenchError:
         if file:
             raise
-        raise BenchError(
-            f"The weights were trained by {run.protocol}: name its file with --protocol ({error})"
-        ) from None
+        line = f"The weights were trained by {run.protocol}, no protocol of the suite: name its file with --protocol"
+        raise BenchError(line) from None
     if rules.digest() != kept.about.get("protocol_digest"):
         raise BenchError(f"The weights were trained by other rules than those of {file or run.protocol}")
     return rules
@@ -114,15 +114,12 @@ def _protocol_of(kept: KeptWeights, run: Run, file: str) -> Protocol:
 
 def _data_of(run: Run, rules: Protocol, results: Path) -> tuple[list[str], int, int]:
     """Class names, channels and the size of the data set's files, by its card or by what is known of it."""
-    card = read_card(results, run.dataset)
-    try:
-        info = get_info(run.dataset)
-    except DataError:
+    if is_own(run.dataset):
+        card = read_card(results, run.dataset)
         if card is None:
-            raise BenchError(
-                f"The classes of {run.dataset} are not known here: name its results with --results"
-            ) from None
+            raise BenchError(f"The classes of {run.dataset} stand in its results folder: name that with --results")
         return card.class_names, card.num_channels, card.source_size
+    info = get_info(run.dataset)
     return list(info.class_names), info.num_channels, rules.data.source_size
 
 

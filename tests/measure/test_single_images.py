@@ -16,6 +16,7 @@ from bench.data.loading import load
 from bench.errors import BenchError
 from bench.measure.single_images import predict_images
 from bench.protocols.loading import load_protocol
+from bench.records.card import write_card
 from bench.records.names import Run, weights_path
 from bench.records.predictions import read_predictions
 from bench.runs.request import RunBundle, RunRequest
@@ -23,6 +24,7 @@ from bench.runs.runner import run_one
 from bench.stats.metrics import softmax
 from bench.training.kept_weights import read_weights, weights_bytes
 from models import catalog, load_plugin
+from tests.making import make_card
 
 SET = "synthetic-bloodmnist"
 NET = '''"""A small network."""
@@ -122,7 +124,9 @@ def test_what_is_no_image_or_no_weights_is_one_line(trained: tuple[Path, RunBund
         ("run_id", f"looking_net__{SET}__no-such__s0", "name its file with --protocol"),
         ("run_id", "something", "names no run"),
         ("model_fingerprint", "0" * 64, "other code of looking_net"),
-        ("num_classes", "3", "has 3 classes"),
+        ("num_classes", "3", "is for num_classes 3; synthetic-bloodmnist has 8"),
+        ("in_chans", "1", "is for in_chans 1; synthetic-bloodmnist has 3"),
+        ("run_id", "looking_net__own-mine__smoke__s0", "own-mine stand in its results folder"),
     ],
 )
 def test_weights_of_something_else_are_refused(
@@ -136,3 +140,18 @@ def test_weights_of_something_else_are_refused(
     other.write_bytes(weights_bytes(kept.state, {**kept.about, key: value}))
     with pytest.raises(BenchError, match=says):
         predict_images(other, [folder / "val0.png"], results=folder)
+
+
+def test_a_data_set_of_ones_own_is_known_by_its_card(trained: tuple[Path, RunBundle, Path], tmp_path: Path) -> None:
+    """Class names and size come from the results folder of the run."""
+    path, _, folder = trained
+    kept = read_weights(path)
+    assert kept is not None
+    own = tmp_path / "own.safetensors"
+    own.write_bytes(weights_bytes(kept.state, {**kept.about, "run_id": "looking_net__own-mine__smoke__s0"}))
+    names = [f"kind {label}" for label in range(8)]
+    card = make_card("own-mine", 8).model_copy(update={"class_names": names, "num_channels": 3, "source_size": 40})
+    write_card(tmp_path, card.sealed())
+    found = predict_images(own, [folder / "val0.png"], results=tmp_path)
+    assert found.notes == [f"{folder / 'val0.png'}: resized from 28 x 28 to 40 x 40 px"]
+    assert [list(probs) for probs in found.probabilities.values()] == [names]

@@ -63,13 +63,15 @@ def test_somebody_elses_model_has_a_card_of_its_records(tmp_path: Path, monkeypa
     monkeypatch.setattr(catalog, "_plugins", {})
     evidence = gather(tmp_path)
     real = model_cards.render(evidence, analyse(evidence, synthetic=False), synthetic=False)
-    assert set(real) == {f"models/{model_slug(name)}.md" for name in [*own_models(), "their_net"]}
+    ends = ("md", "html")
+    assert set(real) == {f"models/{model_slug(name)}.{end}" for name in [*own_models(), "their_net"] for end in ends}
     record = next(record for record in evidence.records if record.model == "their_net")
     assert f"fingerprint `{record.model_fingerprint[:16]}`" in text(real, "their_net")
     assert "lite-96" in text(real, "their_net")
     made = model_cards.render(evidence, analyse(evidence, synthetic=True), synthetic=True)
-    assert set(made) == {"models/SYNTHETIC_their_net.md"}
-    (card,) = (content.decode() for content in made.values())
+    assert set(made) == {f"models/SYNTHETIC_their_net.{end}" for end in ends}
+    card = made["models/SYNTHETIC_their_net.md"].decode()
+    assert "<h1>SYNTHETIC: model card: their_net</h1>" in made["models/SYNTHETIC_their_net.html"].decode()
     assert card.startswith("<!-- SYNTHETIC | medbench report")
     assert "# SYNTHETIC: model card: their_net" in card
     assert "`SYNTHETIC_table3.md`" in card

@@ -144,6 +144,8 @@ def test_its_figures_can_be_drawn_without_its_file(results: Path, tmp_path: Path
     """`--figures-for` takes what has a record, and refuses what nobody knows."""
     built = build(results, tmp_path / "reports", ("their_net",))
     assert [path for path in built.files if "their_net" in path.name]
+    index = (tmp_path / "reports" / "models" / "index.html").read_text(encoding="utf-8")
+    assert '<a href="../models/their_net.html">their_net</a>' in index
     wrong: dict[str, Any] = {"models": ("their_nut",)}
     with pytest.raises(catalog.ModelError, match="Unknown model 'their_nut'"):
         build(results, tmp_path / "other", **wrong)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+import torch
 
 from bench.cli import console
 from bench.cli import run as commands
@@ -20,6 +21,7 @@ from bench.runs.runner import run_one
 from bench.runs.writing import write_bundle
 from models import ModelError, catalog, get_spec, load_plugin
 from models.catalog import import_builder
+from models.loading import in_own_code
 from tests.making import make_record
 
 SET = "synthetic-breastmnist"
@@ -83,6 +85,18 @@ def test_a_failure_names_the_line_of_the_users_code(
         printed = capsys.readouterr().err
         assert ("Traceback (most recent" in printed) is verbose
         assert verbose or f"traceback: {log_path(results, bundle.record.run)}" in printed
+
+
+def test_a_layer_of_the_librarys_is_named(plugins: Path) -> None:
+    """Where no line of the model's own file is in the traceback, as in an nn.Sequential."""
+    path = plugins / "failing_net.py"
+    built = "return nn.Sequential(nn.Flatten(), nn.Linear(5, num_classes))"
+    path.write_text(NET.replace("return Net(num_classes)", built), encoding="utf-8")
+    load_plugin(path)
+    model = import_builder(get_spec("failing_net"))(num_classes=2)
+    with pytest.raises(RuntimeError) as caught:
+        model(torch.zeros(1, 3, 8, 8))
+    assert in_own_code(caught.value, path) == " (in Linear(in_features=5, out_features=2, bias=True))"
 
 
 def test_a_run_that_ends_well_removes_the_log_of_an_earlier_failure(tmp_path: Path) -> None:
