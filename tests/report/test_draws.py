@@ -211,9 +211,10 @@ def test_sentences_name_levels_differences_and_verdicts(analysis: Analysis) -> N
 def test_the_page_has_a_section_a_track(results: Path) -> None:
     """With its tables; every run stands in `runs.csv` and its scores in `scores.csv`."""
     content = render(results)
-    page = content.pages["index.html"].decode()
-    assert '<h2 id="imbalance">Rare classes</h2>' in page
-    assert '<h2 id="efficiency">Few images</h2>' in page
+    page = content.pages["tracks.html"].decode()
+    assert '<h2 id="rare-classes">Rare classes</h2>' in page
+    assert '<h2 id="few-images">Few images</h2>' in page
+    assert all(f'href="{name}.html"' in page for name in ("imbalance", "efficiency"))
     for name in ("runs.csv", "scores.csv"):
         assert b"rare-96-p05-adjusted-d1" in content.tables[name]
     assert b"test_last" in content.tables["scores.csv"]

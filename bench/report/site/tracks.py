@@ -32,8 +32,8 @@ TRACKS = (
     Track("Grad-CAM", "Where do the maps look, and do two layers agree?", figures=("fig12", "fig13")),
     Track("Calibration", "Are probabilities what they say?", "calibration", ("reliability",)),
     Track("Robustness", "What do noise, blur and other corruptions take?", "robustness", ("robustness",)),
-    Track("Imbalance", "What happens with few images of a class?", "imbalance", ("imbalance",)),
-    Track("Efficiency", "How does the score grow with the training set?", "efficiency", ("efficiency",)),
+    Track("Rare classes", "What happens with few images of a class?", "imbalance", ("imbalance",)),
+    Track("Few images", "How does the score grow with the training set?", "efficiency", ("efficiency",)),
     Track("Initialisation", "What do pretrained weights add?", "initialisation", ("initialisation",)),
 )
 
