@@ -24,7 +24,7 @@ from bench.report.site.layout import document
 from bench.report.tables.missing import lost_seeds, missing_groups, planned
 from bench.report.tables.score_cells import METRICS, READING, TEST_PARTS, UNITS, value_text
 from bench.report.tables.table4 import NUM_CLASSES, notes_of
-from bench.report.tidy import STAMP, grouped, model_order
+from bench.report.tidy import STAMP, grouped, model_order, paper_datasets
 from models.catalog import HERE, ModelSpec
 
 NOT_FOR_DIAGNOSIS = (
@@ -204,8 +204,10 @@ def _protocols(have: Iterable[tuple[str, str]]) -> list[str]:
 
 
 def _missing(evidence: Evidence, spec: ModelSpec, protocol: str, have: Collection[tuple[str, str]]) -> list[str]:
-    wanted = [dataset for model, dataset, _ in planned(protocol, synthetic=False) if model == spec.name]
-    cells = [(spec.name, dataset) for dataset in wanted if (protocol, dataset) not in have]
+    wanted = {dataset for model, dataset, _ in planned(protocol, synthetic=False) if model == spec.name}
+    ordered = [name for name in paper_datasets(synthetic=False) if name in wanted]  # whichever study names it first
+    ordered += sorted(wanted - set(ordered))
+    cells = [(spec.name, dataset) for dataset in ordered if (protocol, dataset) not in have]
     lines = [f"{', '.join(g.datasets)}: {quoted(g.reason)}" for g in missing_groups(evidence, protocol, cells)]
     lines += [f"{item.dataset}: {item.what}" for item in lost_seeds(evidence, protocol, [spec.name])]
     return [f"`{protocol}`: {line}" for line in lines]
