@@ -195,8 +195,8 @@ def test_numbers_by_hand(results: Path) -> None:
     score = only(scores, model="resnet18_28", dataset="breastmnist", part="test", metric="auc")
     interval = f"{score.ci_low:.3f}–{score.ci_high:.3f}"
     assert row[1].split() == [*shown.split(), "may", "be", "best", interval]
-    assert row[5:8] == ["2", "0.901", "0.863"]
-    assert row[8].startswith("re-scored")
+    assert row[6:9] == ["2", "0.901", "0.863"]
+    assert row[9].startswith("re-scored")
     tip = f"95 % interval {score.ci_low:.4f} to {score.ci_high:.4f} over test images and seeds, 2 seeds"
     matrix = page(results, "index.html")
     assert tip in text
@@ -284,8 +284,8 @@ def test_a_re_run_shows(results: Path, tmp_path: Path) -> None:
     make_rerun(tmp_path / "mine", RESNETS[0], lambda table: table)
     compare_folders(results, tmp_path / "mine", record=True)
     text = page(results)
-    assert row_of(text, "MedSpectralNet")[8].startswith("re-run")
-    other = row_of(text, "ResNet-18 (28 px)")[8]
+    assert row_of(text, "MedSpectralNet")[9].startswith("re-run")
+    other = row_of(text, "ResNet-18 (28 px)")[9]
     assert other.startswith("re-scored")
     assert other.endswith("1 of 2 seeds re-run")
 
@@ -340,12 +340,12 @@ def test_figures_stand_with_their_data_set_in_the_order_of_the_captions(results:
 
 def test_a_track_shows_what_there_is_of_it(results: Path) -> None:
     """A section each, in order; table and figures by their names; without any it says so."""
-    pictures = page_figures({"figures/calibration__lite-96.svg": SVG.encode()}, {})
+    pictures = page_figures({"figures/reliability__lite-96.svg": SVG.encode()}, {})
     shown = tracks({"calibration.md", "calibration.csv", "table3.md"}, pictures)
     assert [item.track for item in shown] == list(TRACKS)
     found = only(shown, track=next(track for track in TRACKS if track.table == "calibration"))
     assert found.tables == ["calibration.md", "calibration.csv"]
-    assert [figure.name for figure in found.figures] == ["calibration__lite-96"]
+    assert [figure.name for figure in found.figures] == ["reliability__lite-96"]
     text = page(results, "tracks.html")
     assert text.count("No record yet.") == len(TRACKS) == len(re.findall("<h2", text))
 
