@@ -11,9 +11,11 @@ import pytest
 from bench.data.names import PAPER_DATASETS
 from bench.errors import RecordError
 from bench.report.analysis_plan import NUM_TEST_SCANS
+from bench.report.formats import Table
 from bench.report.published.independence import independence, independences
 from bench.report.published.numbers import (
     FOLDER,
+    LINEAR_PROBE,
     NAMESAKES,
     published_costs,
     published_scores,
@@ -21,6 +23,7 @@ from bench.report.published.numbers import (
     read_scores,
     reference_score,
 )
+from bench.report.published.rows import published_blocks
 from bench.report.site.datasets import data_problems
 from models import list_models
 from tests.making import make_card
@@ -104,3 +107,32 @@ def test_every_set_s_source_is_asked_for_independence() -> None:
     assert NUM_TEST_SCANS.keys() <= {name for name, own in known.items() if own.unit == "CT scan"}
     assert independence("synthetic-breastmnist") is None
     assert "several images a patient (780 images of 600 patients" in data_problems(make_card("breastmnist"))[0]
+
+
+def test_linear_probes_stand_apart_and_beside_nothing_of_ours() -> None:
+    """Tables of their own that hold every probe and no other row; none is about a model of the suite."""
+    probes = [score for score in published_scores() if score.kind == LINEAR_PROBE]
+    assert {score.model for score in probes} >= {"DINO ViT-B/16", "ResNet-18", "AlexNet", "SAM ViT-B/16"}
+    assert not any(score.medbench_model for score in probes)
+    assert all(("linear probe" in score.variant) == (score.kind == LINEAR_PROBE) for score in published_scores())
+    tables = [block for block in published_blocks(set()) if isinstance(block, Table)]
+    assert ["linear probes" in table.caption for table in tables] == [False, False, True, True]
+    for table in tables:
+        names = [str(row.cells[1]) for row in table.rows]
+        assert {"linear probe" in name for name in names} == {"linear probes" in table.caption}
+
+
+@pytest.mark.parametrize(
+    ("model", "variant", "percent"),
+    [
+        ("DINO ViT-B/16", "MedMNIST+ linear probe", 89.18),
+        ("ResNet-18", "MedMNIST+ e2e pretrained", 89.00),
+    ],
+)
+def test_what_was_read_by_eye_gives_the_means_known_elsewhere(model: str, variant: str, percent: float) -> None:
+    """Accuracy at 224 px, mean over the six sets."""
+    rows = [
+        s for s in published_scores() if (s.model, s.variant, s.metric, s.resolution) == (model, variant, "acc", 224)
+    ]
+    assert {row.dataset for row in rows} == set(PAPER_DATASETS)
+    assert round(100 * sum(row.value for row in rows) / 6, 2) == percent

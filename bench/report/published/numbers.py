@@ -4,8 +4,9 @@
 here say what a program needs: `medbench_model`, the registered model that a row is about ("" for models that the suite
 lacks, rows that name no variant, and MedMNIST+ below 224 px, where images were padded with zeros; of MedMamba-S and -B
 it is not known which of two depths was scored, the rows stand at the release's names); `start`, `imagenet` where the
-source says so; `kind`, `self-reported` for runs that others made public without a paper, then with `num_runs` and the
-sample standard deviation `sd` over them; `quoted`, of a model's several costs the row that Table 4 prints;
+source says so; `kind`, `linear probe` for a linear classifier on frozen weights, which stands apart from trained
+networks, and `self-reported` for runs that others made public without a paper, then with `num_runs` and the sample
+standard deviation `sd` over them; `quoted`, of a model's several costs the row that Table 4 prints;
 `source_kind` and `doubt`; and `figure_label`, for what the paper's Fig 14 shows and nobody builds here (which
 MobileViT, it does not say).
 """
@@ -32,6 +33,7 @@ NAMESAKES = {
     "medmamba_s_paper": "medmamba_s",
     "medmamba_b_paper": "medmamba_b",
 }
+LINEAR_PROBE = "linear probe"  # a kind of score: of frozen weights, never beside a trained network's
 ESTIMATE = "estimate"  # a kind of source: what was estimated is built and counted now, no number beside others
 
 
@@ -49,7 +51,7 @@ class PublishedScore:
     source_locator: str  # where in the source
     medbench_model: str  # the registered model that it is about, "" for none
     start: str  # `imagenet` where the source says so, else ""
-    kind: str = ""  # `self-reported` where no paper stands behind it, else ""
+    kind: str = ""  # `linear probe`; `self-reported` where no paper stands behind it; else ""
     num_runs: float = math.nan  # that the value is the mean of, NaN where the row has no spread
     sd: float = math.nan  # sample standard deviation over them
 
@@ -116,9 +118,10 @@ def published_scores() -> tuple[PublishedScore, ...]:
 def reference_score(medbench_model: str, dataset: str, metric: str, protocol: str) -> PublishedScore | None:
     """The one published score that is printed beside ours, None if there is none.
 
-    The rule: rows about the model, else about its namesake, a paper's before a self-reported one. ResNet-18 has two:
-    MedMNIST v2's, trained from scratch, and under a protocol that starts from ImageNet weights MedMNIST+'s, which did
-    too. Synthetic data has no published score, and the ablation of Table 2 has none that a source holds.
+    The rule: rows about the model, else about its namesake, a paper's before a self-reported one, no linear probe.
+    ResNet-18 has two: MedMNIST v2's, trained from scratch, and under a protocol that starts from ImageNet weights
+    MedMNIST+'s, which did too. Synthetic data has no published score, and the ablation of Table 2 has none that a
+    source holds.
 
     Args:
         medbench_model: A registered name.
@@ -137,7 +140,7 @@ def reference_score(medbench_model: str, dataset: str, metric: str, protocol: st
 
 @cache
 def _by_cell() -> dict[tuple[str, str, str], list[PublishedScore]]:
-    named = [row for row in published_scores() if row.medbench_model]
+    named = [row for row in published_scores() if row.medbench_model and row.kind != LINEAR_PROBE]
     return grouped(named, lambda row: (row.medbench_model, row.dataset, row.metric))
 
 

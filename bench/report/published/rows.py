@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from functools import cache
 
 from bench.data.names import PAPER_DATASETS
 from bench.report.formats import NOTHING, Block, Bullets, Heading, Row, Table
-from bench.report.published.numbers import NAMESAKES, PublishedScore, published_scores
+from bench.report.published.numbers import LINEAR_PROBE, NAMESAKES, PublishedScore, published_scores
 from bench.report.tidy import grouped
+
+METRICS = ("auc", "acc")
 
 
 @cache
@@ -42,13 +44,23 @@ def published_blocks(measured: Collection[str]) -> list[Block]:
         "our numbers; for the others no record exists here. An empty cell is a number that no source at hand holds. "
         "± is a sample standard deviation over the runs of a self-reported row."
     )
-    tables = [_table(metric, measured) for metric in ("auc", "acc")]
+    apart = (
+        "Linear probes: a linear classifier on features of frozen weights. What is trained, and what it costs, is "
+        "another thing than a network trained whole, so they stand apart and beside no number of ours."
+    )
+    scores = published_scores()
+    probes = [score for score in scores if score.kind == LINEAR_PROBE]
+    trained = [score for score in scores if score.kind != LINEAR_PROBE]
     items = [f"({number}) {source}" for source, number in _source_numbers().items()]
-    return [Heading("Published numbers"), text, *tables, "Sources:", Bullets(items)]
+    blocks: list[Block] = [Heading("Published numbers"), text, *_tables(trained, "", measured)]
+    return [*blocks, apart, *_tables(probes, " of linear probes", measured), "Sources:", Bullets(items)]
 
 
-def _table(metric: str, measured: Collection[str]) -> Table:
-    chosen = [score for score in published_scores() if score.metric == metric]
+def _tables(scores: Sequence[PublishedScore], of: str, measured: Collection[str]) -> list[Table]:
+    return [_table([s for s in scores if s.metric == metric], f"{metric.upper()}{of}", measured) for metric in METRICS]
+
+
+def _table(chosen: Sequence[PublishedScore], what: str, measured: Collection[str]) -> Table:
     rows = []
     for name, group in grouped(chosen, lambda score: score.name).items():
         values = {score.dataset: score.text for score in group}
@@ -58,5 +70,5 @@ def _table(metric: str, measured: Collection[str]) -> Table:
         cells = [values.get(dataset, NOTHING) for dataset in PAPER_DATASETS]
         rows.append(Row([row_id(group[0]), name, *cells, ", ".join(names) or NOTHING, sources]))
     header = ["row", "published name", *PAPER_DATASETS, "measured as", "source"]
-    caption = f"Published {metric.upper()}, fractions; nothing here was measured by this suite"
+    caption = f"Published {what}, fractions; nothing here was measured by this suite"
     return Table(caption, header, rows, widths=((header.index("measured as"), 27),))
