@@ -134,7 +134,7 @@ def swapped_splits_of_the_card(results: Path) -> Path:
         content[name] |= {"val": content[name]["test"], "test": content[name]["val"]}
     for name in ("twins", "exact"):
         content[name] = {key: [] for key in content[name]}
-    changed_card(results, **{**content, "twin_test_indices": []})
+    changed_card(results, **{**content, "twin_test_indices": [], "similarity": None})
     rescore(results, SEEDS[0], read_table(results, SEEDS[0]), labels_digest=content["labels_digest"])
     return path
 

@@ -65,7 +65,7 @@ FAULTS: dict[str, tuple[Plant, str]] = {
         "class_counts of test are [43, 113], its labels give [42, 114]",
     ),
     "a card's images with twins": (
-        partial(faults.changed_card, twin_test_indices=[]),
+        partial(faults.changed_card, twin_test_indices=[], similarity=None),
         "twin_test_indices are not the test images of its twins",
     ),
     "a wider band": (faults.edited_bands, "auc of resnet18_28 on breastmnist is 0.775 to 0.927"),
