@@ -29,6 +29,7 @@ TABLES = tuple(
     for name in (
         *("scores", "runs", "costs", "timings", "cells", "pairs", "mcnemar", "classes", "contrasts", "resolution"),
         *("published_checks", "draws", "draw_pairs", "twins", "epochs", "robustness", "robustness_pairs"),
+        *("calibration", "calibration_pairs"),
     )
 )
 UNTRACKED = (".cache", ".locks", "checkpoints", "logs")

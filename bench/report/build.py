@@ -208,7 +208,7 @@ def _targets(
     """What each generated file must hold, files that a report wrote once and no record gives, and the notes."""
     from bench.report import findings
     from bench.report.contents import render  # drawing libraries: two seconds that an unchanged folder need not pay
-    from bench.report.tables.answer import into_readme, readme_beside
+    from bench.report.site.readme_answer import into_readme, readme_beside
 
     readme = readme_beside(reports) if documents else None
     content = render(

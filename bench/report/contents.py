@@ -23,6 +23,7 @@ from bench.report.own import table as own_table
 from bench.report.robustness import figures as robustness_figures
 from bench.report.robustness import table as robustness
 from bench.report.site import pages as site
+from bench.report.site.readme_answer import answer_text
 from bench.report.tables import (
     ablation,
     calibration,
@@ -34,7 +35,6 @@ from bench.report.tables import (
     table4,
     twins,
 )
-from bench.report.tables.answer import answer_text
 from bench.report.tidy import STAMP, csv_bytes, run_rows, score_rows, table
 from bench.report.tidy_costs import TIMING_COLUMNS, cost_rows, timing_rows
 from models.catalog import get_spec

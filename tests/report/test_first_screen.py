@@ -15,7 +15,8 @@ from bench.records.timing_record import timing_path
 from bench.report import build, compare, findings
 from bench.report.analysis.analyse import analyse
 from bench.report.evidence import gather
-from bench.report.tables import answer, readme_summary
+from bench.report.site import readme_answer as answer
+from bench.report.tables import readme_summary
 from models import catalog, load_plugin
 from models.catalog import fingerprint, get_spec
 from tests.making import make_run, make_timing

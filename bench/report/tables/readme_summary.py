@@ -16,7 +16,7 @@ from bench.report.evidence import Evidence, first_line
 from bench.report.formats import NOTHING, Row, Table, Text, markdown_text
 from bench.report.links import Links
 from bench.report.published.numbers import quoted_cost
-from bench.report.tables.answer import answer_text, study_counts
+from bench.report.site.readme_answer import answer_text, study_counts
 from bench.report.tables.score_cells import interval_text, measured_text, smallest_text
 from bench.report.tables.table4 import NUM_CLASSES
 from bench.report.tidy import grouped, model_order, seeds_text
