@@ -17,7 +17,7 @@ from bench.streams import stream_seed
 Weights = NDArray[np.uint8]
 Floats = NDArray[np.float64]
 
-NUM_RESAMPLES = 1000
+NUM_RESAMPLES = 500  # the Monte Carlo error of a standard error is 3 %
 BLOCK = 128  # resamples drawn or multiplied at a time
 
 
