@@ -8,12 +8,14 @@ from collections.abc import Sequence
 import numpy as np
 
 from bench.records.card import DataCard
+from bench.report.ablations import is_compared
 from bench.report.analysis.analyse import Analysis
 from bench.report.analysis.twins import FEWEST_REMOVED, TwinScore
 from bench.report.analysis_plan import TWIN_THRESHOLDS
 from bench.report.evidence import Evidence, first_line
 from bench.report.formats import NOTHING, Block, Heading, Row, Table, Text, markdown, signed
 from bench.report.published.independence import independences
+from bench.report.site.layout import document
 from bench.report.tables.score_cells import METRICS, exploratory_text
 from bench.report.tidy import STAMP, grouped, seeds_text
 
@@ -34,7 +36,7 @@ TOGETHER = (
 
 
 def render(evidence: Evidence, analysis: Analysis, *, synthetic: bool) -> dict[str, bytes]:
-    """`twins.md`; nothing where no data set has its similarities measured."""
+    """`twins.md` and its page; nothing where no data set has its similarities measured."""
     records = evidence.finished(synthetic=synthetic)
     used = {record.dataset for record in records}
     cards = [card for name, card in sorted(evidence.cards.items()) if name in used and card.similarity is not None]
@@ -47,13 +49,14 @@ def render(evidence: Evidence, analysis: Analysis, *, synthetic: bool) -> dict[s
     for card in cards:
         curves = [row for row in analysis.twins if row.dataset == card.dataset]
         blocks += [Heading(f"{card.dataset}{stamp}"), _count_table(card, curves, stamp), _epochs_text(card)]
-        own = curves if card.twin_test_indices else []
+        own = [row for row in curves if is_compared(row.protocol)] if card.twin_test_indices else []
         for protocol, rows in sorted(grouped(own, lambda row: row.protocol).items()):
             blocks.append(Heading(f"{card.dataset}, {protocol}{stamp}", 3))
             at = [row for row in rows if row.threshold == card.twin_threshold]
             blocks += [_score_table(rows, card, metric, f"{protocol}{stamp}") for metric in METRICS]
             blocks.append(exploratory_text([row.p for row in at], f"drops at {card.twin_threshold:g}"))
-    return {f"{prefix}twins.md": markdown(blocks, first_line(records))}
+    files = {f"{prefix}twins.md": markdown(blocks, first_line(records))}
+    return files if synthetic else files | document("twins.html", blocks, first_line(records), tuple(files))
 
 
 def _independence_table() -> Table:
