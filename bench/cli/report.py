@@ -30,6 +30,9 @@ def report(
 
     What is written depends on the records alone; with --plugin, it is said which of its runs are stale.
     """
+    from bench.machine.provenance import quiet_threads
+
+    quiet_threads()  # its processes take the cores; threads of small matrix products would only wait for each other
     from bench import api
     from bench.cli.console import err, note, out
     from bench.errors import BenchError

@@ -53,8 +53,7 @@ class Run:
 
     def path(self, results: Path) -> Path:
         """Where the record stands in a results folder."""
-        folder = results / "records" / self.protocol / model_slug(self.model) / self.dataset
-        return folder / f"seed{self.seed}.json"
+        return results / f"records/{self.protocol}/{model_slug(self.model)}/{self.dataset}/seed{self.seed}.json"
 
 
 def model_slug(name: str) -> str:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import io
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -21,6 +22,7 @@ from bench.records.writing.swap import kept_path
 if TYPE_CHECKING:  # imported where tables are read or written: a third of `medbench plan`'s second
     import pandas as pd
 
+LAST_EPOCH = ("val_auc", "val_acc")  # of a history's last row
 KNOWN_COLUMNS = "split, index, label, logit_0 ..."
 MAX_ROWS = 2**20  # where no card says how many; ten times the largest set's val and test
 MAX_COLUMNS = 1024
@@ -116,14 +118,34 @@ def read_history(source: Path | bytes, name: str | Path = "history", num_rows: i
         raise RecordError(f"{name}: unreadable history ({error})") from None
 
 
-def read_table(source: Path | bytes, num_rows: int) -> Any:
-    """A parquet file's table, unfolded only if its metadata is within bounds."""
+def last_epoch(content: bytes, name: str | Path) -> tuple[int, float, float]:
+    """How many epochs a history has, and val's AUC and accuracy after the last; a report reads thousands.
+
+    Args:
+        content: The file's bytes.
+        name: What the message calls them.
+
+    Raises:
+        RecordError: If they are damaged, or no table of at least one epoch.
+    """
+    import pyarrow as pa
+
+    try:
+        table = read_table(content, MAX_ROWS, LAST_EPOCH)
+        val_auc, val_acc = (float(table.column(column)[-1].as_py()) for column in LAST_EPOCH)
+        return table.num_rows, val_auc, val_acc
+    except (OSError, pa.ArrowException, KeyError, IndexError, ValueError, TypeError) as error:
+        raise RecordError(f"{name}: unreadable history ({error})") from None
+
+
+def read_table(source: Path | bytes, num_rows: int, columns: Sequence[str] | None = None) -> Any:
+    """A parquet file's table, all of it or some columns, unfolded only if its metadata is within bounds."""
     import pyarrow as pa
     import pyarrow.parquet as pq
 
     file = pq.ParquetFile(pa.BufferReader(read_file(source) if isinstance(source, Path) else source))
     _check_size(file.metadata, num_rows)
-    return file.read(use_threads=False)
+    return file.read(columns=None if columns is None else list(columns), use_threads=False)
 
 
 def _check_size(metadata: Any, max_rows: int) -> None:

@@ -41,14 +41,15 @@ class Influence:
         Raises:
             StatsError: If a stratum has one image, whose variance nothing tells.
         """
-        found = np.zeros((len(self.parts), len(self.parts)))
+        centred = np.empty_like(self.parts)
         for stratum in np.unique(self.strata):
-            members = self.parts[:, self.strata == stratum]
-            count = members.shape[1]
+            members = self.strata == stratum
+            count = int(members.sum())
             if count < 2:
                 raise StatsError(f"class {stratum} has one image, which has no variance; two would")
-            centred = members - members.mean(axis=1, keepdims=True)
-            found += count / (count - 1) * (centred @ centred.T)
+            own = self.parts[:, members]
+            centred[:, members] = math.sqrt(count / (count - 1)) * (own - own.mean(axis=1, keepdims=True))
+        found: Floats = centred @ centred.T
         return found
 
     def degrees(self) -> float:

@@ -96,28 +96,29 @@ def resampled_rates(
 
     Args:
         is_positive: (V,) of val.
-        scores: (V,) probability of the positive class.
+        scores: (S, V) probability of the positive class, of S seeds.
         test_positive: (N,) of test, both classes among them.
-        test_scores: (N,) the same probability.
+        test_scores: (S, N) the same probability.
         weights: (B, V) how often each image of val is drawn, drawn within its class.
 
     Returns:
-        (2, B).
+        (2, S, B).
     """
-    candidates, place = np.unique(scores, return_inverse=True)
-    drawn: NDArray[np.int64] = np.zeros((len(weights), len(candidates)), dtype=np.int64)
-    below, total = [], []
-    for members in (is_positive, ~is_positive):
-        order = np.argsort(place[members], kind="stable")
-        counts = np.cumsum(weights[:, members][:, order], axis=1, dtype=np.int64)
-        ends = np.searchsorted(place[members][order], np.arange(len(candidates) + 1), side="left")
-        upto = np.concatenate([np.zeros((len(weights), 1), dtype=np.int64), counts], axis=1)[:, ends]
-        below.append(upto[:, :-1])
-        drawn += np.diff(upto, axis=1)
-        total.append(counts[:, -1:])
-    gain = (total[0] - below[0]) * total[1] - (total[1] - below[1]) * total[0]
-    chosen = np.where(drawn > 0, gain, np.iinfo(np.int64).min).argmax(axis=1)  # the lower threshold on a tie
-    hits, rest = np.sort(test_scores[test_positive]), np.sort(test_scores[~test_positive])
-    sensitivity = 1 - np.searchsorted(hits, candidates, side="left") / len(hits)
-    specificity = np.searchsorted(rest, candidates, side="left") / len(rest)
-    return np.stack([sensitivity[chosen], specificity[chosen]])
+    positives = int(is_positive.sum())
+    # What an image below the threshold takes from sensitivity + specificity - 1, or adds, in whole numbers.
+    signed = weights * np.where(is_positive, positives - len(is_positive), positives).astype(np.int64)
+    signed = signed.astype(np.int32 if len(is_positive) ** 2 < 2**31 else np.int64)
+    rates = np.empty((2, len(scores), len(weights)))
+    for seed, (own, shown) in enumerate(zip(scores, test_scores, strict=True)):
+        order = np.argsort(own, kind="stable")
+        candidates, starts = np.unique(own[order], return_index=True)
+        taken, drawn = signed.take(order, axis=1), weights.take(order, axis=1)
+        below = np.cumsum(taken, axis=1, dtype=signed.dtype) - taken
+        if len(candidates) < len(order):  # ties
+            below, drawn = below[:, starts], np.add.reduceat(drawn, starts, axis=1)
+        below[drawn == 0] = np.iinfo(signed.dtype).min
+        chosen = below.argmax(axis=1)  # the lower threshold on a tie
+        hits, rest = np.sort(shown[test_positive]), np.sort(shown[~test_positive])
+        rates[0, seed] = (1 - np.searchsorted(hits, candidates, side="left") / len(hits))[chosen]
+        rates[1, seed] = (np.searchsorted(rest, candidates, side="left") / len(rest))[chosen]
+    return rates

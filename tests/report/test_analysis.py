@@ -83,8 +83,8 @@ def test_tables_have_their_columns_even_without_records(results: Path, tmp_path:
         assert list(table) == list(full[name])
         assert len(list(table)) >= 8
         assert table.empty == (name != "published_checks")
-        # Not Table 2's protocols, of no family, without similarities, without histories.
-        empties = ("contrasts", "draws", "draw_pairs", "twins", "epochs")
+        # Not Table 2's protocols, of no family, without similarities, histories and corrupted test images.
+        empties = ("contrasts", "draws", "draw_pairs", "twins", "epochs", "robustness", "robustness_pairs")
         assert full[name].empty == (name in empties)
     assert analyse(Evidence(tmp_path), synthetic=True).published_checks == ()
 

@@ -28,8 +28,8 @@ def test_each_resample_has_the_threshold_that_it_would_have_chosen(levels: int) 
     val, test = np.repeat([True, False], VAL), np.repeat([True, False], TEST)
     scores, shown = (np.round(levels * ndtr(generator.normal(size=len(x)) + x)) / levels for x in (val, test))
     weights = image_weights(val.astype(int), "x", stratified=True, num_resamples=50)
-    found = resampled_rates(val, scores, test, shown, weights)
-    for rates, row in zip(found.T, weights, strict=True):
+    found = resampled_rates(val, scores[None], test, shown[None], weights)
+    for rates, row in zip(found[:, 0].T, weights, strict=True):
         drawn = np.repeat(np.arange(len(val)), row)
         bar = youden_threshold(val[drawn], scores[drawn])
         assert rates.tolist() == pytest.approx([(shown[test] >= bar).mean(), (shown[~test] < bar).mean()])
@@ -48,8 +48,7 @@ def covered(separation: float, num_studies: int) -> dict[tuple[str, int, bool], 
         moved = separation + MOVES * generator.normal(size=(runs, 1))
         val, test = (drawn(generator, images, moved) for images in (is_val, is_test))
         bars = [youden_threshold(is_val, scores) for scores in val]
-        pairs = zip(val, test, strict=True)
-        resampled = np.stack([resampled_rates(is_val, own, is_test, shown, weights) for own, shown in pairs], axis=1)
+        resampled = resampled_rates(is_val, val, is_test, test, weights)
         flagged = test >= np.array(bars)[:, None]
         for place, (rate, right, members) in enumerate(
             (("sensitivity", flagged, is_test), ("specificity", ~flagged, ~is_test))

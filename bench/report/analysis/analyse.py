@@ -86,9 +86,9 @@ class Analysis:
             "draws": table(self.draws, DRAWS),
             "draw_pairs": table(self.draw_pairs, _fields(DrawPair)),
             "twins": table(self.twins, _fields(TwinScore)),
+            "epochs": table(self.epochs, _fields(EpochScore)),
             "robustness": table(self.drops, _fields(Drop)),
             "robustness_pairs": table(self.drop_pairs, _fields(DropPair)),
-            "epochs": table(self.epochs, _fields(EpochScore)),
         }
 
 

@@ -180,11 +180,7 @@ def _last_epoch(results: Path, record: Record) -> tuple[float, float, float]:
     if record.history_sha256 is None:
         return np.nan, np.nan, np.nan
     path = history_path(record.run.path(results))
-    history = stored.read_history(stored.read_attached(path, record.history_sha256, record.run_id), path)
-    if not len(history) or not {"val_auc", "val_acc"} <= set(history):
-        raise RecordError(f"{path}: no epoch with val_auc and val_acc")
-    row = history.iloc[-1]
-    return len(history), row["val_auc"], row["val_acc"]
+    return stored.last_epoch(stored.read_attached(path, record.history_sha256, record.run_id), path)
 
 
 def _cell(records: list[Record], card: DataCard, arrays: Arrays) -> Cell:
@@ -278,8 +274,9 @@ def _resampled_rates(runs: Sequence[Predictions], card: DataCard, positive: int,
     if not test.any() or test.all():
         return np.full((2, len(runs), 2), np.nan)
     weights = image_weights(val.astype(np.int64), f"{card.dataset}/val", stratified=True)
-    scores = [(run.probs["val"][:, positive], run.probs["test"][kept, positive]) for run in runs]
-    return np.stack([resampled_rates(val, own, test, shown, weights) for own, shown in scores], axis=1)
+    own = np.stack([run.probs["val"][:, positive] for run in runs])
+    shown = np.stack([run.probs["test"][kept, positive] for run in runs])
+    return resampled_rates(val, own, test, shown, weights)
 
 
 def _positive_parts(labels: Labels, flagged: Bools, positive: int) -> tuple[Floats, Floats]:
