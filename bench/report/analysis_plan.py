@@ -11,7 +11,6 @@ from bench.records.own_models import is_fitted, own_spec
 from bench.report.ablations import REMOVAL
 from bench.stats.comparisons import EQUIVALENCE_MARGIN
 
-VERSION = 6  # of the analysis code; a new one makes every cached result void
 OURS = "medspectralnet"
 PARTS = REMOVAL.without  # variant -> what it lacks: exploratory, in a table of their own
 MARGIN = EQUIVALENCE_MARGIN  # re-runs are judged by the same one

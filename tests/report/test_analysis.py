@@ -15,6 +15,7 @@ from bench.errors import RecordError
 from bench.records.names import Run, history_path, predictions_path
 from bench.records.run_record import Record
 from bench.report import analysis_plan
+from bench.report.analysis import cache
 from bench.report.analysis import cells as analysis_cells
 from bench.report.analysis.analyse import Analysis, analyse
 from bench.report.analysis.resolution import TEST_IMAGES, published_checks, resolutions
@@ -359,11 +360,22 @@ def test_a_folder_that_cannot_be_written_means_no_cache(results: Path) -> None:
     assert equal(run(results), first)
 
 
-def test_another_version_reads_no_old_cache(results: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A change of the code's version makes every cached result void."""
+def test_changed_code_reads_no_old_cache(
+    results: Path, tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One comment more in the code that measures makes every cached array void; the code elsewhere does not."""
     run(results)
+    package = tmp_path_factory.mktemp("code") / "bench"
+    shutil.copytree(cache._BENCH, package, ignore=shutil.ignore_patterns("__pycache__"))
+    assert cache.code_digest(package) == cache.code_digest(cache._BENCH)
+    cache.code_digest.cache_clear()
+    (package / "cli" / "__init__.py").write_text("# another\n", encoding="utf-8")
+    assert cache.code_digest(package) == cache.code_digest(cache._BENCH)
+    cache.code_digest.cache_clear()
+    with (package / "stats" / "intervals.py").open("a", encoding="utf-8") as file:
+        file.write("# another\n")
     before = set((results / ".cache" / "analysis").glob("*"))
-    monkeypatch.setattr("bench.report.analysis.cache.VERSION", analysis_plan.VERSION + 1)
+    monkeypatch.setattr(cache, "_BENCH", package)
     run(results)
     assert len(set((results / ".cache" / "analysis").glob("*")) - before) == len(before)
 

@@ -7,6 +7,7 @@ ignored and written anew.
 from __future__ import annotations
 
 import contextlib
+import functools
 import hashlib
 import io
 import zipfile
@@ -15,22 +16,40 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import scipy
 from numpy.typing import NDArray
 
 from bench.errors import RecordError
 from bench.records.card import DataCard
 from bench.records.run_record import Record
 from bench.records.sealed import canonical, write_atomic
-from bench.report.analysis_plan import VERSION
 
 Arrays = dict[str, NDArray[Any]]
 
+_BENCH = Path(__file__).parents[2]
+CODE = ("stats", "records", "report/analysis", "report/analysis_plan.py")  # of `bench`: what a cell's arrays come from
+
 
 def cache_key(records: Sequence[Record], card: DataCard) -> str:
-    """What a cell's arrays depend on: its records, the data set's card and the code's version."""
+    """What a cell's arrays depend on: its records, the data set's card and the code that measures."""
     digests = [record.record_digest for record in records]
-    content = {"version": VERSION, "records": digests, "card": card.model_dump(mode="json")}
+    content = {"code": code_digest(_BENCH), "records": digests, "card": card.model_dump(mode="json")}
     return hashlib.sha256(canonical(content)).hexdigest()
+
+
+@functools.cache
+def code_digest(package: Path) -> str:
+    """Digest of the measuring code's text and of the versions of numpy and scipy: a change makes each cached array void.
+
+    Args:
+        package: The folder of `bench`.
+    """
+    digest = hashlib.sha256(f"numpy {np.__version__} scipy {scipy.__version__}".encode())
+    for name in CODE:
+        path = package / name
+        for file in sorted(path.rglob("*.py")) if path.is_dir() else [path]:
+            digest.update(f"\n{file.relative_to(package).as_posix()}\n".encode() + file.read_bytes())
+    return digest.hexdigest()
 
 
 def _path(results: Path, key: str) -> Path:
