@@ -39,7 +39,7 @@ def cache_key(records: Sequence[Record], card: DataCard) -> str:
 
 @functools.cache
 def code_digest(package: Path) -> str:
-    """Digest of the measuring code's text and of the versions of numpy and scipy: a change makes each cached array void.
+    """Digest of the measuring code and the versions of numpy and scipy: a change makes each cached array void.
 
     Args:
         package: The folder of `bench`.
