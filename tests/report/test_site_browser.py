@@ -13,9 +13,10 @@ import pytest
 from bench.report.analysis.analyse import analyse
 from bench.report.claims.judge import judge
 from bench.report.claims.sources import collect
+from bench.report.draws import table as draws_table
 from bench.report.evidence import gather
 from bench.report.site import pages
-from bench.report.tables import ablation, draws, initialisation, model_cards, table2, table4, twins
+from bench.report.tables import ablation, initialisation, model_cards, table2, table4, twins
 from tests.report.browser import launched, opened
 
 ROOT = Path(__file__).parents[2]
@@ -61,7 +62,7 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
     analysis = analyse(evidence, synthetic=False)
     figures = {f"figures/{path.name}": path.read_bytes() for path in (ROOT / "reports" / "figures").glob("*.svg")}
     files = dict(figures)
-    for table in (ablation, table2, table4, model_cards, twins, draws, initialisation):
+    for table in (ablation, table2, table4, model_cards, twins, draws_table, initialisation):
         files |= table.render(evidence, analysis, synthetic=False)
     judged = judge(collect(evidence, analysis))
     files |= pages.render(
