@@ -55,6 +55,7 @@ __all__ = [
     "compare",
     "doctor",
     "explain",
+    "export",
     "load_predictions",
     "load_results",
     "merge",
@@ -195,6 +196,24 @@ def changes(base: str | Path, results: str | Path = "results") -> str:
     from bench.report.site.changes import changes_text
 
     return changes_text(_path(base), _path(results))
+
+
+def export(kind: str, target: str | Path, results: str | Path = "results", **hub: str) -> list[Path]:
+    """Write cards (`croissant`) or scores (`every-eval-ever`, `eval-results`) as others read them; returns the files.
+
+    Args:
+        kind: The format.
+        target: A folder for the files.
+        results: The results folder; its real data alone.
+        hub: For `eval-results`: `benchmark`, `task`, `source`, as `bench.report.exports.hub` has them.
+
+    Raises:
+        RecordError: If the format is unknown, or nothing in the folder has it.
+    """
+    from bench.report.exports.files import Hub
+    from bench.report.exports.files import export as write
+
+    return write(_path(results), _path(target), kind, Hub(**hub))
 
 
 def verify(results: str | Path = "results", *, scores: bool = False) -> Findings:

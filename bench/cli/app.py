@@ -15,7 +15,7 @@ from bench.cli.measure import data_app, measure_app
 from bench.cli.options import Anywhere, habits, pointer
 from bench.cli.own.predict import predict
 from bench.cli.own.protocol import protocol_app
-from bench.cli.report import explain, report
+from bench.cli.report import explain, export, report
 from bench.cli.run import merge, plan, run
 from bench.cli.track import track
 from bench.cli.verify import compare, verify
@@ -41,7 +41,7 @@ app.command("track")(track)
 app.command("merge")(merge)
 app.command("gradcam")(gradcam)
 app.command("predict")(predict)
-for reading in (report, verify, compare, explain):
+for reading in (report, verify, compare, explain, export):
     app.command()(reading)
 app.command("list")(list_)
 app.command("check")(check)

@@ -1,0 +1,105 @@
+"""`medbench export`: a results folder's cards and scores as files of another format, real data alone."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import time
+import uuid
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from bench.data.names import DATASETS
+from bench.errors import RecordError
+from bench.records.card import read_card
+from bench.records.names import model_slug
+from bench.records.run_record import Record, results_folder
+from bench.records.sealed import write_atomic
+from bench.report.analysis.analyse import analyse
+from bench.report.evidence import gather, records_digest
+from bench.report.exports.croissant import croissant
+from bench.report.exports.every_eval import DEVELOPER, every_eval
+from bench.report.exports.hub import eval_results
+from bench.report.tidy import grouped
+
+FORMATS = ("croissant", "every-eval-ever", "eval-results")
+EPOCH_VARIABLE = "SOURCE_DATE_EPOCH"  # seconds since 1970, by which an export is the same at any time
+
+
+@dataclass(frozen=True)
+class Hub:
+    """Where results belong on the Hugging Face Hub; see `bench.report.exports.hub`."""
+
+    benchmark: str = ""
+    task: str = "{dataset}_{metric}"
+    source: str = ""
+
+
+def export(results: Path, target: Path, kind: str, hub: Hub = Hub()) -> list[Path]:
+    """Write the files of a format; those that stand there are replaced.
+
+    Args:
+        results: The results folder.
+        target: A folder for the files.
+        kind: One of `FORMATS`.
+        hub: For `eval-results`.
+
+    Raises:
+        RecordError: If the format is unknown, or nothing in the folder has it.
+    """
+    if kind not in FORMATS:
+        raise RecordError(f"Unknown format {kind!r}; there are {', '.join(FORMATS)}")
+    results_folder(results)
+    if kind == "croissant":
+        files = _croissant(results)
+    elif kind == "every-eval-ever":
+        files = _every_eval(results)
+    else:
+        files = _eval_results(results, hub)
+    if not files:
+        raise RecordError(f"{results} holds nothing that {kind} describes: real data and finished runs alone")
+    for name, content in files.items():
+        write_atomic(target / name, content)
+    return [target / name for name in files]
+
+
+def _croissant(results: Path) -> Mapping[str, bytes]:
+    """`<dataset>.json` for each card of an official set: of other data nobody knows here where the file is."""
+    names = sorted(path.stem for path in (results / "data").glob("*.json") if path.stem in DATASETS)
+    cards = [read_card(results, name) for name in names]
+    return {f"{card.dataset}.json": croissant(card) for card in cards if card is not None}
+
+
+def _every_eval(results: Path) -> Mapping[str, bytes]:
+    """`data/medmnist/<developer>/<model>/<uuid>.json`, a name that the same records give again."""
+    evidence = gather(results)
+    scores = analyse(evidence, synthetic=False).table_scores
+    records = grouped(evidence.finished(synthetic=False), lambda record: (record.protocol, record.model))
+    when = int(os.environ.get(EPOCH_VARIABLE) or time.time())
+    known = [score for score in scores if score.mean == score.mean]
+    return {
+        f"data/medmnist/{DEVELOPER}/{model_slug(key[1])}/{_uuid(records[key])}.json": every_eval(
+            own, records[key], evidence.cards, when
+        )
+        for key, own in grouped(known, lambda score: (score.protocol, score.model)).items()
+    }
+
+
+def _uuid(records: Sequence[Record]) -> uuid.UUID:
+    """In the form of a random one, which the format wants, from the records' digests."""
+    return uuid.UUID(bytes=hashlib.sha256(records_digest(records).encode()).digest()[:16], version=4)
+
+
+def _eval_results(results: Path, hub: Hub) -> Mapping[str, bytes]:
+    """`<model>/.eval_results/<dataset>.yaml`."""
+    if hub.benchmark.count("/") != 1:
+        raise RecordError("eval-results belong to a benchmark's data set on the Hub: give --benchmark owner/name")
+    scores = analyse(gather(results), synthetic=False).table_scores
+    known = [score for score in scores if score.part == "test" and score.mean == score.mean]
+    return {
+        f"{model_slug(model)}/.eval_results/{dataset}.yaml": eval_results(
+            own, benchmark=hub.benchmark, task=hub.task, source=hub.source
+        )
+        for (model, dataset), own in grouped(known, lambda score: (score.model, score.dataset)).items()
+    }
