@@ -205,13 +205,13 @@ def export(kind: str, target: str | Path, results: str | Path = "results", **hub
         kind: The format.
         target: A folder for the files.
         results: The results folder; its real data alone.
-        hub: For `eval-results`: `benchmark`, `task`, `source`, as `bench.report.exports.hub` has them.
+        hub: For `eval-results`: `benchmark`, `task`, `protocol`, `source`, as `bench.report.exports.hub.Hub` has them.
 
     Raises:
         RecordError: If the format is unknown, or nothing in the folder has it.
     """
-    from bench.report.exports.files import Hub
     from bench.report.exports.files import export as write
+    from bench.report.exports.hub import Hub
 
     return write(_path(results), _path(target), kind, Hub(**hub))
 

@@ -18,6 +18,7 @@ import yaml
 from bench.errors import RecordError
 from bench.records.names import Run
 from bench.records.run_record import Record
+from bench.report.exports.files import FORMATS
 from tests.making import make_record, make_run
 
 GITHUB = Path(__file__).parent.parent / ".github"
@@ -185,6 +186,26 @@ def test_every_action_is_pinned_by_its_commit() -> None:
     for _, commit, version in used:
         assert re.fullmatch(r"[0-9a-f]{40}", commit)
         assert re.fullmatch(r" # v\d+\.\d+\.\d+", version)
+
+
+def test_zizmor_finds_nothing() -> None:
+    """The linter of workflows, offline; the one finding that is ignored says why where it stands."""
+    command = [str(Path(sys.executable).with_name("zizmor")), "--offline", "--no-progress", "--format=plain", "."]
+    if not Path(command[0]).is_file():
+        pytest.skip("zizmor comes with the extra dev")
+    done = subprocess.run(command, cwd=GITHUB.parent, capture_output=True, text=True, timeout=60, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+    ignored = [line for path in sorted(WORKFLOW.parent.glob("*.yml")) for line in path.read_text().splitlines()]
+    (reason,) = [line for line in ignored if "zizmor: ignore" in line]
+    assert re.search(r"# zizmor: ignore\[dangerous-triggers\] \w+", reason)
+
+
+def test_ci_has_every_export_read_by_its_format_s_own_validator() -> None:
+    """The script that does it is a job of its own, and it names each format that there is."""
+    commands = [one.get("run") for one in parsed(CI)["jobs"]["exports"]["steps"]]
+    assert commands[-1] == "tools/validate_exports.sh"
+    script = (GITHUB.parent / "tools" / "validate_exports.sh").read_text(encoding="utf-8")
+    assert re.findall(r"medbench export (\S+)", script) == list(FORMATS)
 
 
 @pytest.mark.parametrize(("codes", "expected"), [((0, 0), 0), ((0, 1), 1), ((1, 0), 123), ((0, 2), 2)])

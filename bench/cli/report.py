@@ -91,12 +91,13 @@ def export(
     out: Annotated[Path, typer.Option("--out", help="A folder for the files.")] = Path("build/export"),
     results: Results = Path("results"),
     benchmark: Annotated[str, typer.Option(help="eval-results: the benchmark on the Hub, owner/name.")] = "",
-    task: Annotated[str, typer.Option(help="eval-results: its task.")] = "{dataset}_{metric}",
+    task: Annotated[str, typer.Option(help="eval-results: its tasks.")] = "{dataset}_{metric}_{protocol}",
+    protocol: Annotated[str, typer.Option(help="eval-results: scores under this one alone.")] = "",
     source: Annotated[str, typer.Option(help="eval-results: address of the results.")] = "",
 ) -> None:
     """Write data cards or scores in a format that others read; real data and finished runs alone."""
     from bench import api
     from bench.cli.console import out as screen
 
-    files = api.export(kind, out, results, benchmark=benchmark, task=task, source=source)
+    files = api.export(kind, out, results, benchmark=benchmark, task=task, protocol=protocol, source=source)
     screen.print(f"{len(files)} file{'s' if len(files) > 1 else ''} written to {out}", markup=False, soft_wrap=True)

@@ -68,8 +68,10 @@ def _result(score: Score, records: Iterable[Record], card: DataCard) -> dict[str
             "additional_details": {"md5": card.md5, "labels_sha256_test": card.labels_digest["test"]},
         },
         "metric_config": {
+            "metric_id": KINDS[score.metric],
             "metric_name": METRICS[score.metric],
             "metric_kind": KINDS[score.metric],
+            "metric_unit": "proportion",
             "lower_is_better": False,
             "score_type": "continuous",
             "min_score": 0,

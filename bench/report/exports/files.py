@@ -7,7 +7,6 @@ import os
 import time
 import uuid
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
 from bench.data.names import DATASETS
@@ -20,23 +19,14 @@ from bench.report.analysis.analyse import analyse
 from bench.report.evidence import gather, records_digest
 from bench.report.exports.croissant import croissant
 from bench.report.exports.every_eval import DEVELOPER, every_eval
-from bench.report.exports.hub import eval_results
+from bench.report.exports.hub import Hub, eval_results
 from bench.report.tidy import grouped
 
 FORMATS = ("croissant", "every-eval-ever", "eval-results")
 EPOCH_VARIABLE = "SOURCE_DATE_EPOCH"  # seconds since 1970, by which an export is the same at any time
 
 
-@dataclass(frozen=True)
-class Hub:
-    """Where results belong on the Hugging Face Hub; see `bench.report.exports.hub`."""
-
-    benchmark: str = ""
-    task: str = "{dataset}_{metric}"
-    source: str = ""
-
-
-def export(results: Path, target: Path, kind: str, hub: Hub = Hub()) -> list[Path]:
+def export(results: Path, target: Path, kind: str, hub: Hub | None = None) -> list[Path]:
     """Write the files of a format; those that stand there are replaced.
 
     Args:
@@ -56,7 +46,7 @@ def export(results: Path, target: Path, kind: str, hub: Hub = Hub()) -> list[Pat
     elif kind == "every-eval-ever":
         files = _every_eval(results)
     else:
-        files = _eval_results(results, hub)
+        files = _eval_results(results, hub or Hub())
     if not files:
         raise RecordError(f"{results} holds nothing that {kind} describes: real data and finished runs alone")
     for name, content in files.items():
@@ -76,7 +66,7 @@ def _every_eval(results: Path) -> Mapping[str, bytes]:
     evidence = gather(results)
     scores = analyse(evidence, synthetic=False).table_scores
     records = grouped(evidence.finished(synthetic=False), lambda record: (record.protocol, record.model))
-    when = int(os.environ.get(EPOCH_VARIABLE) or time.time())
+    when = _seconds()
     known = [score for score in scores if score.mean == score.mean]
     return {
         f"data/medmnist/{DEVELOPER}/{model_slug(key[1])}/{_uuid(records[key])}.json": every_eval(
@@ -84,6 +74,14 @@ def _every_eval(results: Path) -> Mapping[str, bytes]:
         )
         for key, own in grouped(known, lambda score: (score.protocol, score.model)).items()
     }
+
+
+def _seconds() -> int:
+    """Now, or what the environment says."""
+    given = os.environ.get(EPOCH_VARIABLE, "")
+    if given and not (given.isascii() and given.isdigit()):
+        raise RecordError(f"{EPOCH_VARIABLE} is {given!r}; give whole seconds since 1970, or unset it")
+    return int(given or time.time())
 
 
 def _uuid(records: Sequence[Record]) -> uuid.UUID:
@@ -97,9 +95,14 @@ def _eval_results(results: Path, hub: Hub) -> Mapping[str, bytes]:
         raise RecordError("eval-results belong to a benchmark's data set on the Hub: give --benchmark owner/name")
     scores = analyse(gather(results), synthetic=False).table_scores
     known = [score for score in scores if score.part == "test" and score.mean == score.mean]
+    if hub.protocol:
+        protocols = sorted({score.protocol for score in known})
+        known = [score for score in known if score.protocol == hub.protocol]
+        if not known:
+            raise RecordError(
+                f"No scores under {hub.protocol!r}; there are some under {', '.join(protocols) or 'none'}"
+            )
     return {
-        f"{model_slug(model)}/.eval_results/{dataset}.yaml": eval_results(
-            own, benchmark=hub.benchmark, task=hub.task, source=hub.source
-        )
+        f"{model_slug(model)}/.eval_results/{dataset}.yaml": eval_results(own, hub)
         for (model, dataset), own in grouped(known, lambda score: (score.model, score.dataset)).items()
     }
