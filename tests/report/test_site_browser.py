@@ -13,9 +13,10 @@ import pytest
 from bench.report.analysis.analyse import analyse
 from bench.report.claims.judge import judge
 from bench.report.claims.sources import collect
+from bench.report.draws import table as draws
 from bench.report.evidence import gather
 from bench.report.site import pages
-from bench.report.tables import ablation, draws, initialisation, model_cards, table2, table4, twins
+from bench.report.tables import ablation, initialisation, model_cards, table2, table4, twins
 from tests.report.browser import launched, opened
 
 ROOT = Path(__file__).parents[2]
