@@ -56,6 +56,13 @@ def test_what_was_recorded_sharpens_the_power() -> None:
     assert not seeded.at_most
 
 
+def test_two_runs_that_are_equal_leave_no_doubt() -> None:
+    """Rounding puts their correlation above 1; the power is then 1, not the root of a negative number."""
+    pair = make_pair("resnet18", 0.0, 0.0, 0.0, 1.0, metric="acc", correlation=1.0000000000000002)
+    sources = dataclasses.replace(without_runs(), analysis=dataclasses.replace(EMPTY, pairs=(pair,)))
+    assert accuracy_power(sources, "breastmnist", paired=True).value == 1.0
+
+
 def test_a_command_promises_no_decision_without_the_power() -> None:
     """156 images find a difference of the margin seldom; 8,216 nearly always, once seeds are known to move little."""
     sources = without_runs()
