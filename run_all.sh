@@ -85,7 +85,7 @@ case "$what" in
     .venv/bin/medbench verify --scores
     .venv/bin/medbench report --check
     if [ -n "$slow" ]; then marks=(); else marks=(-m "not slow"); fi
-    .venv/bin/python -m pytest -q -n 2 "${marks[@]}"
+    .venv/bin/python -m pytest -q -n 2 --dist loadgroup "${marks[@]}"
     ;;
   tables)
     set_up light

@@ -1,10 +1,15 @@
-"""A whole pull request of results: made as CONTRIBUTING says, sent through the workflows' own steps, fresh clones."""
+"""The whole way of a researcher: a model, images and a recipe of one's own, then a pull request through the workflows.
+
+The pull request is made as CONTRIBUTING says, and sent through the workflows' own steps in fresh clones. It holds
+records of the researcher's model on a copy of the store; their images and what was measured on them stay on their side.
+"""
 
 from __future__ import annotations
 
 import hashlib
 import re
 import shutil
+import subprocess
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,26 +18,21 @@ import pytest
 
 from bench.check.compare.folders import compare_folders
 from bench.machine.provenance import CODE
+from bench.records.card import SPLITS
 from bench.records.cost_record import CostCell, CostRecord
 from bench.records.names import Run, history_path, predictions_path
-from bench.records.run_record import read_record, write_run
+from bench.records.run_record import read_record, read_records, write_run
 from bench.records.sealed import read_sealed, write_sealed
 from models.catalog import fingerprint, read_file
 from tests.making import make_run
+from tests.own_data import make_arrays
 from tests.pull_requests import ROOT, Replay, copy_checkout, git, make_run_like, medbench, replay, set_up
 
 LITE = ("lite-96", "breastmnist")
 STANDING = Run("lite-96", "resnet18", "breastmnist", 0)
-NEW = [Run("lite-96", "their_net", "breastmnist", seed) for seed in (0, 1, 2)]
+NEW = [Run("lite-96", "my_net", "breastmnist", seed) for seed in (0, 1, 2)]
 KEPT = ("medspectralnet", "resnet18", "floor--prior")  # of the recorded runs, for tests that end in a minute
-NET = '''"""A net that is no file of this suite."""
-from models import register_model
-
-
-@register_model(paper="none", num_params=22_496)
-def their_net(**sizes):
-    raise NotImplementedError
-'''
+CLASSES = ("round", "long", "star")
 READS = re.compile(
     r'(parents\[\d\]|parent\.parent|ROOT) / "(results|reports|README.md|docs)"|claim_sources|check\.faults'
 )
@@ -40,6 +40,9 @@ SET_UP = "Set up without torch, and check the main branch"
 TAKEN = "Take the contribution, as data"
 CONTRIBUTION = "Is anything changed that stands, or touched that is no evidence?"
 SCORED = "Verify, re-score and compare"
+
+
+one_worker = pytest.mark.xdist_group("pull request")  # which makes `sent` once
 
 
 @dataclass
@@ -54,9 +57,10 @@ class Project:
         return self.clone / "results"
 
     def send(self) -> None:
-        """Commit what the clone holds to its branch, and merge it as the platform does for its checks."""
-        git(self.clone, "add", "-A", ".")
-        git(self.clone, "commit", "-q", "--allow-empty", "-m", "results: their_net on BreastMNIST")
+        """Commit what the clone changes and adds to its branch, and merge it as the platform does for its checks."""
+        git(self.clone, "add", "-u", ".")
+        git(self.clone, "add", "results", "reports")
+        git(self.clone, "commit", "-q", "--allow-empty", "-m", "results: my_net on BreastMNIST")
         git(self.clone, "push", "-q", "-f", "origin", "HEAD:refs/heads/contributed")
         git(self.repository, "checkout", "-q", "--detach", "main")
         git(self.repository, "merge", "-q", "--no-ff", "-m", "merged", "contributed")
@@ -84,36 +88,77 @@ def make_main(repository: Path, *, small: bool) -> None:
     git(repository, "commit", "-q", "-m", "main")
 
 
-def contribute(repository: Path, clone: Path) -> Project:
-    """Three seeds and the costs of a model that nobody else has, sent as CONTRIBUTING says."""
+def clone_of(repository: Path, clone: Path) -> Project:
+    """A contributor's clone, with README's example of a model and a folder of small images beside the code."""
     git(repository.parent, "clone", "-q", f"file://{repository}", str(clone))
     set_up(clone)
-    project = Project(repository, clone)
-    net = clone.parent / "their_net.py"
-    net.write_text(NET, encoding="utf-8")
-    (spec,) = read_file(net)
+    readme = (clone / "README.md").read_text(encoding="utf-8")
+    (net,) = [code for code in re.findall(r"```python\n(.*?)```", readme, re.DOTALL) if "register_model" in code]
+    (clone / "my_net.py").write_text(net, encoding="utf-8")
+    pictures = pytest.importorskip("PIL.Image", reason="comes with the extra run")
+    arrays = make_arrays(size=36)
+    for split in SPLITS:
+        for index, (image, label) in enumerate(zip(arrays[f"{split}_images"], arrays[f"{split}_labels"], strict=True)):
+            path = clone / "photos" / CLASSES[int(label[0])] / f"{split}{index}.png"
+            path.parent.mkdir(parents=True, exist_ok=True)
+            pictures.fromarray(image).save(path)
+    return Project(repository, clone)
+
+
+def contribute(project: Project) -> None:
+    """Three seeds and the costs of a model that nobody else has, as CONTRIBUTING says."""
+    clone = project.clone
+    (spec,) = read_file(clone / "my_net.py")
     commit = git(clone, "rev-list", "-1", "HEAD", "--", *CODE).strip()  # as a run in the clone would have it
     for run in NEW:
         make_run_like(project.results, run, STANDING, model_fingerprint=fingerprint(spec), commit=commit, dirty=False)
     cost = read_sealed(CostCell("resnet18", 224, 8).path(project.results), CostRecord)
-    cost = cost.model_copy(update={"model": "their_net", "model_fingerprint": fingerprint(spec)})
-    write_sealed(CostCell("their_net", 224, 8).path(project.results), cost)
-    for command in (["verify", "--scores"], ["report", "--plugin", str(net)]):
+    cost = cost.model_copy(update={"model": "my_net", "model_fingerprint": fingerprint(spec)})
+    write_sealed(CostCell("my_net", 224, 8).path(project.results), cost)
+    for command in (["verify", "--scores"], ["report", "--plugin", "my_net.py"]):
         done = medbench(clone, *command)
         assert done.returncode == 0, done.stdout + done.stderr
-    return project
 
 
 @pytest.fixture(scope="module")
 def sent(tmp_path_factory: pytest.TempPathFactory) -> Project:
-    """An accepted pull request to a project of few records."""
+    """An accepted pull request to a project of few records, behind the researcher's own runs."""
     folder = tmp_path_factory.mktemp("project")
     make_main(folder / "repository", small=True)
-    project = contribute(folder / "repository", folder / "clone")
+    project = clone_of(folder / "repository", folder / "clone")
+    way = ["bash", str(ROOT / "tests" / "researcher_way.sh")]
+    done = subprocess.run(way, cwd=project.clone, capture_output=True, text=True, timeout=600, check=False)
+    (project.clone / "mine" / "way.txt").write_text(done.stdout + done.stderr, encoding="utf-8")
+    assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
+    assert git(project.clone, "status", "--porcelain", "--", "results", "reports") == ""
+    contribute(project)
     project.send()
     return project
 
 
+@one_worker
+def test_a_model_images_and_a_recipe_of_one_s_own(sent: Project) -> None:
+    """The script's commands end with a row in the page of own data, under the recipe's name, and with a refusal."""
+    records, problems = read_records(sent.clone / "mine")
+    assert problems == []
+    assert {(one.model, one.dataset, one.protocol, one.status) for one in records} == {
+        ("my_net", "own-photos", "my", "done"),
+        ("floor/knn1", "own-photos", "my", "done"),
+    }
+    printed = (sent.clone / "mine" / "way.txt").read_text(encoding="utf-8")
+    for record in records:
+        assert record.test is not None
+        assert f"done: {record.run_id}: test AUC {record.test['auc']:.3f}, ACC {record.test['acc']:.3f}" in printed
+    assert "2 re-scored from their predictions: all whole" in printed
+    assert "Not for diagnosis" in printed
+    refusal = (sent.clone / "mine" / "refused.txt").read_text(encoding="utf-8").splitlines()[-1]
+    assert refusal.startswith("medbench: results holds real records only; give runs on own data another folder")
+    assert {path.name for path in (sent.clone / "mine" / "records" / "my").iterdir()} == {"my_net", "floor--knn1"}
+    pages = [path for path in (sent.clone / "reports").rglob("*") if path.suffix in (".md", ".csv", ".html")]
+    assert [path.name for path in pages if "own-photos" in path.read_text(encoding="utf-8")] == []
+
+
+@one_worker
 def test_a_contribution_as_the_documents_say_is_green(sent: Project, tmp_path: Path) -> None:
     """Every step of leaderboard.yml passes, without the model's file, and the comment's text says what is new."""
     changed = git(sent.clone, "diff", "--name-only", "origin/main", "HEAD").split()
@@ -123,24 +168,23 @@ def test_a_contribution_as_the_documents_say_is_green(sent: Project, tmp_path: P
     assert {SET_UP, TAKEN, CONTRIBUTION, SCORED, "What changes on the leaderboard"} <= set(done.steps)
     text = (tmp_path / "temporary" / "comparison.txt").read_text(encoding="utf-8")
     assert "contribution: 10 new files: nothing that stands changes" in text
-    assert "their_net: 4 files of a model that is not the suite's; ask for its code" in text
+    assert "my_net: 4 files of a model that is not the suite's; ask for its code" in text
     assert "reports and tables are what the records give" in text
-    (row,) = [line for line in text.splitlines() if line.startswith("| their_net ") and "re-scored" in line]
+    (row,) = [line for line in text.splitlines() if line.startswith("| my_net ") and "re-scored" in line]
     assert [cell.strip() for cell in row.split("|")[2:5]] == ["lite-96", "breastmnist", "3"]
-    assert any(line.startswith("| their_net ") and "exploratory" in line for line in text.splitlines())
+    assert any(line.startswith("| my_net ") and "exploratory" in line for line in text.splitlines())
 
 
+@one_worker
 def test_after_the_merge_the_documents_are_written(sent: Project, tmp_path: Path) -> None:
     """The job that may write changes README.md and docs/findings.md and no other file."""
     git(sent.clone, "clone", "-q", str(sent.clone), str(tmp_path / "main"))
     set_up(tmp_path / "main")
-    before = (tmp_path / "main" / "README.md").read_text(encoding="utf-8")
     done = medbench(tmp_path / "main", "report", "--documents")
     assert done.returncode == 0, done.stderr
     changed = set(git(tmp_path / "main", "diff", "--name-only").split())
     assert "README.md" in changed
     assert changed <= {"README.md", "docs/findings.md"}
-    assert "their_net" not in before
     assert medbench(tmp_path / "main", "report", "--check", "--documents").returncode == 0
 
 
@@ -148,7 +192,9 @@ def test_after_the_merge_the_documents_are_written(sent: Project, tmp_path: Path
 def test_the_checks_of_code_are_green_too(tmp_path: Path) -> None:
     """ci.yml on the whole store with a contribution: lint, types, the records, and every test that reads them."""
     make_main(tmp_path / "repository", small=False)
-    contribute(tmp_path / "repository", tmp_path / "clone").send()
+    project = clone_of(tmp_path / "repository", tmp_path / "clone")
+    contribute(project)
+    project.send()
     here = {Path(__file__).name, "pull_requests.py"}
     tests = [path for path in sorted((ROOT / "tests").rglob("test_*.py")) if path.name not in here]
     files = [str(path.relative_to(ROOT)) for path in tests if READS.search(path.read_text(encoding="utf-8"))]
@@ -191,7 +237,7 @@ def no_evidence(project: Project) -> None:
 
 
 def no_schema(project: Project) -> None:
-    path = CostCell("their_net", 28, 2).path(project.results)
+    path = CostCell("my_net", 28, 2).path(project.results)
     path.write_text("{}", encoding="utf-8")
 
 
@@ -202,11 +248,11 @@ def large_file(project: Project) -> None:
 
 def unplanned_seed(project: Project) -> None:
     code = read_record(NEW[0].path(project.results)).model_fingerprint
-    make_run_like(project.results, Run(*(LITE[0], "their_net", LITE[1]), 97), STANDING, model_fingerprint=code)
+    make_run_like(project.results, Run(*(LITE[0], "my_net", LITE[1]), 97), STANDING, model_fingerprint=code)
 
 
 def other_code(project: Project) -> None:
-    make_run_like(project.results, Run("lite-96", "their_net", "breastmnist", 2), STANDING, model_fingerprint="0" * 64)
+    make_run_like(project.results, Run("lite-96", "my_net", "breastmnist", 2), STANDING, model_fingerprint="0" * 64)
 
 
 def own_rerun(project: Project) -> None:
@@ -245,6 +291,22 @@ def synthetic_record(project: Project) -> None:
     shutil.rmtree(elsewhere)
 
 
+def own_data(project: Project) -> None:
+    """What the researcher's way measured on images that nobody else has."""
+    mine = project.clone / "mine"
+    shutil.copytree(mine / "records", project.results / "records", dirs_exist_ok=True)
+    shutil.copytree(mine / "data", project.results / "data", dirs_exist_ok=True)
+
+
+def other_folder(project: Project) -> None:
+    (project.results / "notes.json").write_text("{}", encoding="utf-8")
+
+
+def left_by_a_writer(project: Project) -> None:
+    path = NEW[0].path(project.results)
+    shutil.copy2(predictions_path(path), path.with_name("seed1.lost.predictions.parquet"))
+
+
 def report_left_out(project: Project) -> None:
     """The reports of main, beside new records."""
     git(project.clone, "checkout", "-q", "origin/main", "--", "reports", "results/tables")
@@ -264,17 +326,20 @@ RULES: dict[Callable[[Project], None], tuple[str, str]] = {
     vanished_record: (CONTRIBUTION, "seed0.json: vanished; what stands stays"),
     code_touched: (CONTRIBUTION, "bench/errors.py: a contribution of results touches only results/ and reports/"),
     readme_touched: (CONTRIBUTION, "README.md: a contribution of results touches only results/ and reports/"),
-    hidden_file: (CONTRIBUTION, "results/.gitattributes: caches, checkpoints and hidden files are no evidence"),
+    hidden_file: (CONTRIBUTION, "results/.gitattributes: caches, checkpoints, logs and hidden files are no evidence"),
     linked_file: (TAKEN, "symbolic links and submodules are refused"),
     no_evidence: (CONTRIBUTION, "records/run.py: is no evidence; remove it"),
-    no_schema: (CONTRIBUTION, "costs/their_net/28-2.json: "),
+    no_schema: (CONTRIBUTION, "costs/my_net/28-2.json: "),
     large_file: (CONTRIBUTION, "seed0.large.parquet: has 9,437,184 bytes"),
     unplanned_seed: (CONTRIBUTION, "seed97.json: seed 97 is not planned; the studies plan 0, 1, 2"),
-    other_code: (CONTRIBUTION, "their_net stands for 2 versions of its code"),
+    other_code: (CONTRIBUTION, "my_net stands for 2 versions of its code"),
     own_rerun: (CONTRIBUTION, "a record and its re-run come apart"),
     wrong_score: (SCORED, "test auc is 0.99 in the record"),
     other_labels: (SCORED, "cannot be scored"),
     synthetic_record: (CONTRIBUTION, "a synthetic record in a store of real ones"),
+    own_data: (CONTRIBUTION, "own-photos"),
+    other_folder: (CONTRIBUTION, "notes.json: new evidence stands below records, data,"),
+    left_by_a_writer: (CONTRIBUTION, "left"),
     report_left_out: (SCORED, "table3.md: is not what the records give"),
     page_edited: (SCORED, "table3.md: is not what the records give"),
     page_slipped_in: (SCORED, "notes.html: no record gives this file"),

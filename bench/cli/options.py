@@ -180,6 +180,6 @@ def pointer(message: str) -> str:
     if option not in RULES:
         return ""
     return (
-        f"{option} would change numbers under an old name; copy what you change into a TOML file of its own name "
-        '(extends = "lite-96") and give it to --protocol; docs/protocols.md'
+        f"{option} would change numbers under an old name; write a protocol of its own name (medbench protocol new "
+        "my.toml --extends lite-96 --set KEY=VALUE) and give it to --protocol; docs/protocols.md"
     )

@@ -67,7 +67,7 @@ def report(
 
 def explain(
     table: Annotated[str, typer.Argument(help=f"{', '.join(TABLES)}.")],
-    model: Annotated[str, typer.Option(help="A model of the table.")],
+    model: Annotated[str, typer.Option(help="A model of the table; wanted.")] = "",
     dataset: Annotated[str, typer.Option(help="A MedMNIST flag; table4 has none.")] = "",
     metric: Annotated[str, typer.Option(help="auc or acc; of table4: params, thop, ptflops or aten.")] = "",
     protocol: Annotated[str, typer.Option(help="One protocol; else each that has records.")] = "",
@@ -82,6 +82,8 @@ def explain(
     load_plugins(plugin)
     if table not in TABLES:
         raise BenchError(f"Unknown table {table!r}; there are {', '.join(TABLES)}")
+    if not model:
+        raise BenchError(f"--model is wanted: whose cell of {table}? medbench list models shows all")
     if bool(dataset) == (table == "table4"):
         raise BenchError("--dataset is wanted for table2 and table3, and table4 has none: its costs are of a model")
     metric = metric or ("params" if table == "table4" else "auc")

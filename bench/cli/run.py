@@ -85,6 +85,10 @@ def _rows(planned: Sequence[PlannedRun]) -> list[dict[str, Any]]:
     ]
 
 
+def _runs(number: int) -> str:
+    return f"{number} run{'' if number == 1 else 's'}"
+
+
 def _summary(planned: Sequence[PlannedRun]) -> str:
     from bench.cli.console import duration
 
@@ -93,9 +97,9 @@ def _summary(planned: Sequence[PlannedRun]) -> str:
     known = [item.estimate for item in todo if item.estimate is not None]
     scaled, borrowed = (sum(estimate.source == source for estimate in known) for source in ("timings", "repository"))
     text = ", ".join(f"{number} {state}" for state, number in counts.items())
-    line = f"{len(planned)} runs: {text}"
+    line = f"{_runs(len(planned))}: {text}"
     trained = [estimate for estimate in known if estimate.source != "fixed"]
-    left = f"{len(todo) - len(known)} runs without anything to go by (no recorded run, timing or data card)"
+    left = f"{_runs(len(todo) - len(known))} without anything to go by (no recorded run, timing or data card)"
     if trained:
         seconds = sum(estimate.seconds for estimate in known)
         line += f". Estimate for what is not done: {duration(seconds)} on one core (from recorded runs"

@@ -92,14 +92,17 @@ def test_what_would_change_a_number_points_to_protocols(tmp_path: Path, option: 
     for command in ("run", "plan"):
         line = refusal(command, *FITTED[:6], option, "lr=1", cwd=tmp_path)
         assert f"{option} would change numbers under an old name" in line
+        assert "medbench protocol new" in line
         assert "docs/protocols.md" in line
 
 
 def test_explain_names_the_tables_that_there_are(tmp_path: Path) -> None:
-    """Whatever else was left out."""
+    """Whatever else was left out, the model too; with a table that there is, the model is asked for."""
     assert TABLES == scores.TABLES
-    line = refusal("explain", "table5", "--model", "resnet18", cwd=tmp_path)
-    assert line == f"medbench: Unknown table 'table5'; there are {', '.join(TABLES)}"
+    for more in ([], ["--model", "resnet18"]):
+        line = refusal("explain", "table5", *more, cwd=tmp_path)
+        assert line == f"medbench: Unknown table 'table5'; there are {', '.join(TABLES)}"
+    assert "--model is wanted: whose cell of table3?" in refusal("explain", "table3", cwd=tmp_path)
 
 
 def test_protocols_is_protocol(tmp_path: Path) -> None:
