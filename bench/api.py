@@ -138,6 +138,7 @@ def report(
     *,
     models: Sequence[str] = DRAWN,
     documents: bool = False,
+    repository: str = "",
 ) -> Built:
     """Rebuild every table, figure and page of a results folder.
 
@@ -146,6 +147,8 @@ def report(
         reports: Where the report goes: a folder of its own.
         models: Whose curves and confusion matrices are drawn.
         documents: Write the generated parts of README.md and docs/findings.md beside `reports`, too.
+        repository: Address of the folder that holds `results`, for reports that are hosted alone; "" for relative
+            links.
 
     Returns:
         The files, notes for a person, and whether everything was current already.
@@ -155,7 +158,7 @@ def report(
     """
     from bench.report import build
 
-    return build(_path(results), _path(reports), models, documents=documents)
+    return build(_path(results), _path(reports), models, documents=documents, repository=repository)
 
 
 def check_report(
@@ -165,6 +168,7 @@ def check_report(
     models: Sequence[str] = DRAWN,
     strict: bool = False,
     documents: bool = False,
+    repository: str = "",
 ) -> list[str]:
     """What differs between a report and what the records give, one line a file; nothing is written.
 
@@ -174,13 +178,16 @@ def check_report(
         models: Whose curves and confusion matrices are drawn.
         strict: Name every file that no report wrote, too.
         documents: Compare the generated parts of README.md and docs/findings.md, too.
+        repository: As `report` had it.
 
     Raises:
         RecordError: If the results folder is not there.
     """
     from bench.report import compare as differences
 
-    return differences(_path(results), _path(reports), models, strict=strict, documents=documents)
+    return differences(
+        _path(results), _path(reports), models, strict=strict, documents=documents, repository=repository
+    )
 
 
 def changes(base: str | Path, results: str | Path = "results") -> str:

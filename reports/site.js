@@ -10,6 +10,13 @@ function remember(name, value, first) {
   history.replaceState(null, "", location.pathname + (query ? "?" + query : "") + location.hash);
 }
 
+// On a telephone the menu scrolls: the page's own entry is in sight.
+const entry = document.querySelector("nav [aria-current]");
+if (entry) {
+  const menu = entry.closest("nav");
+  menu.scrollLeft = entry.offsetLeft + entry.offsetWidth / 2 - menu.clientWidth / 2;
+}
+
 // One tooltip for all numbers, by pointer, touch and keyboard. Without scripts the browser shows the titles.
 const tip = document.getElementById("tip");
 for (const element of document.querySelectorAll(".tip[title]")) {
@@ -115,7 +122,7 @@ for (const table of document.querySelectorAll("table.sortable")) {
     const button = document.createElement("button");
     button.type = "button";
     button.setAttribute("aria-label", "Sort by " + head.textContent.trim());
-    head.append(button);
+    head.append("\u00a0", button); // never alone on a line
     button.addEventListener("click", () => {
       const falling = head.getAttribute("aria-sort") !== "descending";
       for (const other of heads) other.removeAttribute("aria-sort");

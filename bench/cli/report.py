@@ -23,6 +23,9 @@ def report(
     documents: Annotated[
         bool, typer.Option("--documents", help="The generated parts of README.md and docs/findings.md, too.")
     ] = False,
+    repository: Annotated[
+        str, typer.Option(help="Address of the folder that holds results/, for reports hosted alone.")
+    ] = "",
     figures_for: Annotated[str, typer.Option(help="Models whose curves and matrices are drawn.")] = "medspectralnet",
     plugin: Plugins = [],  # noqa: B006
 ) -> None:
@@ -47,13 +50,15 @@ def report(
         return
     models = tuple(split_names(figures_for))
     if check:
-        wrong = api.check_report(results, reports, models=models, strict=strict, documents=documents)
+        wrong = api.check_report(
+            results, reports, models=models, strict=strict, documents=documents, repository=repository
+        )
         for line in wrong:
             err.print(line, markup=False, soft_wrap=True)
         number = f"{len(wrong)} file{'s' if len(wrong) > 1 else ''} differ{'' if len(wrong) > 1 else 's'}"
         out.print("reports and tables are what the records give" if not wrong else number)
         raise typer.Exit(1 if wrong else 0)
-    outcome = api.report(results, reports, models=models, documents=documents)
+    outcome = api.report(results, reports, models=models, documents=documents, repository=repository)
     for line in outcome.notes:
         note(line)
     for line in (outcome.summary(), *outcome.places()):

@@ -72,7 +72,9 @@ class Built:
         return lines
 
 
-def build(results: Path, reports: Path, models: Sequence[str] = MODELS, *, documents: bool = False) -> Built:
+def build(
+    results: Path, reports: Path, models: Sequence[str] = MODELS, *, documents: bool = False, repository: str = ""
+) -> Built:
     """Write every generated file and remove what no longer belongs; at once where nothing changed.
 
     One report of a results folder is made at a time: another waits, and finds its work done.
@@ -82,24 +84,28 @@ def build(results: Path, reports: Path, models: Sequence[str] = MODELS, *, docum
         reports: Where pages, tables and figures go.
         models: Whose curves, confusion matrices and areas are drawn.
         documents: Write the generated parts of README.md and docs/findings.md beside the reports folder, too.
+        repository: Address of the folder that holds the results folder: pages link to records there, so that the
+            reports folder can be hosted alone. "" for relative links.
 
     Raises:
+        BenchError: If `repository` is not an address.
         RecordError: If a folder is missing or refuses, or another report of it is made for longer than ten minutes.
     """
     existing_folder(results)
     _check_folder(results, reports)
-    current = unchanged(results, reports, inputs_digest(results, reports, _arguments(models, documents=documents)))
+    arguments = _arguments(models, documents=documents, repository=repository)
+    current = unchanged(results, reports, inputs_digest(results, reports, arguments))
     if current is not None and not is_left(results) and not is_left(reports):
         return Built(current, [], was_current=True)
     with _alone(results):
         sweep_store(results)
         sweep_left(reports)
-        return _build(results, reports, models, documents=documents)
+        return _build(results, reports, models, documents=documents, repository=repository)
 
 
-def _arguments(models: Sequence[str], *, documents: bool) -> list[str]:
+def _arguments(models: Sequence[str], *, documents: bool, repository: str) -> list[str]:
     """What of a call decides which files a report has, and what is in them."""
-    return [*models, *(["--documents"] if documents else [])]
+    return [*models, *(["--documents"] if documents else []), *([f"--repository={repository}"] if repository else [])]
 
 
 @contextlib.contextmanager
@@ -115,13 +121,13 @@ def _alone(results: Path) -> Iterator[None]:
         yield
 
 
-def _build(results: Path, reports: Path, models: Sequence[str], *, documents: bool) -> Built:
-    inputs = inputs_digest(results, reports, _arguments(models, documents=documents))
+def _build(results: Path, reports: Path, models: Sequence[str], *, documents: bool, repository: str) -> Built:
+    inputs = inputs_digest(results, reports, _arguments(models, documents=documents, repository=repository))
     current = unchanged(results, reports, inputs)
     if current is not None:
         _sweep_beside(current, results, reports)
         return Built(current, [], was_current=True)
-    files, strays, notes = _targets(results, reports, models, documents=documents)
+    files, strays, notes = _targets(results, reports, models, documents=documents, repository=repository)
     changed = [path for path, content in files.items() if not path.exists() or path.read_bytes() != content]
     foreign = [path for path in changed if path.exists() and not _may_replace(path, results, reports)]
     if foreign:
@@ -157,7 +163,13 @@ def _check_folder(results: Path, reports: Path) -> None:
 
 
 def compare(
-    results: Path, reports: Path, models: Sequence[str] = MODELS, *, strict: bool = False, documents: bool = False
+    results: Path,
+    reports: Path,
+    models: Sequence[str] = MODELS,
+    *,
+    strict: bool = False,
+    documents: bool = False,
+    repository: str = "",
 ) -> list[str]:
     """What differs between the folders and what the records give, one line a file; empty when nothing does.
 
@@ -170,11 +182,13 @@ def compare(
         models: Whose curves, confusion matrices and areas are drawn.
         strict: Name every other file and link of the two folders too: somebody's own text, or what was slipped in.
         documents: Compare the generated parts of README.md and docs/findings.md, too.
+        repository: As `build` had it.
 
     Raises:
+        BenchError: If `repository` is not an address.
         RecordError: If the results folder is not there.
     """
-    files, strays, _ = _targets(results, reports, models, documents=documents)
+    files, strays, _ = _targets(results, reports, models, documents=documents, repository=repository)
     exact = draws_as_locked()
     wrong = []
     for path, content in files.items():
@@ -203,7 +217,7 @@ def _same(path: Path, content: bytes, *, exact: bool) -> bool:
 
 
 def _targets(
-    results: Path, reports: Path, models: Sequence[str], *, documents: bool
+    results: Path, reports: Path, models: Sequence[str], *, documents: bool, repository: str
 ) -> tuple[dict[Path, bytes], list[Path], list[str]]:
     """What each generated file must hold, files that a report wrote once and no record gives, and the notes."""
     from bench.report import findings
@@ -214,7 +228,7 @@ def _targets(
     content = render(
         results,
         models,
-        links=Links.of(reports, results, reports),
+        links=Links.of(reports, results, reports, repository),
         readme_links=None if readme is None else Links.of(readme.parent, results, reports),
     )
     files: dict[Path, bytes] = {}

@@ -1,5 +1,6 @@
 """One content, two writers: what a table says, as Markdown and as LaTeX. Names and messages are escaped here.
 
+A cell that is a registered name is shown by its display name.
 Text is plain, with one mark: what stands between backticks is code. `quoted` makes foreign text safe for that.
 """
 
@@ -9,6 +10,8 @@ import re
 import unicodedata
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+
+from bench.report.published.names import shown_name
 
 NOTHING = "–"
 MARKDOWN_SIGNS = re.compile(r"([\\`*\[\]<>|~$&]|(?<![A-Za-z0-9])_|_(?![A-Za-z0-9]))")
@@ -141,7 +144,8 @@ def _aligned(table: Table, row: Sequence[str], widths: Sequence[int]) -> Iterato
 
 def _markdown_cell(cell: Text | str) -> str:
     cell = cell if isinstance(cell, Text) else Text(cell)
-    text = f"**{_markdown_text(cell.text)}**" if cell.strong else _markdown_text(cell.text)
+    text = _markdown_text(shown_name(cell.text))
+    text = f"**{text}**" if cell.strong else text
     return f"[{text}]({cell.link})" if cell.link else text
 
 
@@ -186,7 +190,8 @@ def _latex_block(block: Block) -> list[str]:
 
 def _latex_row(row: Row) -> list[str]:
     cells = [cell if isinstance(cell, Text) else Text(cell) for cell in row.cells]
-    texts = [rf"\textbf{{{_latex_text(cell.text)}}}" if cell.strong else _latex_text(cell.text) for cell in cells]
+    names = [_latex_text(shown_name(cell.text)) for cell in cells]
+    texts = [rf"\textbf{{{name}}}" if cell.strong else name for cell, name in zip(cells, names, strict=True)]
     comment = [f"% {quoted(row.comment)}"] if row.comment else []
     return [" & ".join(texts) + r" \\", *comment]
 

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 from urllib.parse import quote
 
+from bench.errors import BenchError
 from bench.records.cost_record import CostCell
 from bench.records.names import model_slug
 from bench.records.own_models import own_models
@@ -16,14 +18,15 @@ from bench.records.own_models import own_models
 __all__ = ["BESIDE", "Links", "card_path"]
 
 DOCUMENTS = ("ANALYSIS_PLAN.md", "README.md")  # of a results folder, written by hand; a folder of one's own has none
+ADDRESS = re.compile(r"""https?://[^\s"'<>()\[\]?#]+""")
 
 
 @dataclass(frozen=True)
 class Links:
-    """Relative links from one folder, as a page writes them: a space, `#`, a quote and the like are escaped.
+    """Links from one folder, as a page writes them: a space, `#`, a quote and the like are escaped.
 
     Attributes:
-        results: From there to the results folder.
+        results: From there to the results folder, or the address at which a repository shows it.
         reports: From there to the reports folder.
         documents: Which of the results folder's documents are there.
     """
@@ -33,15 +36,33 @@ class Links:
     documents: tuple[str, ...] = DOCUMENTS
 
     @classmethod
-    def of(cls, folder: Path, results: Path, reports: Path) -> Links:
-        """Those of a page that stands in `folder`."""
+    def of(cls, folder: Path, results: Path, reports: Path, repository: str = "") -> Links:
+        """Those of a page that stands in `folder`.
+
+        Args:
+            folder: The page's.
+            results: The results folder.
+            reports: The reports folder.
+            repository: Address of the folder that holds the results folder, for reports that are hosted alone; "" for
+                relative links.
+
+        Raises:
+            BenchError: If `repository` is not an address that a link can begin with.
+        """
+        if repository and not ADDRESS.fullmatch(repository):
+            raise BenchError(
+                f"{repository!r} is not an address; give one like https://example.org/OWNER/NAME/blob/main"
+            )
         there = tuple(name for name in DOCUMENTS if (results / name).is_file())
         to_results, to_reports = (quote(os.fsencode(os.path.relpath(target, folder))) for target in (results, reports))
+        if repository:
+            to_results = f"{repository.rstrip('/')}/{quote(os.fsencode(results.resolve().name))}"
         return cls(to_results, to_reports, there)
 
     def below(self) -> Links:
         """Those of a page one folder further down."""
-        return Links(_joined("..", self.results), _joined("..", self.reports), self.documents)
+        to_results = self.results if ADDRESS.match(self.results) else _joined("..", self.results)
+        return Links(to_results, _joined("..", self.reports), self.documents)
 
     def to_results(self, path: str) -> str:
         """To what stands in the results folder: `tables/`."""

@@ -8,7 +8,7 @@ from functools import cache
 from jinja2 import Environment, PackageLoader, StrictUndefined, Template
 
 from bench.report.links import card_path
-from bench.report.published.names import dataset_name, model_name
+from bench.report.published.names import dataset_name, model_name, shown_name
 
 __all__ = ["template"]
 
@@ -28,7 +28,8 @@ def _environment() -> Environment:
         lstrip_blocks=True,
     )
     environment.filters["anchor"] = _anchor
-    environment.filters |= {"model_name": model_name, "dataset_name": dataset_name, "card": card_path}
+    environment.filters |= {"model_name": model_name, "dataset_name": dataset_name, "shown_name": shown_name}
+    environment.filters["card"] = card_path
     return environment
 
 

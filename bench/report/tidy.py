@@ -14,6 +14,7 @@ from bench.records.names import SYNTHETIC_PREFIX
 from bench.records.own_models import is_fitted, own_spec
 from bench.records.run_record import SCORES, Record
 from bench.report.analysis_plan import is_ours
+from bench.report.published.names import dataset_name, model_name
 
 SCORE_COLUMNS = ["protocol", "model", "dataset", "seed", "part", "metric", "value", "run_id"]
 RUN_COLUMNS = [
@@ -127,7 +128,9 @@ def unpinned_lines(records: Iterable[Record]) -> list[str]:
     lines = []
     for isa, group in sorted(grouped(unpinned, lambda r: r.cpu_isa or "not recorded").items()):
         ordered = sorted(group, key=lambda record: record.run)
-        cells = grouped(ordered, lambda record: f"{record.protocol} {record.model} {record.dataset}")
+        cells = grouped(
+            ordered, lambda record: f"{record.protocol} {model_name(record.model)} on {dataset_name(record.dataset)}"
+        )
         runs = ", ".join(f"{cell} {'+'.join(str(record.seed) for record in own)}" for cell, own in cells.items())
         why = "made before runs were pinned; " if isa == "not recorded" else ""
         lines.append(

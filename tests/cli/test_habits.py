@@ -15,7 +15,6 @@ from rich.console import Console
 
 from bench import __version__
 from bench.cli import console
-from bench.cli.listing import list_rows
 from bench.cli.options import RULES, own_first
 from bench.cli.progress import LiveProgress, progress_for
 from bench.cli.report import TABLES
@@ -117,7 +116,9 @@ def test_protocols_is_protocol(tmp_path: Path) -> None:
 def test_a_list_in_a_file_has_every_word_whole(tmp_path: Path) -> None:
     """Addresses can be copied from `medbench list models > models.txt`."""
     text = medbench("list", "models", cwd=tmp_path).stdout
-    for row in list_rows("models"):
+    rows = json.loads(medbench("list", "models", "--json", cwd=tmp_path).stdout)
+    assert len(rows) > 20
+    for row in rows:
         for word in " ".join(str(value) for value in row.values() if isinstance(value, str)).split():
             assert word in text, word
 

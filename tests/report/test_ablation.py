@@ -146,14 +146,17 @@ def test_parts_removed_stand_beside_the_whole(tmp_path: Path) -> None:
     evidence, analysis = read(tmp_path)
     files = ablation.render(evidence, analysis, synthetic=False)
     text = files["ablation.md"].decode()
-    rows = {line.split("|")[1].strip(): line for line in text.splitlines() if line.startswith("| medspectralnet")}
+    rows = {line.split("|")[1].strip(): line for line in text.splitlines() if line.startswith("| MedSpectralNet")}
     lead = only(analysis.pairs, part="test", metric="acc").difference
-    assert f"+{lead:.3f} (" in rows["medspectralnet_no_gate"]
-    assert "higher" in rows["medspectralnet_no_gate"]
-    assert rows["medspectralnet_no_flow1"].count("–") == 5  # size, both scores, both leads
-    assert "- lite-96: medspectralnet_no_flow1, medspectralnet_no_flow2, resnet18: not run" in text
+    assert f"+{lead:.3f} (" in rows["MedSpectralNet, no ContextGate"]
+    assert "higher" in rows["MedSpectralNet, no ContextGate"]
+    assert rows["MedSpectralNet, no first SpectralFlow"].count("–") == 5  # size, both scores, both leads
+    assert (
+        "- lite-96: MedSpectralNet, no first SpectralFlow, MedSpectralNet, no second SpectralFlow, ResNet-18: not run"
+        in text
+    )
     assert "`medbench run --study ablation` runs them." in text
-    assert "medspectralnet_no_gate" not in table3.render(evidence, analysis, synthetic=False)["table3.md"].decode()
+    assert "no ContextGate" not in table3.render(evidence, analysis, synthetic=False)["table3.md"].decode()
 
 
 def test_the_factorial_is_printed_with_intervals(factorial: Path) -> None:

@@ -128,7 +128,7 @@ def test_the_table_shows_each_error_beside_its_floor(evidence: Evidence, analysi
     assert sorted(files) == [f"calibration.{end}" for end in ("csv", "html", "md", "tex")]
     text = files["calibration.md"].decode()
     row = only(analysis.calibration, model="resnet18", dataset="breastmnist", part="test")
-    (line,) = (line for line in text.splitlines() if line.startswith("| resnet18") and "breastmnist/" in line)
+    (line,) = (line for line in text.splitlines() if line.startswith("| ResNet-18") and "breastmnist/" in line)
     cells = [cell.strip() for cell in line.strip("|").split("|")]
     assert f"[{row.ece:.3f}](" in cells[2]
     assert cells[4:8] == [f"{row.ece_floor:.3f}", f"{row.ece_floor_95:.3f}", "1 of 1", MISCALIBRATED]

@@ -116,9 +116,9 @@ def test_a_card_shows_what_was_measured(files: dict[str, bytes], store: Path) ->
     for target in re.findall(r"\]\((\.\./\.\./results/[^)]*)\)", card):
         assert (store.parent / target.removeprefix("../../")).exists(), target
     assert "- Devices of the records: cpu: a processor" in card
-    assert "- breastmnist: CC BY 4.0; nobody" in card
+    assert "- BreastMNIST: CC BY 4.0; nobody" in card
     assert "[11,180,616](../../results/costs/resnet18/224-8.json)" in card
-    assert "- `lite-96`: bloodmnist, dermamnist, pneumoniamnist, organcmnist, organsmnist: not run" in card
+    assert "- `lite-96`: BloodMNIST, DermaMNIST, PneumoniaMNIST, OrganCMNIST, OrganSMNIST: not run" in card
     assert "pins no public ImageNet-1k weights for medvit_t" in text(files, "medvit_t")
 
 

@@ -85,8 +85,8 @@ BY_HAND = [
     ("C090", "not testable", "72 + 39 + 19 = 130"),  # at most 0.169 x 8,827 = 1,491.763
     ("C101", "fails", "label 0 is “malignant”"),
     ("C013", "holds", "= 16"),  # 784 tokens against 196, squared
-    ("C119", "not testable", "pneumoniamnist 94.2 − 89.9 = 4.3 points (95 %: 1.31 to 7.29)"),  # 1.96 x 1.527
-    ("C119", "not testable", "bloodmnist 98.0 − 97.8 = 0.2 points (95 %: −0.479 to 0.879)"),  # 1.96 x 0.346
+    ("C119", "not testable", "PneumoniaMNIST 94.2 − 89.9 = 4.3 points (95 %: 1.31 to 7.29)"),  # 1.96 x 1.527
+    ("C119", "not testable", "BloodMNIST 98.0 − 97.8 = 0.2 points (95 %: −0.479 to 0.879)"),  # 1.96 x 0.346
     ("C129", "not testable", "86.5 − 89.6 = −3.1 points (90 %: −9.13 to 2.93)"),  # 1.645 x 3.669; margin 2
     ("C136", "holds", "94.2 − 88.4 = 5.8 points"),
     ("C142", "holds", "83.1 − 67.2 = 15.9 points"),

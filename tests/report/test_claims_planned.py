@@ -33,7 +33,7 @@ def test_the_power_of_planned_runs_is_the_textbooks() -> None:
     alone = _normal(0.02 / error - 1.959964) + _normal(-0.02 / error - 1.959964)
     power = accuracy_power(without_runs(), "breastmnist", paired=False)
     assert (power.value, power.at_most) == (pytest.approx(alone, abs=1e-6), True)
-    assert power.text == "at most 11 % on breastmnist"
+    assert power.text == "at most 11 % on BreastMNIST"
     both = error * math.sqrt(2)
     paired = accuracy_power(without_runs(), "breastmnist", paired=True)
     assert paired.value == pytest.approx(_normal(0.02 / both - 1.959964) + _normal(-0.02 / both - 1.959964), abs=1e-6)
@@ -56,6 +56,13 @@ def test_what_was_recorded_sharpens_the_power() -> None:
     assert not seeded.at_most
 
 
+def test_two_runs_that_are_equal_leave_no_doubt() -> None:
+    """Rounding puts their correlation above 1; the power is then 1, not the root of a negative number."""
+    pair = make_pair("resnet18", 0.0, 0.0, 0.0, 1.0, metric="acc", correlation=1.0000000000000002)
+    sources = dataclasses.replace(without_runs(), analysis=dataclasses.replace(EMPTY, pairs=(pair,)))
+    assert accuracy_power(sources, "breastmnist", paired=True).value == 1.0
+
+
 def test_a_command_promises_no_decision_without_the_power() -> None:
     """156 images find a difference of the margin seldom; 8,216 nearly always, once seeds are known to move little."""
     sources = without_runs()
@@ -70,7 +77,7 @@ def test_a_command_promises_no_decision_without_the_power() -> None:
         (False, True),  # 99 %, but at most
         (True, False),
     ]
-    assert names[0]["power"] == "to find a difference of 0.02 with the planned seeds: at most 11 % on breastmnist"
+    assert names[0]["power"] == "to find a difference of 0.02 with the planned seeds: at most 11 % on BreastMNIST"
 
 
 @pytest.mark.parametrize(

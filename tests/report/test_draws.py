@@ -172,9 +172,9 @@ def test_tables_show_levels_measures_and_what_is_missing(evidence: Evidence, ana
     kinds = ("md", "tex", "csv", "html")
     assert set(files) == {f"{track}.{kind}" for track in ("imbalance", "efficiency") for kind in kinds}
     page = files["imbalance.md"].decode()
-    assert "breastmnist, 5 %: 1 of 16 training images are positive; fewer than 5 positives: undecidable" in page
-    assert "- 2 %, plain: sklearn/logistic (5), sklearn/hist_gradient_boosting (5)," in page
-    assert re.search(r"\| medspectralnet +\| plain +\| +3 \|", page)
+    assert "BreastMNIST, 5 %: 1 of 16 training images are positive; fewer than 5 positives: undecidable" in page
+    assert "- 2 %, plain: Logistic regression (5), Gradient boosting (5)," in page
+    assert re.search(r"\| MedSpectralNet +\| plain +\| +3 \|", page)
     few = files["efficiency.md"].decode()
     own = score(analysis, track="efficiency", level="5", model=OURS, metric="auc")
     assert f"{own.mean:.3f} ± {own.sd:.3f}" in few
@@ -200,7 +200,7 @@ def test_sentences_name_levels_differences_and_verdicts(analysis: Analysis) -> N
     (few,) = sentences(frames["draws"], frames["draw_pairs"], "efficiency")
     own = pair(analysis, track="efficiency", level="5", baseline=TRUNK)
     assert few.startswith("breastmnist, 5 images of each class: AUC `")
-    assert f"`medspectralnet` less its trunk, `resnet18`: +{own.difference:.3f}" in few
+    assert f"`medspectralnet` minus its trunk, `resnet18`: +{own.difference:.3f}" in few
     best = only(analysis.draw_pairs, track="efficiency", level="5", is_best=True)
     assert f"the best other, `{best.baseline}`: {best.difference:+.3f}" in few
     assert sentences(frames["draws"], frames["draw_pairs"], "imbalance") == []

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from typing import Any
 
 import numpy as np
@@ -110,40 +111,52 @@ def test_the_front_is_what_no_point_beats(points: list[tuple[int, int]]) -> None
 
 
 def test_accuracy_against_parameters_has_networks_alone() -> None:
-    """A floor has no parameters: it is a line, not a point; MedSpectralNet leads the legend."""
+    """A floor has no parameters: it is a line, not a point; MedSpectralNet comes first."""
     numbers = pareto_numbers(accuracies(), parameter_axis(runs()))
     assert numbers["model"].tolist() == list(MODELS)
     assert numbers["cost"].tolist() == [1, 2, 3]
     assert numbers["on_front"].tolist() == [True, False, True]
 
 
-def test_macs_are_those_of_the_runs_size_or_the_axis_says_otherwise() -> None:
-    """What most models were counted at; of equals the runs' size and classes, else the largest, in words."""
+def test_costs_are_those_of_the_runs_size() -> None:
+    """A count or a timing at another size, or for other classes, shares no figure with the scores."""
     other = [cost(model, 224, 2, place + 5.0) for place, model in enumerate(MODELS)]
-    axis = macs_axis(runs(), other, 2)
-    assert axis is not None
-    assert axis.label == "GMACs at 224 px"
-    assert "The runs had 64 px, for which no cost was measured" in axis.words
-    one = macs_axis(runs(), [*other, cost("swin_t", 64, 2, 0.5)], 2)
-    assert one is not None
-    assert set(one.costs) == set(MODELS)  # a single count takes no figure away
+    assert macs_axis(runs(), other, 2) is None
     same = [cost(model, 64, classes, classes / 4) for model in MODELS for classes in (8, 2)]
     fitting = macs_axis(runs(), [*other, *same], 2)
     assert fitting is not None
     assert [cost.value for cost in fitting.costs.values()] == [0.5] * len(MODELS)
-    assert "no cost was measured" not in fitting.words
-    assert macs_axis(runs(), [cost("convnext_t")], 2) is None
+    assert fitting.label == "GMACs at 64 px"
+    assert macs_axis(runs(), [cost("convnext_t", 64, 2)], 2) is None
+    timings = [timing("swin_t", CPU, 10.0, img_size=size) for size in (64, 224)]
+    assert [axis.label for axis in speed_axes(runs(), timings)] == ["images/s at 64 px, batch 32"]
+    assert list(speed_axes(runs(96), timings)) == []
+
+
+def test_every_point_is_labelled_and_no_colour_stands_for_a_model() -> None:
+    """Names stand in the figure beside their points, none on another; MedSpectralNet alone has a colour."""
+    plot = pareto_plot("params", parameter_axis(runs()), accuracies(), runs(), "Data.")
+    with style():
+        figure = plot.draw(plot.numbers())
+        names = {text.get_text(): text for text in figure.axes[0].texts}
+        assert set(names) == {"MedSpectralNet", "ResNet-18 (28 px)", "Swin-T"}
+        assert names["ResNet-18 (28 px)"].get_color() == names["Swin-T"].get_color()
+        assert names["MedSpectralNet"].get_color() != names["Swin-T"].get_color()
+        figure.draw_without_rendering()
+        boxes = [text.get_window_extent() for text in names.values()]
+        assert not any(one.overlaps(other) for one, other in itertools.combinations(boxes, 2))
+    assert figure.legends == []
 
 
 def test_gpu_and_cpu_timings_refuse_to_share_an_axis() -> None:
     """One device a figure; rows of two in one axis are an error."""
-    timings = [timing(model, device, 10.0 + place) for place, model in enumerate(MODELS) for device in (CPU, GPU)]
+    timings = [timing(model, device, 10.0 + place, 64) for place, model in enumerate(MODELS) for device in (CPU, GPU)]
     axes = list(speed_axes(runs(), timings))
     assert [axis.device for axis in axes] == [CPU, GPU]
     assert len({axis.name for axis in axes}) == 2
     assert [{record.device for record in axis.records} for axis in axes] == [{CPU}, {GPU}]  # type: ignore[attr-defined]
     with pytest.raises(RecordError, match="2 devices"):
-        speed_axis(best_modes(timing_rows(timings)), 224)
+        speed_axis(best_modes(timing_rows(timings)))
 
 
 def test_more_images_a_second_are_better() -> None:

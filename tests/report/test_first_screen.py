@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import html
 import re
 import shutil
 from pathlib import Path
@@ -15,11 +16,13 @@ from bench.records.timing_record import timing_path
 from bench.report import build, compare, findings
 from bench.report.analysis.analyse import analyse
 from bench.report.evidence import gather
+from bench.report.published.names import name_in_sentence
 from bench.report.site import readme_answer as answer
+from bench.report.site.answer import the_answer
 from bench.report.tables import readme_summary
 from models import catalog, load_plugin
 from models.catalog import fingerprint, get_spec
-from tests.making import make_run, make_timing
+from tests.making import make_run, make_skilled, make_timing
 from tests.measure.timings import cell
 
 PARAMS = {"num_params": 1000}
@@ -54,11 +57,11 @@ def cells(text: str, start: str) -> list[str]:
 def test_the_status_names_seeds_and_networks_set_by_set(results: Path) -> None:
     """No cross product of sets, networks and seeds."""
     text = summary(results)
-    assert cells(text, "`lite-96`, breastmnist")[1] == (
-        "random weights; seeds 0, 1, 2 of medspectralnet; seed 0 of resnet18"
+    assert cells(text, "`lite-96`, BreastMNIST")[1] == (
+        "random weights; seeds 0, 1, 2 of MedSpectralNet; seed 0 of ResNet-18"
     )
-    assert cells(text, "`lite-96`, pneumoniamnist")[1] == "random weights; seed 0 of mobilenetv4_s"
-    assert cells(text, "`medmnist-28`, pneumoniamnist")[1] == "random weights; no network yet"
+    assert cells(text, "`lite-96`, PneumoniaMNIST")[1] == "random weights; seed 0 of MobileNetV4-S"
+    assert cells(text, "`medmnist-28`, PneumoniaMNIST")[1] == "random weights; no network yet"
 
 
 def test_a_model_of_somebody_else_is_not_called_random(
@@ -73,15 +76,15 @@ def test_a_model_of_somebody_else_is_not_called_random(
     make_run(results, Run("medmnist-28", "their_net", "pneumoniamnist", 0), **PARAMS)
     theirs = "weights as the model's own file leaves them; seed 0 of their_net"
     text = summary(results)
-    assert cells(text, "`lite-96`, pneumoniamnist")[1] == f"random weights; seed 0 of mobilenetv4_s; {theirs}"
-    assert cells(text, "`medmnist-28`, pneumoniamnist")[1] == theirs
+    assert cells(text, "`lite-96`, PneumoniaMNIST")[1] == f"random weights; seed 0 of MobileNetV4-S; {theirs}"
+    assert cells(text, "`medmnist-28`, PneumoniaMNIST")[1] == theirs
 
 
 def test_n_is_that_of_the_columns_beside_it(results: Path) -> None:
     """Breast's three seeds are not Pneumonia's one."""
     text = summary(results)
-    assert [cells(text, "medspectralnet")[place] for place in (1, 6)] == ["3", "–"]
-    assert [cells(text, "mobilenetv4_s")[place] for place in (1, 6)] == ["–", "1 of 3"]
+    assert [cells(text, "MedSpectralNet")[place] for place in (1, 6)] == ["3", "–"]
+    assert [cells(text, "MobileNetV4-S")[place] for place in (1, 6)] == ["–", "1 of 3"]
     assert "confidence set that holds the best at 95 %; bold: alone in it" in text
 
 
@@ -107,7 +110,7 @@ def test_records_of_a_protocol_that_is_not_at_hand_are_reported(tmp_path: Path) 
     write_sealed(target, changed)
     build(tmp_path / "results", tmp_path / "reports")
     text = (tmp_path / "reports" / "summary.md").read_text(encoding="utf-8")
-    assert cells(text, "`my-recipe`, breastmnist")[1] == "random weights; seed 0 of resnet18"
+    assert cells(text, "`my-recipe`, BreastMNIST")[1] == "random weights; seed 0 of ResNet-18"
 
 
 def test_links_of_the_readme_lead_somewhere_from_its_own_folder(results: Path, tmp_path: Path) -> None:
@@ -120,26 +123,35 @@ def test_links_of_the_readme_lead_somewhere_from_its_own_folder(results: Path, t
     assert [link for link in links if not (tmp_path / link).exists()] == []
 
 
-def test_the_answer_says_in_five_lines_what_is_separated_and_what_is_missing(results: Path, tmp_path: Path) -> None:
-    """Counts, names and verdicts are those of the records; README.md and summary.md say the same."""
+def test_the_answer_is_one_on_every_page(tmp_path: Path) -> None:
+    """Five lines in README.md and summary.md, with the sentences of the first page: separated, not, missing."""
+    results = tmp_path / "results"
+    for model, skill in (("medspectralnet", 3.0), ("swin_t", 3.0), ("resnet18", 0.3), ("floor/prior", None)):
+        make_skilled(results, Run("lite-96", model, "breastmnist", 0), skill, **PARAMS)
     readme = tmp_path / "README.md"
     readme.write_text(f"# Mine\n{answer.BEGIN}{answer.END}\nrest\n", encoding="utf-8")
     build(results, tmp_path / "reports", documents=True)
     text = readme.read_text(encoding="utf-8")
     lines = [line for line in text.splitlines() if line.startswith("- ")]
     assert len(lines) == 5
-    assert "8 finished runs of 4 models, on 2 of the paper's six sets (breastmnist, pneumoniamnist)" in lines[0]
+    evidence = gather(results)
+    found = the_answer(evidence, analyse(evidence, synthetic=False), synthetic=False)
+    page = html.unescape((tmp_path / "reports" / "index.html").read_text(encoding="utf-8"))
+    for line, sentence in zip(lines, (found.separated, found.open, found.missing), strict=False):
+        assert sentence
+        assert sentence in line
+        assert sentence in page
+    assert found.resolution in lines[1]
     pairs = pd.read_csv(results / "tables" / "pairs.csv").query("family == 'primary'")
-    for verdict in ("higher", "lower"):
-        for name in pairs[pairs["verdict"] == verdict]["baseline"]:
-            assert f"{verdict} than" in lines[1]
-            assert f"`{name}`" in lines[1]
-    left = (~pairs["verdict"].isin(["higher", "lower"])).sum()
-    assert f"not separated from {left} of {len(pairs)}" in lines[1]
-    assert "0 of 300 runs of `table3`" in lines[4]
+    separated = pairs[pairs["verdict"].isin(["higher", "lower"])]
+    assert 0 < len(separated) < len(pairs)
+    assert f"{len(separated)} of {len(pairs)} comparisons" in lines[0]
+    assert all(name_in_sentence(name) in lines[0] for name in separated["baseline"])
+    assert "4 finished runs of 4 models" in lines[4]
     assert text.startswith("# Mine\n")
     assert text.endswith("\nrest\n")
-    assert lines[1].replace("reports/", "") in (tmp_path / "reports" / "summary.md").read_text(encoding="utf-8")
+    assert lines[1] in (tmp_path / "reports" / "summary.md").read_text(encoding="utf-8")
+    assert "0 of 300 runs" in cells(summary(results), "study `table3`")[1]
 
 
 def test_documents_are_written_only_on_request(results: Path, tmp_path: Path) -> None:

@@ -19,6 +19,7 @@ from bench.report.claims import pages as claim_pages
 from bench.report.claims.judge import judge
 from bench.report.claims.sources import collect
 from bench.report.evidence import Evidence, gather
+from bench.report.published.names import model_name
 from bench.report.tables import initialisation, model_cards, table3
 from tests.making import make_skilled
 from tests.report.rows import only
@@ -95,11 +96,11 @@ def test_the_page_shows_scores_effects_and_what_is_missing(results: Path) -> Non
     files = initialisation.render(evidence, analysis, synthetic=False)
     assert set(files) == {f"initialisation.{kind}" for kind in ("md", "tex", "csv", "html")}
     page = files["initialisation.md"].decode()
-    lines = [line for line in page.splitlines() if line.startswith(f"| {gain_of_imagenet(LIGHT)}")]
+    lines = [line for line in page.splitlines() if line.startswith(f"| {gain_of_imagenet(model_name(LIGHT))}")]
     official, twin_free = lines
     assert "| higher" in official
     assert "exploratory" in twin_free
-    assert f"## {LIGHT}, pneumoniamnist" in page
+    assert f"## {model_name(LIGHT)}, PneumoniaMNIST" in page
     assert "`medbench run --study init` runs them." in page
     assert "Exploratory, all but the AUC difference" in page
     frame = pd.read_csv(io.BytesIO(files["initialisation.csv"]), comment="#")

@@ -42,17 +42,17 @@ def test_a_seed_that_is_not_planned_is_in_no_mean(results: Path) -> None:
 def test_missing_and_extra_seeds_are_named(results: Path) -> None:
     """A planned one that nobody ran, and the scores of one that nobody planned; what is fitted lacks none."""
     missing, extra = (item.line for item in lost_seeds(gather(results), "lite-96", ["resnet18", "floor/prior"]))
-    assert missing == "breastmnist: seed 2 not run (resnet18)"
-    assert extra.startswith("breastmnist: resnet18, seed 97: no study plans it, in no mean: AUC 0.")
+    assert missing == "BreastMNIST: seed 2 not run (ResNet-18)"
+    assert extra.startswith("BreastMNIST: ResNet-18, seed 97: no study plans it, in no mean: AUC 0.")
 
 
 def test_the_number_of_seeds_says_how_many_are_planned(results: Path) -> None:
     """Beside the cell, in the table and on the page."""
     evidence = gather(results)
     page = table3.render(evidence, analyse(evidence, synthetic=False), synthetic=False)["table3.md"].decode()
-    assert "| resnet18 " in page
+    assert "| ResNet-18 " in page
     assert " 2 of 3 |" in page
-    assert "- breastmnist: seed 2 not run (resnet18)" in page
+    assert "- BreastMNIST: seed 2 not run (ResNet-18)" in page
     assert seeds_text("lite-96", "floor/prior", "breastmnist", 1) == "1"
     assert seeds_text("smoke", "resnet18", "breastmnist", 1) == "1"
 
@@ -61,8 +61,8 @@ def test_the_number_of_seeds_says_how_many_are_planned(results: Path) -> None:
 def test_the_page_and_the_table_of_runs_hold_both(results: Path) -> None:
     """Nothing that was run vanishes."""
     content = render(results)
-    assert b"seed 97: no study plans it" in content.pages["index.html"]
-    assert b"2 of 3" in content.pages["index.html"]
+    assert b"seed 97: no study plans it" in content.pages["datasets/breastmnist.html"]
+    assert b"2 of 3" in content.pages["datasets/breastmnist.html"]
     row = next(line for line in content.tables["runs.csv"].decode().splitlines() if EXTRA.run_id in line)
     assert ",done,no study plans the seed," in row
     assert EXTRA.run_id not in content.tables["scores.csv"].decode()

@@ -106,7 +106,7 @@ def test_every_set_s_source_is_asked_for_independence() -> None:
     assert {name for name, own in known.items() if own.warning} == set(PAPER_DATASETS) - {"pneumoniamnist"}
     assert NUM_TEST_SCANS.keys() <= {name for name, own in known.items() if own.unit == "CT scan"}
     assert independence("synthetic-breastmnist") is None
-    assert "several images a patient (780 images of 600 patients" in data_problems(make_card("breastmnist"))[0]
+    assert "several images per patient (780 images of 600 patients" in data_problems(make_card("breastmnist"))[0]
 
 
 def test_linear_probes_stand_apart_and_beside_nothing_of_ours() -> None:

@@ -23,6 +23,7 @@ from bench.report.analysis.scores import marked
 from bench.report.analysis_plan import PARTS
 from bench.report.evidence import Evidence, gather
 from bench.report.links import Links
+from bench.report.published.names import model_name
 from bench.report.published.numbers import reference_score
 from bench.report.site import pages as site
 from bench.report.tables import ablation, model_cards, table2, table3
@@ -89,8 +90,8 @@ def test_table_3_by_hand(results: Path) -> None:
     text = text3(results)
     aucs = [scores(run, results)["auc"] for run in SEEDS]
     expected = f"{sum(aucs) / 2:.3f} ± {abs(aucs[0] - aucs[1]) / 2**0.5:.3f}"
-    rows = section(text, "breastmnist, official test, 24 images, smoke")
-    assert [row.split("|")[1].strip() for row in rows[2:]] == ["floor/prior", "resnet18_28"]
+    rows = section(text, "BreastMNIST, official test, 24 images, smoke")
+    assert [row.split("|")[1].strip() for row in rows[2:]] == ["Majority class", "ResNet-18 (28 px)"]
     cells = [cell.strip() for cell in rows[3].split("|")]
     assert cells[2] == "2"
     assert expected in cells[3]
@@ -114,7 +115,7 @@ def test_published_stands_beside_and_never_inside(results: Path) -> None:
     reference = reference_score("resnet18", "breastmnist", "acc", "lite-96")
     assert reference is not None
     acc = scores(LITE, results)["acc"]
-    row = section(text3(results), "breastmnist, official test, 24 images, lite-96")[-1]
+    row = section(text3(results), "BreastMNIST, official test, 24 images, lite-96")[-1]
     cells = [cell.strip() for cell in row.split("|")[1:-1]]
     assert f"{acc:.3f}" in cells[6]
     assert cells[8] == f"{reference.value:.3f} (P2)"
@@ -137,7 +138,7 @@ def test_published_numbers_have_a_block_of_their_own(results: Path) -> None:
         assert name in published
     rows = section(published, "Published ACC, fractions; nothing here was measured by this suite")
     by_name = {row.split("|")[2].strip(): [cell.strip() for cell in row.split("|")] for row in rows[2:]}
-    assert by_name["ResNet-18 (224 px)"][9] == "resnet18"
+    assert by_name["ResNet-18 (224 px)"][9] == "ResNet-18"
     assert by_name["auto-sklearn (28 px)"][9] == "–"
     numbers = {number for row in rows[2:] for number in re.findall(r"\((\d+)\)", row.split("|")[-2])}
     assert numbers <= set(re.findall(r"^- \((\d+)\) ", published, flags=re.MULTILINE))
@@ -168,7 +169,7 @@ def test_a_failed_run_is_a_missing_cell_with_its_reason(results: Path) -> None:
     make_run(results, run, status="failed", failure=failure, val=None, test=None, test_twin_free=None)
     make_run(results, Run("smoke", "medspectralnet", "dermamnist", 0), num_classes=7)
     files = render3(results)
-    line = r"- breastmnist: failed: out of 'memory' \| on \<b\>the\</b\> host\_ (medspectralnet)"
+    line = r"- BreastMNIST: failed: out of 'memory' \| on \<b\>the\</b\> host\_ (MedSpectralNet)"
     assert line in files["table3.md"].decode().splitlines()
     frame = frame_of(files["table3.csv"])
     empty = frame[(frame["protocol"] == "smoke") & (frame["model"] == "medspectralnet") & frame["missing"].notna()]
@@ -186,14 +187,14 @@ def test_a_lost_seed_is_named_beside_its_cell(results: Path) -> None:
     make_run(results, Run("lite-96", "resnet18", "breastmnist", 2), **lost)
     make_run(results, Run("lite-96", "resnet18", "breastmnist", 3), model_fingerprint="1" * 64)
     evidence, analysis = read(results)
-    line = "breastmnist: resnet18, seed 2: failed: the loss is NaN"
-    stale = "breastmnist: resnet18, seed 3: stale: the model's code (or timm's version) changed"
+    line = "BreastMNIST: ResNet-18, seed 2: failed: the loss is NaN"
+    stale = "BreastMNIST: ResNet-18, seed 3: stale: the model's code (or timm's version) changed"
     text = text3(results).splitlines()
     assert {f"- {line}", f"- {stale}"} <= set(text)
     card = model_cards.render(evidence, analysis, synthetic=False)["models/resnet18.md"].decode()
     assert f"- `lite-96`: {line}" in card.splitlines()
     pages = site.render(evidence, analysis, synthetic=False, figures={}, captions={})
-    assert b"resnet18, seed 2: failed: the loss is NaN" in pages["datasets/breastmnist.html"]
+    assert b"ResNet-18, seed 2: failed: the loss is NaN" in pages["datasets/breastmnist.html"]
     parts = ablation.render(evidence, analysis, synthetic=False)["ablation.md"].decode()
     assert f"- lite-96: {line}" in parts.splitlines()
 
@@ -202,7 +203,7 @@ def test_a_stale_cell_is_told_as_one_with_what_runs_it_again(results: Path) -> N
     """It is not "not run": the plain command would leave it as it is."""
     make_run(results, Run("lite-96", "swin_t", "breastmnist", 0), model_fingerprint="1" * 64)
     text = text3(results)
-    assert re.search(r"^- breastmnist: stale: the model's code .* \(swin_t\)$", text, flags=re.MULTILINE)
+    assert re.search(r"^- BreastMNIST: stale: the model's code .* \(Swin-T\)$", text, flags=re.MULTILINE)
     (command,) = [line for line in text.splitlines() if "--overwrite stale` runs them." in line]
     assert "--models swin_t --datasets breastmnist" in command
 
@@ -212,15 +213,15 @@ def test_planned_cells_are_missing_with_the_command_that_fills_them(results: Pat
     text = text3(results)
     rows = section(text, "AUC, official test, lite-96")
     wanted = {model for model, _, _ in planned("lite-96", synthetic=False)} - PARTS.keys()
-    assert wanted <= {row.split("|")[1].strip() for row in rows}
-    assert re.search(r"^- bloodmnist, .*: not run \(.*medmamba_t.*\)$", text, flags=re.MULTILINE)
+    assert set(map(model_name, wanted)) <= {row.split("|")[1].strip() for row in rows}
+    assert re.search(r"^- BloodMNIST, .*: not run \(.*MedMamba-T.*\)$", text, flags=re.MULTILINE)
     assert "`medbench run --protocol lite-96 --models floor/knn1," in text
     assert "--seeds 0-2` runs them." in text
     assert str(fill_command("p", ["a", "a", "b"], ["d"], [2, 0])) == (
         "medbench run --protocol p --models a,b --datasets d --seeds 0,2"
     )
     make_run(results, Run("paper-224-imagenet", "resnet18", "breastmnist", 0))
-    assert re.search(r"pins no public ImageNet-1k weights for medvit\\?_t .*\(medvit_t\)", text3(results))
+    assert re.search(r"pins no public ImageNet-1k weights for medvit\\?_t .*\(MedViT-T\)", text3(results))
 
 
 def test_a_tie_is_never_drawn_as_a_win() -> None:
@@ -260,7 +261,7 @@ def test_each_table_tells_what_its_test_set_could_show(results: Path) -> None:
     """The smallest difference of Analysis.resolution stands above it."""
     evidence, analysis = read(results)
     row = only(analysis.resolution, protocol="smoke", part="test", metric="acc")
-    line = f"power of 0.8: breastmnist {row.smallest_difference:.3f} (24 images)."
+    line = f"power of 0.8: BreastMNIST {row.smallest_difference:.3f} (24 images)."
     lines = table3.render(evidence, analysis, synthetic=False)["table3.md"].decode().splitlines()
     above = lines[lines.index("ACC, official test, smoke") - 2]
     assert above == f"Smallest ACC difference found with a {line}"
@@ -268,7 +269,7 @@ def test_each_table_tells_what_its_test_set_could_show(results: Path) -> None:
 
 def test_twin_free_is_told_apart(results: Path) -> None:
     """Its images are fewer and nothing published stands beside it."""
-    rows = section(text3(results), "breastmnist, twin-free test, 22 images, smoke")
+    rows = section(text3(results), "BreastMNIST, twin-free test, 22 images, smoke")
     assert "published" not in rows[0]
     assert scores(FLOOR, results) != json.loads(FLOOR.path(results).read_bytes())["test_twin_free"]
     frame = frame_of(render3(results)["table3.csv"])
@@ -315,12 +316,12 @@ def test_table_2_by_hand(results: Path) -> None:
         make_skilled(results, run, skill)
     files = table2.render(*read(results), synthetic=False)
     text = files["table2.md"].decode()
-    rows = section(text, "medspectralnet, breastmnist, official test")
+    rows = section(text, "MedSpectralNet, BreastMNIST, official test")
     assert [row.split("|")[1].strip() for row in rows[2:]] == list(table2.SETTINGS.values())
     plain, cutmix = (scores(run, results)["acc"] for run in runs)
     assert f"[{cutmix:.3f}" in rows[-1]
     assert [cell.strip() for cell in rows[-1].split("|")][5] == "–"
-    caption = next(line for line in text.splitlines() if line.startswith("CutMix less plain"))
+    caption = next(line for line in text.splitlines() if line.startswith("CutMix minus plain"))
     gain = section(text, caption)
     assert [cell.strip() for cell in gain[-1].split("|")][4] == formats.signed(cutmix - plain)
     assert "SGD, plain; SGD, CutMix; RMSprop, plain; RMSprop, CutMix: not run" in text

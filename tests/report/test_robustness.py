@@ -143,11 +143,11 @@ def test_the_page_shows_scores_calibration_and_comparisons(results: Path) -> Non
     files = robustness.render(evidence, analysis, synthetic=False)
     assert set(files) == {f"robustness.{end}" for end in ("md", "tex", "csv", "html")}
     text = files["robustness.md"].decode()
-    assert "| medspectralnet" in text
+    assert "| MedSpectralNet" in text
     assert "rBE" in text
     assert "trunk" in text
     assert "best baseline" in text
-    assert "not scored on c28: medspectralnet_8m5, efficientformerv2_s0" in text
+    assert "not scored on c28: MedSpectralNet-8.5M, EfficientFormerV2-S0" in text
     assert "medbench track c28 --study robustness" in text
     frame = pd.read_csv(io.BytesIO(files["robustness.csv"]), comment="#")
     assert set(frame["corruption"]) == {"all"}
@@ -169,7 +169,10 @@ def test_the_figures_are_drawn_from_their_tables(results: Path) -> None:
     with style():
         drawn, images = plot.draw(plot.numbers()), sheet.draw(sheet.numbers())
     labels = [text.get_text() for text in drawn.axes[0].get_yticklabels()]
-    assert labels == ["floor/knn1, n = 1", *(f"{m}, n = 3" for m in ("medspectralnet", "resnet18", "resnet50"))]
+    assert labels == [
+        "Nearest neighbour, n = 1",
+        *(f"{m}, n = 3" for m in ("MedSpectralNet", "ResNet-18", "ResNet-50")),
+    ]
     assert len(drawn.axes[0].texts) == 4 * 15
     assert [axes.get_ylabel().replace("\n", "_") for axes in images.axes[::2]] == list(CORRUPTIONS[:7])
     first = images.axes[0].images[0].get_array()

@@ -221,7 +221,7 @@ def test_missing_cells_tell_why(results: Path) -> None:
     make_run(results, run, status="failed", failure=failure, val=None, test=None, test_twin_free=None)
     make_run(results, Run("smoke", "resnet50_28", "dermamnist", 0), num_classes=7)
     found = pages(results)
-    assert "<li>failed: out of memory on the host (resnet50_28)</li>" in found["datasets/breastmnist.html"]
+    assert "<li>failed: out of memory on the host (ResNet-50 (28 px))</li>" in found["datasets/breastmnist.html"]
     unrun = found["datasets/bloodmnist.html"]
     assert "No finished run" in unrun
     assert "MedSpectralNet" in row_of(unrun, "lite-96", "not run")[2]
@@ -363,8 +363,10 @@ def test_the_answer_names_who_is_separated_where() -> None:
         "On two of the six data sets (BreastMNIST and PneumoniaMNIST), MedSpectralNet's AUC is higher than that of "
         "ResNet-18 and lower than that of Swin-T (BreastMNIST): 3 of 4 comparisons."
     )
-    assert found.open == "It is not separated from Swin-T (PneumoniaMNIST), which says neither better nor equal."
-    assert found.missing.startswith("98 of 102 planned comparisons lack a run: ")
+    assert found.open == (
+        "It is not separated from that of Swin-T (PneumoniaMNIST), which is no evidence that they are equal."
+    )
+    assert found.missing.startswith("98 of 102 planned comparisons have no finished run: ")
     assert "MedSpectralNet on BloodMNIST, DermaMNIST, OrganCMNIST and OrganSMNIST" in found.missing
     assert "paper-224-imagenet" in found.missing
     assert "paper-224-imagenet" not in answer(made, is_stated=True, synthetic=False).missing

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import itertools
 import shutil
 from pathlib import Path
 
@@ -15,6 +16,7 @@ from bench.records.sealed import write_sealed
 from bench.records.timing_record import Round, Setting, TimingCell, TimingRecord, timing_path
 from bench.report.analysis.analyse import analyse
 from bench.report.evidence import gather
+from bench.report.published.names import model_name
 from bench.report.tables import table4
 from bench.report.tables.timings import _table, timing_blocks
 from bench.report.tidy_costs import timing_rows
@@ -84,7 +86,8 @@ def test_macs_are_called_macs(results: Path) -> None:
     text = render(results)["table4.md"].decode()
     assert 'what the literature prints as "GFLOPs" for these models are GMACs' in text
     assert "224 px with 3 channels and K = 8 classes" in text
-    headers = [line for line in text.splitlines() if line.startswith(("| model", "| MedSpectralNet", "| row"))]
+    lines = text.splitlines()
+    headers = [line for line, rule in itertools.pairwise(lines) if line.startswith("| ") and rule.startswith("| --")]
     assert len(headers) == 3
     assert not any("FLOP" in header for header in headers)
 
@@ -93,19 +96,21 @@ def test_every_network_has_a_row_and_what_is_not_counted_says_so(results: Path) 
     """A missing count is a gap with the command that fills it; an unverified quote is marked; notes name the depths."""
     text = render(results)["table4.md"].decode()
     rows = rows_of(text, "Parameters (M) and GMACs, 224 px, K = 8")
-    assert set(table4.own_networks()) == {name for name in rows if name != "model" and "---" not in name}
-    assert rows["swin_t"][2] == "–"
+    assert set(map(model_name, table4.own_networks())) == {
+        name for name in rows if name != "model" and "---" not in name
+    }
+    assert rows["Swin-T"][2] == "–"
     assert "`medbench measure costs --size 224 --num-classes 8 --models " in text
-    assert rows["medvit_t"][1] == "10.8 (PC45, unverified)"
-    assert rows["medmamba_s_paper"][1].startswith("23.5 (PC")
-    assert "- medvit_t: 10.8 M parameters quoted for MedViT-T (not verified), 31.1 M counted in the release" in text
-    assert "beside it stands what was printed for medmamba_s." in text
+    assert rows["MedViT-T"][1] == "10.8 (PC45, unverified)"
+    assert rows["MedMamba-S, paper's depth"][1].startswith("23.5 (PC")
+    assert "- MedViT-T: 10.8 M parameters quoted for MedViT-T (not verified), 31.1 M counted in the release" in text
+    assert "beside it stands what was printed for MedMamba-S." in text
 
 
 def test_a_count_for_another_size_has_no_difference(results: Path) -> None:
     """1.84 GMACs at 256 px say nothing about 224 px; parameters do not depend on it."""
     rows = rows_of(render(results)["table4.md"].decode(), "Parameters (M) and GMACs, 224 px, K = 8")
-    row = rows["mobilevitv2_100"]
+    row = rows["MobileViTv2-1.0"]
     assert row[4] == "1.84 at 256 px (PC22)"
     assert (row[6], row[8], row[10]) == ("", "", "")
     assert row[3] == "−10.3"
@@ -134,10 +139,10 @@ def test_a_cpu_and_a_gpu_never_share_a_column(results: Path) -> None:
         write_sealed(timing_path(results, record.device, record.model), record)
     text = render(results)["table4.md"].decode()
     rows = rows_of(text, f"Images a second, inference, 224 px, {CPU}")
-    assert rows["medvit_t"][1] == "10.0 (10.0–10.0)"
-    assert rows["swin_t"][1] == "oom"
+    assert rows["MedViT-T"][1] == "10.0 (10.0–10.0)"
+    assert rows["Swin-T"][1] == "oom"
     assert not [cells for cells in rows.values() if "900" in " ".join(cells)]
-    assert rows_of(text, f"Images a second, inference, 224 px, {GPU}")["medvit_t"][1] == "900.0 (900.0–900.0)"
+    assert rows_of(text, f"Images a second, inference, 224 px, {GPU}")["MedViT-T"][1] == "900.0 (900.0–900.0)"
     with pytest.raises(RecordError, match="2 devices"):
         _table(timing_rows([timing("medvit_t", CPU, 10.0), timing("medvit_t", GPU, 900.0)]))
     assert timing_blocks([]) == []
@@ -150,10 +155,10 @@ def test_two_scans_of_a_model_are_two_rows(results: Path) -> None:
     write_sealed(timing_path(results, GPU, "medmamba_t", "torch"), plain)
     write_sealed(timing_path(results, GPU, "resnet18"), timing("resnet18", GPU, 300.0))
     text = render(results)["table4.md"].decode()
-    found = [[cell.strip() for cell in line.split("|")[1:-1]] for line in text.splitlines() if line.startswith("| med")]
-    assert ["medmamba_t", "90.0 (90.0–90.0)", "mamba_ssm"] in found
-    assert ["medmamba_t", "9.00 (9.00–9.00)", "torch"] in found
-    assert rows_of(text, f"Images a second, inference, 224 px, {GPU}")["resnet18"][-1] == "–"
+    found = [[cell.strip() for cell in line.split("|")[1:-1]] for line in text.splitlines() if line.startswith("| Med")]
+    assert ["MedMamba-T", "90.0 (90.0–90.0)", "mamba_ssm"] in found
+    assert ["MedMamba-T", "9.00 (9.00–9.00)", "torch"] in found
+    assert rows_of(text, f"Images a second, inference, 224 px, {GPU}")["ResNet-18"][-1] == "–"
     assert "Fewer than 30 blocks in all rounds" in text
 
 

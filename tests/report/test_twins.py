@@ -94,7 +94,7 @@ def test_the_figure_has_a_panel_for_each_model(results: Path) -> None:
     with style():
         figure = draw_twins(numbers, "a title")
     shown = [axes for axes in figure.axes if axes.get_visible()]
-    assert [axes.get_title() for axes in shown] == ["medspectralnet, n = 3", "resnet18, n = 3"]
+    assert [axes.get_title() for axes in shown] == ["MedSpectralNet, n = 3", "ResNet-18, n = 3"]
     assert len(shown[0].lines[-1].get_xdata()) == len(TWIN_THRESHOLDS)
 
 

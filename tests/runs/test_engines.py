@@ -389,7 +389,7 @@ def test_a_broken_plugin_fails_alone(workshop: Path) -> None:
         "tiny_net": "done",
     }
     messages = {record.model: record.failure.message for record in records if record.failure}
-    assert messages["raises"] == "RuntimeError: a broken model"
+    assert messages["raises"] == "RuntimeError: a broken model (raises.py:12, in forward)"
     assert "exited with code 7" in messages["exits"]
     arguments = ["plan", "--protocol", "ten.toml", "--models", "raises", "--datasets", SET, "--results", "faulty"]
     planned = subprocess.run(

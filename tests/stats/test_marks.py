@@ -183,7 +183,7 @@ def own_interval(name: str, influence: Influence, model: int) -> tuple[float, fl
     middle = float(values[model].mean())
     if name == "balanced_acc":
         return share_interval(middle, found, 42)
-    return plain_interval(middle, found, 2.0 if name == "brier" else math.inf)
+    return plain_interval(middle, found, (0.0, 2.0 if name == "brier" else math.inf))
 
 
 @pytest.mark.parametrize("num_studies", [150, pytest.param(2000, marks=pytest.mark.slow)])

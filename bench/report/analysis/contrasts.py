@@ -89,13 +89,13 @@ def start_verdict(difference: float, p: float) -> str:
     return "higher" if difference > 0 else "lower"
 
 
-def start_effects(model: str) -> dict[str, Weights]:
+def start_effects(model: str, whole: str = WHOLE) -> dict[str, Weights]:
     """What a model's start does, and how it stands from ImageNet beside MedSpectralNet from scratch."""
     imagenet, own = (model, "imagenet"), (model, "imagenet, own normalisation")
     return {
         gain_of_imagenet(model): {imagenet: 1.0, (model, "scratch"): -1.0},
         f"own normalisation, {model}": {own: 1.0, imagenet: -1.0},
-        f"{model} from ImageNet less {WHOLE}": {imagenet: 1.0, (WHOLE, "scratch"): -1.0},
+        f"{model} from ImageNet minus {whole}": {imagenet: 1.0, (whole, "scratch"): -1.0},
     }
 
 

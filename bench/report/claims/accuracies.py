@@ -22,6 +22,7 @@ from bench.report.claims.sources import Sources
 from bench.report.claims.terms import images, published
 from bench.report.claims.values import ACCURACIES, Doubt, Quantity, bound, gain, percent, show, stated
 from bench.report.claims.verdict import NOT_TESTABLE, UNDECIDED, Outcome, every, some
+from bench.report.published.names import dataset_name
 from bench.stats.power import accuracy_error
 from bench.stats.uncertainty import Uncertainty
 
@@ -151,4 +152,4 @@ def _everywhere(sources: Sources, name: str, judge: Callable[[Sources, str, str]
 
 
 def _labelled(dataset: str, outcome: Outcome) -> Outcome:
-    return replace(outcome, found=f"{dataset} {outcome.found}")
+    return replace(outcome, found=f"{dataset_name(dataset)} {outcome.found}")

@@ -21,6 +21,7 @@ from bench.report.claims.planned import RECORDED, accuracy_power, class_error, c
 from bench.report.claims.sources import STATED, Sources
 from bench.report.claims.values import Doubt, Quantity, absent, leaf
 from bench.report.claims.verdict import FAILS, HOLDS, UNDECIDED, Outcome, every
+from bench.report.published.names import dataset_name, model_name
 from bench.report.tables.missing import Command, fill_command
 from bench.stats.comparisons import is_equivalent
 from bench.stats.intervals import LEVEL
@@ -67,7 +68,7 @@ def measured(sources: Sources, model: str, dataset: str, metric: str, protocol: 
 def higher(sources: Sources, baseline: str) -> Outcome:
     """MedSpectralNet's accuracy is higher than a baseline's on all six sets, by the analysis plan's paired tests."""
     joined = every(*(pair_outcome(sources, baseline, dataset, ("higher",)) for dataset in PAPER_DATASETS))
-    return replace(joined, expected=f"higher than {baseline} on every set under {STATED}")
+    return replace(joined, expected=f"higher than {model_name(baseline)} on every set under {STATED}")
 
 
 def pair_outcome(sources: Sources, baseline: str, dataset: str, enough: Sequence[str]) -> Outcome:
@@ -77,13 +78,13 @@ def pair_outcome(sources: Sources, baseline: str, dataset: str, enough: Sequence
     """
     key = (dataset, "test", "acc", OURS, baseline)
     pairs = [p for p in sources.analysis.pairs if (p.dataset, p.part, p.metric, p.model, p.baseline) == key]
-    expected = f"{' or '.join(enough)} to {baseline} under {STATED}"
+    expected = f"{' or '.join(enough)} to {model_name(baseline)} under {STATED}"
     planned = min(len(seeds(dataset, model)) for model in (OURS, baseline))
     stated = next((pair for pair in pairs if pair.protocol == STATED and pair.fewest_seeds >= planned), None)
     beside = [_pair_text(pair) for pair in pairs if pair.protocol != STATED]
     where = ("results/tables/pairs.csv",) if pairs else ()
     if stated is None:
-        observed = "; ".join([f"{dataset}: no {planned} seeds of both under {STATED}", *beside])
+        observed = "; ".join([f"{dataset_name(dataset)}: no {planned} seeds of both under {STATED}", *beside])
         powers = (accuracy_power(sources, dataset, paired=True),)
         return Outcome(UNDECIDED, expected, observed, where, (run_command(dataset, OURS, baseline),), powers)
     observed = "; ".join([_pair_text(stated), *beside])
@@ -97,7 +98,9 @@ def pair_outcome(sources: Sources, baseline: str, dataset: str, enough: Sequence
 
 def _pair_text(pair: Pair) -> str:
     numbers = f"{pair.difference:+.3f} [{pair.ci_low:+.3f}, {pair.ci_high:+.3f}]"
-    return f"{pair.protocol}, {pair.dataset}: {pair.verdict} in {pair.metric}, {numbers}, n = {pair.seeds}"
+    return (
+        f"{pair.protocol}, {dataset_name(pair.dataset)}: {pair.verdict} in {pair.metric}, {numbers}, n = {pair.seeds}"
+    )
 
 
 def _scores(sources: Sources, model: str, dataset: str, metric: str) -> list[Score]:

@@ -16,6 +16,7 @@ from bench.records.cost_record import CostRecord
 from bench.records.run_record import Record
 from bench.report.analysis.analyse import Analysis
 from bench.report.evidence import Evidence
+from bench.report.published.names import dataset_name
 from bench.report.published.numbers import PublishedCost, PublishedScore, published_costs, published_scores
 from bench.report.tidy_costs import Timing, timing_rows
 
@@ -134,5 +135,10 @@ def _of_info(dataset: str, row: Mapping[Any, Any]) -> DataFacts:
     counts = {split: int(row[split]) for split in ("train", "val", "test")}
     names = tuple(row["class_names"].split("; "))
     return DataFacts(
-        dataset, int(row["num_channels"]), names, counts, {}, f"{dataset}: {INFO_SOURCE}, npz not measured"
+        dataset,
+        int(row["num_channels"]),
+        names,
+        counts,
+        {},
+        f"{dataset_name(dataset)}: {INFO_SOURCE}, npz not measured",
     )

@@ -14,6 +14,7 @@ from bench.records.cost_record import CostCell, CostRecord, Count
 from bench.report.analysis_plan import OURS
 from bench.report.claims.sources import Sources
 from bench.report.claims.values import ACCURACIES, Quantity, Source, absent, fewer, leaf, printed
+from bench.report.published.names import dataset_name, model_name
 from bench.report.published.numbers import PublishedCost, quoted_cost
 from bench.report.tables.missing import Command
 
@@ -26,7 +27,7 @@ def params(sources: Sources, model: str, num_classes: int = CLASSES) -> Quantity
     record = sources.costs.get((model, SIZE, num_classes))
     if record is None:
         return absent(_costs_command(model, SIZE, num_classes))
-    where = f"{record.num_params:,} parameters counted of {model}, {num_classes} classes: {_where(record)}"
+    where = f"{record.num_params:,} parameters counted of {model_name(model)}, {num_classes} classes: {_where(record)}"
     return leaf(Fraction(record.num_params, 10**6), where, unit="M", decimals=6)
 
 
@@ -46,7 +47,7 @@ def gmacs(sources: Sources, model: str, counter: str = "thop", size: int = SIZE)
     if counted is None:
         return absent(_costs_command(model, size, CLASSES))
     record, count = counted
-    where = f"{count.macs:,} MACs of {model} by {counter}, {size} px, {CLASSES} classes: {_where(record)}"
+    where = f"{count.macs:,} MACs of {model_name(model)} by {counter}, {size} px, {CLASSES} classes: {_where(record)}"
     return leaf(Fraction(count.macs, 10**9), where, unit="GMACs", decimals=6)
 
 
@@ -56,7 +57,9 @@ def coverage(sources: Sources, model: str, counter: str) -> Quantity:
     if counted is None:
         return absent(_costs_command(model, SIZE, CLASSES))
     record, count = counted
-    return leaf(Fraction(count.coverage) * 100, f"coverage of {model} by {counter}: {_where(record)}", unit="%")
+    return leaf(
+        Fraction(count.coverage) * 100, f"coverage of {model_name(model)} by {counter}: {_where(record)}", unit="%"
+    )
 
 
 def _counted(sources: Sources, model: str, counter: str, size: int) -> tuple[CostRecord, Count] | None:
@@ -162,7 +165,7 @@ def published(sources: Sources, name: str, dataset: str, metric: str = "acc") ->
         raise RecordError(f"no {metric} of {name} on {dataset} in results.csv")
     value = Decimal(repr(score.value)) * (100 if metric == "acc" else 1)
     decimals = max(1, -int(value.normalize().as_tuple().exponent))
-    where = f"{name}, {dataset}, {metric} {value.normalize():f}: {score.source}"
+    where = f"{name}, {dataset_name(dataset)}, {metric} {value.normalize():f}: {score.source}"
     return leaf(Fraction(value), where, unit="%" if metric == "acc" else "", decimals=decimals)
 
 

@@ -9,6 +9,7 @@ from bench.report.claims.sources import Sources
 from bench.report.claims.terms import SIZE
 from bench.report.claims.values import Quantity, absent, leaf
 from bench.report.claims.verdict import FAILS, HOLDS, UNDECIDED, Outcome, every
+from bench.report.published.names import model_name
 from bench.report.tables.missing import Command
 from bench.report.tidy import grouped
 from bench.report.tidy_costs import Timing, best_modes
@@ -23,7 +24,7 @@ def throughput(sources: Sources, model: str, batch_size: int) -> Quantity:
     if not rows:
         return absent(_timing_command(model))
     slowest = min(rows, key=_rate)
-    where = f"results/timings: {model}, {slowest.device}, {SIZE} px, batch {batch_size}"
+    where = f"results/timings: {model_name(model)}, {slowest.device}, {SIZE} px, batch {batch_size}"
     return leaf(Fraction(_rate(slowest)), where, unit="images/s")
 
 
@@ -35,7 +36,7 @@ def faster(sources: Sources, ours: str, theirs: str) -> Outcome:
             return HOLDS
         return FAILS if first.ci_high < second.ci_low else UNDECIDED
 
-    expected = f"{ours} above {theirs} in images a second on every CUDA setting timed"
+    expected = f"{model_name(ours)} above {model_name(theirs)} in images a second on every CUDA setting timed"
     return _side_by_side(sources, ours, theirs, _rate, expected, judge)
 
 
@@ -45,7 +46,7 @@ def smaller_peak(sources: Sources, ours: str, theirs: str) -> Outcome:
     def judge(first: Timing, second: Timing) -> str:
         return HOLDS if first.peak_memory_mib < second.peak_memory_mib else FAILS
 
-    expected = f"{ours} below {theirs} in peak MiB on every CUDA setting timed"
+    expected = f"{model_name(ours)} below {model_name(theirs)} in peak MiB on every CUDA setting timed"
     return _side_by_side(sources, ours, theirs, lambda timing: timing.peak_memory_mib, expected, judge)
 
 
@@ -58,7 +59,7 @@ def batch_gain(sources: Sources, model: str) -> Quantity:
         ratios += [Fraction(_rate(ordered[-1])) / Fraction(_rate(ordered[0]))] if len(ordered) > 1 else []
     if not ratios:
         return absent(_timing_command(model))
-    return leaf(min(ratios), f"results/timings: {model}, CUDA", unit="times")
+    return leaf(min(ratios), f"results/timings: {model_name(model)}, CUDA", unit="times")
 
 
 def _rate(timing: Timing) -> float:

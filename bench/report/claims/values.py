@@ -14,6 +14,7 @@ from functools import reduce
 from typing import TypeVar
 
 from bench.errors import RecordError
+from bench.report.published.names import dataset_name
 from bench.report.tables.missing import Command
 from bench.stats.seed_variance import SeedVariance
 from bench.stats.uncertainty import Uncertainty
@@ -67,10 +68,10 @@ class Power:
 
     @property
     def text(self) -> str:
-        """`at most 9 % on breastmnist`."""
+        """`at most 9 % on BreastMNIST`."""
         if self.value is None:
-            return f"not known on {self.dataset}, whose classes are not counted"
-        return f"{'at most ' if self.at_most else ''}{100 * self.value:.0f} % on {self.dataset}"
+            return f"not known on {dataset_name(self.dataset)}, whose classes are not counted"
+        return f"{'at most ' if self.at_most else ''}{100 * self.value:.0f} % on {dataset_name(self.dataset)}"
 
 
 @dataclass(frozen=True)

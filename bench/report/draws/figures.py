@@ -27,6 +27,7 @@ from bench.report.figures.style import (
     listed,
     new_figure,
 )
+from bench.report.published.names import dataset_name, model_name
 from bench.report.tidy import grouped, model_order, table
 
 COLUMNS = [
@@ -68,7 +69,7 @@ def _efficiency(track: Track, scores: Sequence[DrawScore], records: Sequence[Rec
         f"score. {SPREAD} Every level takes the same number of steps. {data_words(card, dataset, 'test')} Records: "
         f"{listed(records)}."
     )
-    title = f"Few images: AUC by training images of each class on {dataset}"
+    title = f"Few images: AUC by training images of each class on {dataset_name(dataset)}"
     return _plot(f"{track}__{dataset}", Caption(title, text, dataset), scores, records, {"auc"}, draw_efficiency)
 
 
@@ -82,7 +83,7 @@ def _imbalance(track: Track, scores: Sequence[DrawScore], records: Sequence[Reco
         f"what is fitted has the plain arm alone. {SPREAD} Hollow marks: fewer positives than the plan lets decide "
         f"anything. {data_words(card, dataset, 'test')} Records: {listed(records)}."
     )
-    title = f"Rare classes: AUC and average precision by share and arm on {dataset}"
+    title = f"Rare classes: AUC and average precision by share and arm on {dataset_name(dataset)}"
     return _plot(f"{track}__{dataset}", Caption(title, text, dataset), scores, records, set(MEASURES), draw_imbalance)
 
 
@@ -102,7 +103,9 @@ def draw_efficiency(numbers: pd.DataFrame, dataset: str) -> Figure:
     """AUC over images of a class, a line a model."""
     levels = sorted(set(numbers["level"]), key=level_order, reverse=True)
     models = sorted(set(numbers["model"]), key=model_order)
-    figure = new_figure(f"AUC by training images of each class on {dataset}", 2.4 + legend_height(models), WIDE)
+    figure = new_figure(
+        f"AUC by training images of each class on {dataset_name(dataset)}", 2.4 + legend_height(models), WIDE
+    )
     panels = figure.subplots(1, len(PANELS), sharey=True)
     for axes, (weights, title) in zip(panels, PANELS.items(), strict=True):
         for index, model in enumerate(models):
@@ -115,7 +118,7 @@ def draw_efficiency(numbers: pd.DataFrame, dataset: str) -> Figure:
         axes.set(xlim=(-0.3, len(levels) - 0.7), xlabel="training images of each class")
     panels[0].set_ylabel("test AUC")
     handles = [Line2D([], [], marker="o", markersize=3, **line_style(index)) for index in range(len(models))]
-    figure.legend(handles, models, loc="outside lower center", ncols=3)
+    figure.legend(handles, [model_name(model) for model in models], loc="outside lower center", ncols=3)
     return figure
 
 
@@ -135,7 +138,9 @@ def draw_imbalance(numbers: pd.DataFrame, dataset: str) -> Figure:
     fitted = [model for model in models if is_fitted(model)]
     columns = [*([FITTED_PANEL] if fitted else []), *networks]
     arms = [arm for arm in ARMS if (chosen["arm"] == arm).any()]
-    figure = new_figure(f"AUC and average precision by share of positives in train on {dataset}", 4.0 + 2 * ROW, WIDE)
+    figure = new_figure(
+        f"AUC and average precision by share of positives in train on {dataset_name(dataset)}", 4.0 + 2 * ROW, WIDE
+    )
     panels = figure.subplots(len(MEASURES), len(columns), sharex=True, sharey="row", squeeze=False)
     looks = {arm: (colour(index), "osD^"[index]) for index, arm in enumerate(ARMS)}
     looks |= {model: (colour(index + len(ARMS)), "vP"[index % 2]) for index, model in enumerate(fitted)}
@@ -152,7 +157,7 @@ def draw_imbalance(numbers: pd.DataFrame, dataset: str) -> Figure:
                 chance = own.drop_duplicates("level").set_index("level")["prevalence"].reindex(levels)
                 axes.plot(range(len(levels)), chance, linestyle=":", color="0.4", linewidth=0.9)
             if row == 0:
-                axes.set_title(column, fontsize=7.5)
+                axes.set_title(model_name(column), fontsize=7.5)
             axes.set_xticks(range(len(levels)), levels)
             axes.set(xlim=(-0.5, len(levels) - 0.5), xlabel="positives in train" if row else "")
         panels[row][0].set_ylabel(f"test {MEASURES[metric]}")
@@ -160,7 +165,7 @@ def draw_imbalance(numbers: pd.DataFrame, dataset: str) -> Figure:
     handles = [
         Line2D([], [], color=looks[name][0], marker=looks[name][1], markersize=4, linestyle="-") for name in names
     ]
-    figure.legend(handles, names, loc="outside lower center", ncols=4)
+    figure.legend(handles, [model_name(name) for name in names], loc="outside lower center", ncols=4)
     return figure
 
 

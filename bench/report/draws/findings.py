@@ -77,4 +77,4 @@ def _compared(pairs: pd.DataFrame) -> Iterator[str]:
         which = "its trunk" if row["baseline"] == TRUNK else "the best other"
         both = " and the best other" if row["baseline"] == TRUNK and row["is_best"] else ""
         interval = f"{signed(row['difference'])} ({signed(row['ci_low'])} to {signed(row['ci_high'])})"
-        yield f"`{OURS}` less {which}{both}, `{row['baseline']}`: {interval}, {VERDICTS[row['verdict']]}."
+        yield f"`{OURS}` minus {which}{both}, `{row['baseline']}`: {interval}, {VERDICTS[row['verdict']]}."

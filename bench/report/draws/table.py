@@ -12,6 +12,7 @@ from bench.report.draws.pairs import DrawPair
 from bench.report.draws.scores import ARMS, CHOSEN, FAMILIES, LAST_STEP, DrawScore, Track, level_order, setting
 from bench.report.evidence import Evidence, first_line
 from bench.report.formats import NOTHING, Block, Bullets, Heading, Row, Table, Text, latex, markdown, quoted, signed
+from bench.report.published.names import dataset_name, model_name
 from bench.report.site.layout import document
 from bench.report.tables.score_cells import exploratory_text, interval_text, value_text
 from bench.report.tidy import STAMP, csv_bytes, dirty_lines, grouped, model_order, table, unpinned_lines
@@ -92,16 +93,16 @@ def _records(evidence: Evidence, scores: Iterable[DrawScore], *, synthetic: bool
 def _dataset(
     track: Track, dataset: str, scores: Sequence[DrawScore], pairs: Sequence[DrawPair], stamp: str
 ) -> list[Block]:
-    blocks: list[Block] = [Heading(f"{dataset}{stamp}")]
+    blocks: list[Block] = [Heading(f"{dataset_name(dataset)}{stamp}")]
     if track == "efficiency":
-        blocks.append(_few_table(scores, f"{dataset}, official test{stamp}"))
+        blocks.append(_few_table(scores, f"{dataset_name(dataset)}, official test{stamp}"))
     else:
         for level, own in grouped(scores, lambda score: score.level).items():
-            blocks.append(_rare_table(own, f"{dataset}, {level}{stamp}"))
+            blocks.append(_rare_table(own, f"{dataset_name(dataset)}, {level}{stamp}"))
     if pairs:
         blocks += [
             exploratory_text([pair.p for pair in pairs if pair.verdict], "MedSpectralNet's differences below"),
-            _pair_table(pairs, f"{dataset}{stamp}"),
+            _pair_table(pairs, f"{dataset_name(dataset)}{stamp}"),
         ]
     return blocks
 
@@ -170,7 +171,7 @@ def _pair_table(pairs: Sequence[DrawPair], where: str) -> Table:
         by_name = {pair.baseline: pair for pair in own}
         rows.append(Row([level, arm, *(_difference(by_name.get(name)) for name in names)]))
     caption = (
-        f"{where}: AUC of MedSpectralNet less that of the model, on the same images and draws, 95 % interval; bold "
+        f"{where}: AUC of MedSpectralNet minus that of the model, on the same images and draws, 95 % interval; bold "
         "where it excludes zero; *: the other model with the highest mean AUC. What is fitted has its plain arm"
     )
     return Table(caption, ["level", "arm", *names], rows)
@@ -200,7 +201,7 @@ def _missing(evidence: Evidence, track: Track, dataset: str) -> list[Block]:
         if failure is not None:
             reasons.append(f"{run.run_id}: {failure.kind}: {quoted(failure.message)}")
     items = [
-        f"{level}, {arm}: {', '.join(f'{model} ({count})' for model, count in models.items())}"
+        f"{level}, {arm}: {', '.join(f'{model_name(model)} ({count})' for model, count in models.items())}"
         for (level, arm), models in sorted(
             lines.items(), key=lambda item: (level_order(item[0][0]), ARMS.index(item[0][1]))
         )

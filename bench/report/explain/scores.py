@@ -141,7 +141,7 @@ def _score_lines(evidence: Evidence, score: Score) -> list[str]:
     else:
         row = row_id(reference)
         lines.append(f"  published   {reference.value:.3f}, {reference.name} (row {row} of table3.md)")
-        lines.append(f"  difference  {signed(score.difference)}, measured less published, between two protocols")
+        lines.append(f"  difference  {signed(score.difference)}, measured minus published, between two protocols")
         lines.append(f"  source      {reference.cited}")
     order = {run_id: number for number, run_id in enumerate(score.run_ids)}
     records = sorted((r for r in evidence.records if r.run_id in order), key=lambda r: order[r.run_id])

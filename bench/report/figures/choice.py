@@ -19,7 +19,7 @@ from bench.report.analysis.analyse import Analysis
 from bench.report.analysis.pairs import Pair
 from bench.report.analysis.scores import Score
 from bench.report.analysis.twins import TwinScore
-from bench.report.analysis_plan import best_baseline
+from bench.report.analysis_plan import PARTS, best_baseline
 from bench.report.draws.figures import draw_plots
 from bench.report.evidence import MODELS, Evidence
 from bench.report.figures.curves import curves_plot, read_history
@@ -130,8 +130,9 @@ def _pareto_plots(
     costs: Sequence[CostRecord],
     timings: Sequence[TimingRecord],
 ) -> Iterator[Plot]:
-    """Accuracy against MACs, parameters and speed, where at least two models have both."""
-    known = [s for s in scores if (s.part, s.metric) == ("test", "acc") and not math.isnan(s.mean)]
+    """Accuracy against MACs, parameters and speed, where at least two models have both at the runs' size."""
+    official = [s for s in scores if (s.part, s.metric) == ("test", "acc") and s.model not in PARTS]
+    known = [score for score in official if not math.isnan(score.mean)]
     for (protocol, dataset), accuracies in sorted(grouped(known, lambda s: (s.protocol, s.dataset)).items()):
         runs = [record for record in records if (record.protocol, record.dataset) == (protocol, dataset)]
         if not runs:

@@ -15,7 +15,6 @@ import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.lines import Line2D
 from numpy.typing import NDArray
 
 from bench.records.cost_record import CostRecord, Counter
@@ -23,12 +22,17 @@ from bench.records.run_record import Record
 from bench.records.sealed import Sealed
 from bench.records.timing_record import TimingRecord
 from bench.report.analysis.scores import Score
-from bench.report.figures.style import Caption, Plot, cost_axis, legend_below, legend_height, mark_style, new_figure
+from bench.report.analysis_plan import is_ours
+from bench.report.figures.labels import place_labels
+from bench.report.figures.style import WIDE, Caption, Plot, colour, cost_axis, new_figure
 from bench.report.published.names import dataset_name, model_name
-from bench.report.tidy import KIND_ORDER, model_order
+from bench.report.tidy import model_order
 from bench.report.tidy_costs import Timing, best_modes, one_device, timing_rows
 
 COUNTER: Counter = "aten"  # the most complete one
+LABEL_SIZE, LABEL_LINE = 6.5, 8.5  # points: of a label's letters, and of its line
+LETTER, LINE = 7.6, 15.0  # the same in the units in which labels are placed: a letter's width, a line's height
+LEADER: Any = {"arrowstyle": "-", "linewidth": 0.5, "color": "0.5", "shrinkA": 0, "shrinkB": 3}
 POINT_COLUMNS = ["model", "cost", "cost_low", "cost_high", "way", "acc", "ci_low", "ci_high", "n_seeds", "on_front"]
 
 
@@ -89,77 +93,62 @@ def parameter_axis(records: Sequence[Record]) -> Axis:
 
 
 def macs_axis(records: Sequence[Record], costs: Sequence[CostRecord], num_classes: int) -> Axis | None:
-    """Multiply-accumulates at the size that most of the models were counted at, the runs' own if that is one of them.
-
-    Where it is another size than the runs', the axis says so.
-    """
+    """Multiply-accumulates at the size of the runs; a count at another size is none of theirs."""
     models, size = {record.model for record in records}, _img_size(records)
-    fitting = [record for record in costs if record.model in models]
-    if not fitting:
+    used = [r for r in costs if r.model in models and (r.img_size, r.num_classes) == (size, num_classes)]
+    if not used:
         return None
-    pairs = {(record.img_size, record.num_classes) for record in fitting}
-    many = {pair: len({r.model for r in fitting if (r.img_size, r.num_classes) == pair}) for pair in pairs}
-    chosen = max(pairs, key=lambda pair: (many[pair], pair[0] == size, pair[1] == num_classes, *pair))
-    used = [record for record in fitting if (record.img_size, record.num_classes) == chosen]
     gmacs = {record.model: record.count(COUNTER).macs / 1e9 for record in used}
-    way = f"{COUNTER}, {chosen[0]} px, {chosen[1]} classes"
+    way = f"{COUNTER}, {size} px, {num_classes} classes"
     counted = {model: Cost(value, value, value, way) for model, value in gmacs.items()}
     words = (
         f"GMACs (a MAC is 2 FLOPs) of one image by the counter {COUNTER} (torch's FlopCounterMode halved, with "
-        f"formulas for attention and the selective scan), {chosen[0]} px, {chosen[1]} classes."
-        f"{_other_size(chosen[0], size)}"
+        f"formulas for attention and the selective scan), {size} px as in the runs, {num_classes} classes."
     )
-    return Axis("macs", f"GMACs at {chosen[0]} px", False, counted, words, used)
+    return Axis("macs", f"GMACs at {size} px", False, counted, words, used)
 
 
 def speed_axes(records: Sequence[Record], timings: Sequence[TimingRecord]) -> Iterator[Axis]:
-    """Images a second in inference, one axis a device: each model's fastest way that agrees with fp32 eager."""
+    """Images a second in inference at the size of the runs, one axis a device.
+
+    Each model is timed in its fastest way that agrees with fp32 eager.
+    """
     models, size = {record.model for record in records}, _img_size(records)
     used = [timing for timing in timings if timing.model in models]
-    rows = best_modes(row for row in timing_rows(used) if row.mode == "inference")
-    for device, part in itertools.groupby(rows, key=lambda row: row.device):
-        yield replace(speed_axis(list(part), size), records=[timing for timing in used if timing.device == device])
+    own = (row for row in timing_rows(used) if row.mode == "inference" and row.img_size == size)
+    for device, part in itertools.groupby(best_modes(own), key=lambda row: row.device):
+        yield replace(speed_axis(list(part)), records=[timing for timing in used if timing.device == device])
 
 
-def speed_axis(timings: Sequence[Timing], size: int) -> Axis:
-    """Images a second of one device, at the size and batch that most of the models were timed at.
-
-    Of several the image size of the runs, else the largest, and the largest batch.
+def speed_axis(timings: Sequence[Timing]) -> Axis:
+    """Images a second of one device, at the batch that most of the models were timed at; of several the largest.
 
     Args:
-        timings: Rows of `best_modes`, at least one.
-        size: Of the runs, in pixels.
+        timings: Rows of `best_modes` at one image size, at least one.
 
     Raises:
         RecordError: If the timings are of several devices.
     """
-    device = one_device(timings)
-    models: dict[tuple[int, int], set[str]] = {}
+    device, size = one_device(timings), timings[0].img_size
+    models: dict[int, set[str]] = {}
     for timing in timings:
-        models.setdefault((timing.img_size, timing.batch_size), set()).add(timing.model)
-    chosen = max(models, key=lambda pair: (len(models[pair]), pair[0] == size, *pair))
-    part = [timing for timing in timings if (timing.img_size, timing.batch_size) == chosen]
+        models.setdefault(timing.batch_size, set()).add(timing.model)
+    batch = max(models, key=lambda number: (len(models[number]), number))
+    part = [timing for timing in timings if timing.batch_size == batch]
     costs = {t.model: Cost(t.median_images_per_second, t.ci_low, t.ci_high, t.way) for t in part}
     words = (
-        f"Median images a second in inference on {device}, batch {chosen[1]}, {chosen[0]} px, each model in its "
-        f"fastest mode that agrees with fp32 eager; horizontal bars: 95 % interval.{_other_size(chosen[0], size)}"
+        f"Median images a second in inference on {device}, batch {batch}, {size} px as in the runs, each model in its "
+        "fastest mode that agrees with fp32 eager; horizontal bars: 95 % interval."
     )
     cold = [model_name(timing.model) for timing in part if timing.warm_up == "cold"]
     if cold:
         words += f" Without a warm-up, for one batch outlasts half of a cell's time: {', '.join(sorted(cold))}."
     slug = re.sub(r"[^a-z0-9]+", "-", device.lower()).strip("-")
-    label = f"images/s at {chosen[0]} px, batch {chosen[1]}"
-    return Axis(f"speed__{slug}", label, True, costs, words, device=device)
+    return Axis(f"speed__{slug}", f"images/s at {size} px, batch {batch}", True, costs, words, device=device)
 
 
 def _img_size(records: Sequence[Record]) -> int:
     return int(records[0].resolved_protocol["data"]["img_size"])
-
-
-def _other_size(measured: int, trained: int) -> str:
-    if measured == trained:
-        return ""
-    return f" The runs had {trained} px, for which no cost was measured: read the axis as a scale of the models."
 
 
 def pareto_numbers(accuracies: Iterable[Score], axis: Axis) -> pd.DataFrame:
@@ -186,7 +175,7 @@ def pareto_plot(name: str, axis: Axis, accuracies: Sequence[Score], records: Seq
     Args:
         name: The figure's name.
         axis: The cost.
-        accuracies: Of one protocol and data set, on test.
+        accuracies: Of one protocol and data set, on test; MedSpectralNet without a part is not among them.
         records: The runs.
         data: What the caption says of the data.
     """
@@ -198,7 +187,8 @@ def pareto_plot(name: str, axis: Axis, accuracies: Sequence[Score], records: Seq
     missing = f" Without a cost, so not drawn: {', '.join(map(model_name, without))}." if without else ""
     text = (
         f"Mean test accuracy over seeds, vertical bars: 95 % interval over test images and "
-        f"seeds. Ringed and joined: the Pareto front, models that no other beats in both; it ignores the intervals. "
+        f"seeds. Filled and joined: the Pareto front, models that no other beats in both; it ignores the intervals. "
+        f"Blue: MedSpectralNet and its variants. "
         f"{dotted}{axis.words}{missing} {data} "
         f"Protocol {first.protocol}, {len(records)} records. Not in the paper as a figure."
     )
@@ -206,57 +196,75 @@ def pareto_plot(name: str, axis: Axis, accuracies: Sequence[Score], records: Seq
         f"Accuracy against {axis.label} on {dataset_name(first.dataset)}, {first.protocol}", text, first.dataset
     )
     title = f"{dataset_name(first.dataset)}, {first.protocol}" + (f"\n{axis.device}" if axis.device else "")
-    models = sorted(measured | axis.costs.keys(), key=model_order)
-    networks = [model for model in models if model_order(model)[0] == KIND_ORDER["network"]]
     return Plot(
         name,
         caption,
         [*records, *axis.records],
         lambda: pareto_numbers(accuracies, axis),
-        lambda numbers: draw_pareto(numbers, title, axis, networks, floors),
+        lambda numbers: draw_pareto(numbers, title, axis, floors),
     )
 
 
-def draw_pareto(
-    numbers: pd.DataFrame, title: str, axis: Axis, networks: Sequence[str], floors: Sequence[float]
-) -> Figure:
-    """A mark a model with its intervals, the front joined.
+def draw_pareto(numbers: pd.DataFrame, title: str, axis: Axis, floors: Sequence[float]) -> Figure:
+    """A labelled mark a model with its intervals, the front joined; no colour stands for a model.
 
     Args:
         numbers: Of `pareto_numbers`.
         title: Of the figure.
         axis: The cost.
-        networks: All models that could be here; a model looks the same whatever it is drawn against.
         floors: Accuracies that need no model.
     """
-    labels = [model_name(model) for model in numbers["model"]]
-    figure = new_figure(title, 2.8 + legend_height(labels))
+    figure = new_figure(title, 3.6, WIDE)
     axes = figure.subplots()
-    handles = [_draw_point(axes, row, networks.index(row["model"])) for row in numbers.to_dict("records")]
+    front = numbers[numbers["on_front"]].sort_values(["cost", "acc"], kind="stable")
+    axes.plot(front["cost"], front["acc"], color="0.3", linewidth=0.8, zorder=2)
+    for row in numbers.to_dict("records"):
+        _draw_point(axes, row)
     cost_axis(axes, numbers["cost"].min(), numbers["cost"].max())
-    _draw_front(axes, numbers[numbers["on_front"]])
+    axes.margins(x=0.08)
     for floor in floors:
         axes.axhline(floor, color="0.4", linestyle=":", linewidth=0.9)
     axes.set(xlabel=axis.label + (" (more is better)" if axis.more_is_better else ""), ylabel="accuracy (test)")
-    legend_below(figure, handles, labels)
+    _label_points(figure, axes, numbers)
     return figure
 
 
-def _draw_point(axes: Axes, row: Any, index: int) -> Line2D:
-    look = mark_style(index)
-    (handle,) = axes.plot([row["cost"]], [row["acc"]], zorder=3, **look)
-    axes.plot([row["cost"]] * 2, [row["ci_low"], row["ci_high"]], color=look["color"], linewidth=0.8)
-    axes.plot([row["cost_low"], row["cost_high"]], [row["acc"]] * 2, color=look["color"], linewidth=0.8)
-    return handle
+def _ink(model: str) -> Any:
+    return colour(0) if is_ours(model) else "0.15"
 
 
-def _draw_front(axes: Axes, front: pd.DataFrame) -> None:
-    front = front.sort_values(["cost", "acc"], kind="stable")
-    look: dict[str, Any] = {
-        "marker": "o",
-        "markersize": 9,
-        "markerfacecolor": "none",
-        "markeredgecolor": "black",
-        "color": "0.3",
-    }
-    axes.plot(front["cost"], front["acc"], linestyle="--", linewidth=0.8, markeredgewidth=0.7, zorder=2, **look)
+def _draw_point(axes: Axes, row: Any) -> None:
+    ink = _ink(row["model"])
+    face = ink if row["on_front"] else "white"
+    axes.plot([row["cost"]] * 2, [row["ci_low"], row["ci_high"]], color=ink, linewidth=0.6, alpha=0.35)
+    axes.plot([row["cost_low"], row["cost_high"]], [row["acc"]] * 2, color=ink, linewidth=0.6, alpha=0.35)
+    axes.plot([row["cost"]], [row["acc"]], "o", color=ink, markerfacecolor=face, markersize=4.5, zorder=3)
+
+
+def _label_points(figure: Figure, axes: Axes, numbers: pd.DataFrame) -> None:
+    """Each name beside its point, none on another, with a line to a point that it had to move away from."""
+    figure.draw_without_rendering()  # lays out; only then it is known where a point lies
+    size = axes.bbox.width, axes.bbox.height
+    places = axes.transData.transform(numbers[["cost", "acc"]].to_numpy(np.float64)) - axes.bbox.p0
+    unit = LABEL_LINE / LINE * figure.dpi / 72  # pixels of this figure for one of those that labels are placed in
+    centres = [(round(x / unit, 1), round(y / unit, 1)) for x, y in places.tolist()]
+    names = [model_name(model) for model in numbers["model"]]
+    labels = place_labels(centres, [LETTER * len(name) for name in names], LINE, (size[0] / unit, size[1] / unit))
+    for (x, y), name, label, row in zip(centres, names, labels, numbers.to_dict("records"), strict=True):
+        side = "left" if label.x > x else "right" if label.x + label.width < x else "center"
+        end = label.x + label.width * {"left": 0.0, "center": 0.5, "right": 1.0}[side]
+        moved = abs(label.y + LINE / 2 - y) >= LINE / 2
+        scale = LABEL_LINE / LINE
+        axes.annotate(
+            name,
+            (row["cost"], row["acc"]),
+            (round((end - x) * scale, 1), round((label.y + LINE / 2 - y) * scale, 1)),
+            textcoords="offset points",
+            ha=side,
+            va="center",
+            fontsize=LABEL_SIZE,
+            color=_ink(row["model"]),
+            arrowprops={"arrowstyle": "-", "linewidth": 0.5, "color": "0.5", "shrinkA": 0, "shrinkB": 3}
+            if moved
+            else None,
+        )

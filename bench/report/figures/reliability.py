@@ -13,6 +13,7 @@ from scipy.stats import binom
 from bench.records.run_record import Record
 from bench.report.analysis.calibration import Calibration
 from bench.report.figures.style import WIDE, WIDTH, Caption, Plot, colour, listed, new_figure
+from bench.report.published.names import dataset_name, model_name
 from bench.stats.intervals import LEVEL
 from bench.stats.metrics import NUM_ECE_BINS
 
@@ -44,10 +45,10 @@ def reliability_plot(name: str, errors: Sequence[Calibration], records: Sequence
     )
     return Plot(
         name,
-        Caption(f"Reliability of {first.model} on {first.dataset}", text, first.dataset),
+        Caption(f"Reliability of {model_name(first.model)} on {dataset_name(first.dataset)}", text, first.dataset),
         records,
         lambda: reliability_numbers(errors),
-        lambda numbers: draw_reliability(numbers, f"Reliability on {first.dataset}, {first.protocol}"),
+        lambda numbers: draw_reliability(numbers, f"Reliability on {dataset_name(first.dataset)}, {first.protocol}"),
     )
 
 
@@ -81,7 +82,7 @@ def draw_reliability(numbers: pd.DataFrame, title: str) -> Figure:
     for axes, (model, bins) in zip(panels, groups, strict=True):
         first, counts = bins.iloc[0], bins["mean_count"]
         middles, shares = (bins["bin_low"] + bins["bin_high"]) / 2, counts / counts.sum()
-        axes.set_title(f"{model}\nECE {first['ece']:.3f}, by chance to {first['ece_floor_95']:.3f}")
+        axes.set_title(f"{model_name(str(model))}\nECE {first['ece']:.3f}, by chance to {first['ece_floor_95']:.3f}")
         axes.bar(middles, shares, width=0.85 / NUM_ECE_BINS, color=colour(9))
         for middle, share, count in zip(middles, shares, counts, strict=True):
             axes.text(middle, share + 0.01, f"{count:.0f}", fontsize=6, ha="center")

@@ -32,12 +32,12 @@ from bench.records.card import DataCard
 from bench.records.run_record import Record
 from bench.records.sealed import Sealed
 from bench.report.evidence import first_line
+from bench.report.published.names import dataset_name
 from bench.report.tidy import STAMP, csv_bytes
 
 WIDTH, WIDE = 3.4, 7.0  # inches: one column of a journal, and two
 ROW = 0.135  # inches of a legend's or a list's row
 DASHES = ("-", "--", ":", "-.")
-MARKERS = "osD^vPX<>ph*"
 HASHED_ID = re.compile(rb'(?:(?<=id=")|(?<=#))([A-Za-z]+)([0-9a-f]{10})(?=["\)])')
 TEXT_WIDTH = {WIDTH: 46, WIDE: 100}  # letters of a title's line
 STYLE: Any = {
@@ -190,11 +190,6 @@ def line_style(index: int) -> dict[str, Any]:
     return {"color": colour(index), "linestyle": DASHES[index % len(DASHES)]}
 
 
-def mark_style(index: int) -> dict[str, Any]:
-    """Colour and marker of the n-th thing; 60 differ."""
-    return {"color": colour(index), "marker": MARKERS[index % len(MARKERS)], "linestyle": "none"}
-
-
 def new_figure(title: str, height: float, width: float = WIDTH) -> Figure:
     """An empty figure with its title; `height` with a title of one line and `width` in inches."""
     lines = [part for line in title.split("\n") for part in textwrap.wrap(line, TEXT_WIDTH[width])]
@@ -262,7 +257,7 @@ def seeds(records: Sequence[Record]) -> str:
 
 
 def data_words(card: DataCard | None, dataset: str, split: str) -> str:
-    """The data of a caption: `breastmnist test, 156 images, licence CC BY 4.0`."""
+    """The data of a caption: `BreastMNIST test, 156 images, licence CC BY 4.0`."""
     if card is None:
-        return f"Data: {dataset} {split}."
-    return f"Data: {dataset} {split}, {card.num_images[split]} images, licence {card.license}."
+        return f"Data: {dataset_name(dataset)} {split}."
+    return f"Data: {dataset_name(dataset)} {split}, {card.num_images[split]} images, licence {card.license}."

@@ -15,6 +15,7 @@ from bench.records.run_record import Record
 from bench.report.analysis.twins import TwinScore
 from bench.report.analysis_plan import TWIN_THRESHOLDS
 from bench.report.figures.style import ROW, WIDE, Caption, Plot, colour, new_figure
+from bench.report.published.names import dataset_name, model_name
 from bench.report.tidy import model_order, table
 
 COLUMNS = ["model", "metric", "threshold", "n_seeds", "num_images", "mean", "random", "random_low", "random_high"]
@@ -40,7 +41,7 @@ def twins_plot(name: str, scores: Sequence[TwinScore], records: Sequence[Record]
         "weights being what they are. A line below the grey range owes part of its score to likeness. Exploratory; "
         f"not in the paper. {data} Protocol {first.protocol}, {len(records)} records."
     )
-    title = f"AUC without twins of train and val on {first.dataset}, {first.protocol}"
+    title = f"AUC without twins of train and val on {dataset_name(first.dataset)}, {first.protocol}"
     return Plot(
         name,
         Caption(title, text, first.dataset),
@@ -87,6 +88,6 @@ def _draw_panel(axes: Axes, model: str, part: pd.DataFrame) -> None:
     axes.fill_between(places, part["random_low"], part["random_high"], color="0.88", linewidth=0)
     axes.plot(places, part["random"], color="0.4", linestyle="--", linewidth=0.8)
     axes.plot(places, part["mean"], color=colour(0), marker="o", markersize=3)
-    axes.set_title(f"{model}, n = {part['n_seeds'].iloc[0]}", fontsize=6)
+    axes.set_title(f"{model_name(model)}, n = {part['n_seeds'].iloc[0]}", fontsize=6)
     axes.set_xticks(np.arange(len(TWIN_THRESHOLDS)), [f"{t:g}"[1:] for t in TWIN_THRESHOLDS], fontsize=6, rotation=90)
     axes.tick_params(labelsize=6)

@@ -32,8 +32,8 @@ class Independence:
         if self.several != "yes":
             return ""
         return (
-            f"Not independent: several images a {self.unit} ({self.statement}; {self.source}). Intervals and p-values "
-            "take images as independent, so the first are a lower bound and the second too small"
+            f"Not independent: several images per {self.unit} ({self.statement}; {self.source}). Intervals and "
+            "p-values treat images as independent, so the intervals are too narrow and the p-values too small"
         )
 
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-__all__ = ["MODELS", "dataset_name", "model_name"]
+from collections.abc import Iterable
+
+__all__ = ["MODELS", "dataset_name", "dataset_names", "model_name", "model_names", "name_in_sentence", "shown_name"]
 
 MODELS = {
     "floor/prior": "Majority class",
@@ -38,6 +40,12 @@ MODELS = {
     "swin_t": "Swin-T",
     "vmamba_t": "VMamba-T",
 }
+IN_SENTENCES = {  # what is no proper name
+    "floor/prior": "the majority class",
+    "floor/knn1": "the nearest neighbour",
+    "sklearn/logistic": "logistic regression",
+    "sklearn/hist_gradient_boosting": "gradient boosting",
+}
 DATASETS = {
     "bloodmnist": "BloodMNIST",
     "breastmnist": "BreastMNIST",
@@ -53,6 +61,26 @@ def model_name(model: str) -> str:
     return MODELS.get(model, model)
 
 
+def name_in_sentence(model: str) -> str:
+    """`ResNet-18`, but `the majority class`."""
+    return IN_SENTENCES.get(model) or model_name(model)
+
+
 def dataset_name(dataset: str) -> str:
     """`BreastMNIST` for `breastmnist`; any other set by its own name."""
     return DATASETS.get(dataset, dataset)
+
+
+def model_names(models: Iterable[str]) -> str:
+    """`ResNet-18, Swin-T`."""
+    return ", ".join(map(model_name, models))
+
+
+def dataset_names(datasets: Iterable[str]) -> str:
+    """`BloodMNIST, BreastMNIST`."""
+    return ", ".join(map(dataset_name, datasets))
+
+
+def shown_name(text: str) -> str:
+    """What a table's cell that is a registered name shows; any other cell stays as it is."""
+    return MODELS.get(text) or DATASETS.get(text, text)

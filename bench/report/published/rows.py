@@ -7,6 +7,7 @@ from functools import cache
 
 from bench.data.names import PAPER_DATASETS
 from bench.report.formats import NOTHING, Block, Bullets, Heading, Row, Table
+from bench.report.published.names import model_names
 from bench.report.published.numbers import LINEAR_PROBE, NAMESAKES, PublishedScore, published_scores
 from bench.report.tidy import grouped
 
@@ -68,7 +69,7 @@ def _table(chosen: Sequence[PublishedScore], what: str, measured: Collection[str
         names = [model for model in (ours, *(k for k, v in NAMESAKES.items() if v == ours)) if model in measured]
         sources = ", ".join(f"({number})" for number in dict.fromkeys(_source_numbers()[s.cited] for s in group))
         cells = [values.get(dataset, NOTHING) for dataset in PAPER_DATASETS]
-        rows.append(Row([row_id(group[0]), name, *cells, ", ".join(names) or NOTHING, sources]))
+        rows.append(Row([row_id(group[0]), name, *cells, model_names(names) or NOTHING, sources]))
     header = ["row", "published name", *PAPER_DATASETS, "measured as", "source"]
     caption = f"Published {what}, fractions; nothing here was measured by this suite"
     return Table(caption, header, rows, widths=((header.index("measured as"), 27),))

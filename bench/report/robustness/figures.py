@@ -16,6 +16,7 @@ from bench.records.tracks.record import TrackRecord
 from bench.report.evidence import Evidence
 from bench.report.figures.style import WIDE, Caption, Plot, data_words, new_figure
 from bench.report.formats import signed
+from bench.report.published.names import dataset_name, model_name
 from bench.report.robustness.compare import Drop
 from bench.report.robustness.drops import ALL
 from bench.report.robustness.table import used
@@ -50,9 +51,9 @@ def drops_plot(name: str, drops: Sequence[Drop], records: Sequence[TrackRecord],
         data: What the caption says of the data.
     """
     first = drops[0]
-    title = f"AUC lost by corruption on {first.dataset}, {first.protocol}, {first.track}"
+    title = f"AUC lost by corruption on {dataset_name(first.dataset)}, {first.protocol}, {first.track}"
     text = (
-        "AUC on the clean test images less the mean over five severities of each corruption, mean over seeds; red: "
+        "AUC on the clean test images minus the mean over five severities of each corruption, mean over seeds; red: "
         "lost, blue: gained. Last column: over all corruptions. Bold: the 95 % interval over images and seeds excludes "
         f"0, not corrected for how many are looked at. Not in the paper. {data} {len(records)} track records."
     )
@@ -81,7 +82,7 @@ def draw_drops(numbers: pd.DataFrame, title: str) -> Figure:
     reach = max(SMALLEST_RANGE, float(np.nanmax(np.abs(values))))
     axes.imshow(values, cmap=COLOURS, norm=TwoSlopeNorm(0.0, -2 * reach, 2 * reach), aspect="auto")
     counts = numbers.drop_duplicates("model").set_index("model")["n_seeds"]
-    axes.set_yticks(range(len(models)), [f"{model}, n = {counts[model]}" for model in models], fontsize=6.5)
+    axes.set_yticks(range(len(models)), [f"{model_name(model)}, n = {counts[model]}" for model in models], fontsize=6.5)
     axes.set_xticks(
         range(len(names)), [name.replace("_", " ") for name in names], fontsize=6.5, rotation=35, ha="right"
     )
@@ -93,7 +94,7 @@ def draw_drops(numbers: pd.DataFrame, title: str) -> Figure:
 
 def sheet_plot(evidence: Evidence, card: TrackCard) -> Plot:
     """One test image with all its corruptions, at the source size."""
-    title = f"The corruptions of {card.track} on {card.dataset}, test image {card.shown_index}"
+    title = f"The corruptions of {card.track} on {dataset_name(card.dataset)}, test image {card.shown_index}"
     lowest = min(CORRUPTIONS, key=lambda name: card.similarity[name][-1])
     text = (
         "At the left the image, then severities 1 to 5, each pixel as it is before the images are enlarged for a "

@@ -11,6 +11,7 @@ from bench.report.analysis.analyse import Analysis
 from bench.report.analysis_plan import OURS
 from bench.report.evidence import Evidence, first_line
 from bench.report.formats import NOTHING, Block, Bullets, Heading, Row, Table, latex, markdown, signed
+from bench.report.published.names import dataset_name, model_name, model_names
 from bench.report.robustness.compare import Drop, DropPair
 from bench.report.robustness.drops import ALL
 from bench.report.site.layout import document
@@ -23,7 +24,7 @@ NAMES = {"auc": "AUC", "balanced_acc": "balanced ACC", "balanced_acc_youden": "b
 READING = (
     f"Each model as it was trained, on its test images and on {len(CORRUPTIONS) * len(SEVERITIES)} corrupted copies "
     f"of them ({len(CORRUPTIONS)} corruptions at {len(SEVERITIES)} severities), the same pixels for all. Scores are "
-    "fractions, means over n seeds; corrupted: the mean over all copies; drop: clean less corrupted, with its paired "
+    "fractions, means over n seeds; corrupted: the mean over all copies; drop: clean minus corrupted, with its paired "
     "95 % interval over test images and seeds (of what is fitted, over images). Balanced ACC is the mean of the "
     "classes' recalls, by the usual rule and by the threshold that clean val gives (Youden's). A small drop is no "
     "merit of a model that has little to lose: the corrupted score stands beside it."
@@ -46,7 +47,7 @@ def render(evidence: Evidence, analysis: Analysis, *, synthetic: bool) -> dict[s
     prefix, stamp = (f"{STAMP}_", f" ({STAMP})") if synthetic else ("", "")
     blocks: list[Block] = [Heading(f"Corrupted test images{stamp}", 1), READING, NO_RBE]
     for (track, protocol, dataset), own in grouped(drops, lambda d: (d.track, d.protocol, d.dataset)).items():
-        where = f"{dataset}, {protocol}, {track}{stamp}"
+        where = f"{dataset_name(dataset)}, {protocol}, {track}{stamp}"
         pairs = [p for p in analysis.drop_pairs if (p.track, p.protocol, p.dataset) == (track, protocol, dataset)]
         blocks += [Heading(where), _scores_table(own, where), CALIBRATION, _calibration_table(own, where)]
         blocks += _comparisons(pairs, where)
@@ -127,10 +128,10 @@ def _comparisons(pairs: Sequence[DropPair], where: str) -> list[Block]:
             pair = by_metric.get(metric)
             texts += [NOTHING, ""] if pair is None else [drop_text(pair), _p_text(pair.p)]
         rows.append(Row(texts))
-    header = ["less that of", "by the plan", *(text for name in NAMES.values() for text in (f"{name}, 95 %", "p"))]
+    header = ["minus that of", "by the plan", *(text for name in NAMES.values() for text in (f"{name}, 95 %", "p"))]
     reading = (
-        f"Below: the drop of {OURS} less that of another model; above 0 {OURS} loses more. Of the two that the "
-        "analysis plan names (its trunk, and the best baseline by clean AUC) each is tested at 5 %; the others are "
+        f"Below: the drop of {model_name(OURS)} minus that of another model; above 0 it loses more. Of the two that "
+        "the analysis plan names (its trunk, and the best baseline by clean AUC) each is tested at 5 %; the others are "
         "exploratory."
     )
     others = [pair.p for pair in pairs if not pair.role and pair.metric == "auc"]
@@ -154,4 +155,4 @@ def _missing(drops: Sequence[Drop], track: str, protocol: str, dataset: str) -> 
     if track not in list_tracks() or not wanted or dataset not in load_track(track).datasets:
         return []
     studies = " ".join(f"`medbench track {track} --study {study}`" for study in dict.fromkeys(wanted.values()))
-    return ["Missing cells:", Bullets([f"not scored on {track}: {', '.join(wanted)}"]), f"{studies} scores them."]
+    return ["Missing cells:", Bullets([f"not scored on {track}: {model_names(wanted)}"]), f"{studies} scores them."]

@@ -1,4 +1,4 @@
-"""The answer in two sentences, and the forest plot that it is read from."""
+"""The answer in a few sentences, for the first page and for README.md, and the forest plot that it is read from."""
 
 from __future__ import annotations
 
@@ -8,12 +8,17 @@ from dataclasses import dataclass
 
 from bench.data.names import PAPER_DATASETS
 from bench.records.names import SYNTHETIC_PREFIX
+from bench.records.own_models import is_fitted
+from bench.report.analysis.analyse import Analysis
 from bench.report.analysis.pairs import Pair
+from bench.report.analysis.resolution import Resolution
 from bench.report.analysis_plan import OURS, baselines
+from bench.report.evidence import Evidence
 from bench.report.formats import signed
-from bench.report.published.names import dataset_name, model_name
-from bench.report.tables.score_cells import signed_interval
+from bench.report.published.names import dataset_name, model_name, name_in_sentence
+from bench.report.tables.score_cells import signed_interval, smallest_text
 from bench.report.tidy import grouped, model_order, paper_datasets
+from bench.stats.power import POWER
 
 HEADLINE = "lite-96"  # comes first wherever several protocols stand side by side
 STEP = 0.2  # of the axis, in AUC
@@ -74,10 +79,18 @@ class Forest:
 
 @dataclass(frozen=True)
 class Answer:
-    """What is separated, what is not, what is missing; a sentence each."""
+    """The answer, "" for what does not apply.
+
+    Attributes:
+        separated: From which models the corrected tests tell MedSpectralNet, on how many of the six sets.
+        open: From which they do not.
+        resolution: How small a difference they find.
+        missing: What no finished run gives.
+    """
 
     separated: str
     open: str
+    resolution: str
     missing: str
 
 
@@ -87,32 +100,59 @@ def headline(pairs: Iterable[Pair]) -> list[Pair]:
     return by_protocol.get(HEADLINE) or next(iter(by_protocol.values()), [])
 
 
-def answer(pairs: Sequence[Pair], *, is_stated: bool, synthetic: bool) -> Answer:
+def the_answer(evidence: Evidence, analysis: Analysis, *, synthetic: bool) -> Answer:
+    """The answer that the records give.
+
+    Args:
+        evidence: The results folder.
+        analysis: Its statistics.
+        synthetic: Of runs on synthetic data, or of the others.
+    """
+    is_stated = any(record.protocol == STATED for record in evidence.records)
+    return answer(headline(analysis.pairs), analysis.resolution, is_stated=is_stated, synthetic=synthetic)
+
+
+def answer(pairs: Sequence[Pair], resolution: Iterable[Resolution] = (), *, is_stated: bool, synthetic: bool) -> Answer:
     """The answer from the primary comparisons of one protocol.
 
     Args:
         pairs: From `headline`.
+        resolution: The smallest differences that are found, of any protocol.
         is_stated: Whether there is a run under the paper's own setting.
         synthetic: Whether they are on synthetic data.
     """
     six = paper_datasets(synthetic=synthetic)
     if not pairs:
-        return Answer("", "", f"Nothing is measured yet that the analysis plan compares: no run on {_sets(six)}.")
+        return Answer("", "", "", f"Nothing is measured yet that the analysis plan compares: no run on {_sets(six)}.")
     have = [name for name in six if any(pair.dataset == name for pair in pairs)]
     verdicts = grouped(pairs, lambda pair: pair.verdict)
     number = sum(len(verdicts.get(side, [])) for side in ("higher", "lower"))
     sides = [f"{side} than that of {_models(verdicts[side], have)}" for side in ("higher", "lower") if side in verdicts]
-    found = f"{' and '.join(sides)}" if sides else "not told from that of any other model"
+    found = f"{' and '.join(sides)}" if sides else "separated from that of no other model"
     separated = (
         f"On {NUMBERS[len(have)]} of the six data sets ({_sets(have)}), {model_name(OURS)}'s AUC is {found}: "
         f"{number} of {len(pairs)} comparisons."
     )
-    words = {"not separated": "from {}, which says neither better nor equal", "comparable": "from {}, which is as good"}
+    words = {
+        "not separated": "It is not separated from that of {}, which is no evidence that they are equal.",
+        "comparable": "It is comparable to that of {}, within the margin of the analysis plan.",
+    }
     rest = [words[verdict].format(_models(verdicts[verdict], have)) for verdict in words if verdict in verdicts]
     missing = [_missing(pairs, have, six, synthetic=synthetic)]
     if not is_stated and not synthetic:
-        missing.append(f"The paper's own setting ({STATED}) has no run: its ImageNet weights could not be had.")
-    return Answer(separated, f"It is not separated {'; nor '.join(rest)}." if rest else "", " ".join(missing).strip())
+        missing.append(f"The paper's own setting ({STATED}) has no run: its ImageNet weights were not available.")
+    return Answer(separated, " ".join(rest), _resolution(pairs, resolution), " ".join(missing).strip())
+
+
+def _resolution(pairs: Sequence[Pair], resolution: Iterable[Resolution]) -> str:
+    """How small a difference in AUC the comparisons find, by data set."""
+    cells = {(pair.protocol, pair.dataset) for pair in pairs}
+    smallest: dict[str, str] = {}
+    for row in resolution:
+        if (row.protocol, row.dataset) in cells and (row.metric, row.part) == ("auc", "test"):
+            smallest.setdefault(row.dataset, f"{smallest_text(row)} on {dataset_name(row.dataset)}")
+    found = f"Smallest difference in AUC that is found with a power of {POWER:g}: {'; '.join(smallest.values())}."
+    return found if smallest else ""
 
 
 def _missing(pairs: Sequence[Pair], have: Sequence[str], six: Sequence[str], *, synthetic: bool) -> str:
@@ -122,21 +162,24 @@ def _missing(pairs: Sequence[Pair], have: Sequence[str], six: Sequence[str], *, 
     number = len(planned) * len(six) - len(made)
     absent = [name for name in six if name not in have]
     wanting = {name: [model for model in planned if (model, name) not in made] for name in have}
-    texts = [f"{', '.join(map(model_name, own))} on {dataset_name(name)}" for name, own in wanting.items() if own]
+    texts = [f"{_joined([model_name(m) for m in own])} on {dataset_name(name)}" for name, own in wanting.items() if own]
     texts += [f"{model_name(OURS)} on {_sets(absent)}"] if absent else []
     return (
-        f"{number} of {len(planned) * len(six)} planned comparisons lack a run: {'; '.join(texts)}." if number else ""
+        f"{number} of {len(planned) * len(six)} planned comparisons have no finished run: {'; '.join(texts)}."
+        if number
+        else ""
     )
 
 
 def _models(pairs: Sequence[Pair], have: Sequence[str]) -> str:
-    """Baselines by name, each with its data sets where not all of them are meant."""
-    by_model = grouped(sorted(pairs, key=lambda pair: model_order(pair.baseline)), lambda pair: pair.baseline)
+    """Baselines by name, networks first, each with its data sets where not all of them are meant."""
+    ordered = sorted(pairs, key=lambda pair: (is_fitted(pair.baseline), model_order(pair.baseline)))
+    by_model = grouped(ordered, lambda pair: pair.baseline)
     texts = []
     for model, group in by_model.items():
         sets = [name for name in have if any(pair.dataset == name for pair in group)]
         where = "" if len(sets) == len(have) else f" ({_sets(sets)})"
-        texts.append(f"{model_name(model)}{where}")
+        texts.append(f"{name_in_sentence(model)}{where}")
     return _joined(texts)
 
 
@@ -182,7 +225,7 @@ def forest(pairs: Sequence[Pair]) -> Forest | None:
 
 def _mark(pair: Pair, place: Callable[[float], str]) -> Mark:
     text = f"{signed(pair.difference)} ({signed_interval(pair)})"
-    names = f"{model_name(pair.model)} less {model_name(pair.baseline)} on {dataset_name(pair.dataset)}"
+    names = f"{model_name(pair.model)} minus {model_name(pair.baseline)} on {dataset_name(pair.dataset)}"
     p = f", corrected p {'< 0.001' if pair.p_corrected < 0.001 else f'{pair.p_corrected:.3f}'}"
     tip = f"{names}: {text}, {pair.verdict}{p}, seeds {pair.seeds}"
     ends = [pair.difference if math.isnan(end) else end for end in (pair.ci_low, pair.ci_high)]

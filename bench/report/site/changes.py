@@ -12,6 +12,7 @@ from bench.report.analysis.pairs import Pair
 from bench.report.analysis_plan import OURS
 from bench.report.evidence import gather
 from bench.report.formats import NOTHING, Block, Bullets, Heading, Row, Table, markdown_text, signed
+from bench.report.published.names import model_name
 from bench.report.site.rows import Cell, Entry, entries
 from bench.report.tables.score_cells import signed_interval
 
@@ -97,8 +98,8 @@ def _differences(old: Iterable[Pair], pairs: Iterable[Pair], changed: set[Cell])
             probability = NOTHING if math.isnan(p) else f"{p:.3g}"
             start = [pair.baseline, pair.protocol, pair.dataset, signed(pair.difference), signed_interval(pair)]
             rows.append(Row([*start, probability, f"{turned}{pair.verdict}", pair.family]))
-    header = ["less", "protocol", "data set", "difference", "95 %", "p", "verdict", "family"]
-    caption = f"AUC of {OURS} less that of others, official test; p of primary comparisons is corrected:"
+    header = ["minus", "protocol", "data set", "difference", "95 %", "p", "verdict", "family"]
+    caption = f"AUC of {model_name(OURS)} minus that of others, official test; p of primary comparisons is corrected:"
     return [Table(caption, header, rows)] if rows else []
 
 

@@ -20,7 +20,7 @@ from bench.report.tidy import dirty_lines, unpinned_lines
 
 __all__ = ["DatasetPart", "ProtocolPart", "dataset_part"]
 
-SCANS = "; the images are slices of few scans, taken as independent: intervals are a lower bound, p is too small"
+SCANS = "; the images are slices of few scans, treated as independent: intervals are too narrow, p-values too small"
 
 
 @dataclass(frozen=True)

@@ -11,7 +11,7 @@ from bench.report.figures.style import Caption
 __all__ = ["PageFigure", "page_figures"]
 
 SIZE = re.compile(rb'<svg\b[^>]*?\b(width|height)="([0-9.]+)pt"[^>]*?\b(?:width|height)="([0-9.]+)pt"')
-PHOTOS = ("fig12", "fig13")  # show medical images, whose greys a dark page must not turn round
+PHOTOS = ("fig12", "fig13", "robustness-images")  # show medical images, whose greys a dark page must not turn round
 
 
 @dataclass(frozen=True)

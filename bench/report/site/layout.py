@@ -12,6 +12,7 @@ from bench.records.names import SYNTHETIC_PREFIX
 from bench.report.formats import Block, Heading
 from bench.report.published.names import dataset_name
 from bench.report.rendering import template
+from bench.report.site.tracks import TRACKS
 from bench.report.tidy import STAMP
 
 __all__ = ["Page", "dataset_path", "document", "html", "stamped"]
@@ -37,6 +38,14 @@ class Page:
     def root(self) -> str:
         """From its folder to the reports folder."""
         return "/".join([".."] * (len(PurePosixPath(self.path).parts) - 1)) or "."
+
+    @property
+    def section(self) -> str:
+        """The page of the menu that leads to it: of a card the list, of a track's table the tracks; else ""."""
+        if self.path.startswith("models/"):
+            return "models/index.html"
+        tables = {f"{track.table}.html" for track in TRACKS}
+        return "tracks.html" if self.path in tables else ""
 
 
 @dataclass(frozen=True)
@@ -90,6 +99,7 @@ def html(page: Page, name: str, **content: Any) -> dict[str, bytes]:
         synthetic=page.synthetic,
         stamp=STAMP,
         nav=_navigation(synthetic=page.synthetic),
+        section=page.section,
         **content,
     )
     return {page.path: text.encode()}

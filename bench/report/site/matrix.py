@@ -7,8 +7,9 @@ from dataclasses import dataclass
 
 from bench.report.ablations import is_compared
 from bench.report.analysis_plan import PARTS
+from bench.report.published.numbers import PublishedScore, reference_score
 from bench.report.site.answer import HEADLINE
-from bench.report.site.rows import NO_VALUE, Entry, Value
+from bench.report.site.rows import NO_VALUE, Entry, Value, printed_value
 from bench.report.tables.score_cells import METRICS
 from bench.report.tables.table3 import recipe
 from bench.report.tidy import grouped, model_order
@@ -54,12 +55,19 @@ def matrix(entries: Iterable[Entry], datasets: Sequence[str]) -> list[MatrixTabl
         by_cell = {(entry.model, entry.dataset): entry for entry in by_protocol[protocol]}
         models = sorted({model for model, _ in by_cell}, key=model_order)
         for metric in METRICS:
-            rows = {model: [_cell(by_cell.get((model, dataset)), metric) for dataset in datasets] for model in models}
+            rows = {
+                model: [
+                    _cell(by_cell.get((model, dataset)), reference_score(model, dataset, metric, protocol), metric)
+                    for dataset in datasets
+                ]
+                for model in models
+            }
             tables.append(MatrixTable(protocol, metric, recipe(protocol), rows))
     return tables
 
 
-def _cell(entry: Entry | None, metric: str) -> MatrixCell:
+def _cell(entry: Entry | None, reference: PublishedScore | None, metric: str) -> MatrixCell:
+    """What was printed stands there without a run, too."""
     if entry is None:
-        return MatrixCell(NO_VALUE, NO_VALUE)
+        return MatrixCell(NO_VALUE, printed_value(reference))
     return MatrixCell(entry.value("test", metric), entry.published[metric])

@@ -21,7 +21,7 @@ from bench.report.evidence import Evidence, first_line
 from bench.report.figures.style import Caption
 from bench.report.published.names import dataset_name
 from bench.report.rendering import template
-from bench.report.site.answer import HEADLINE, STATED, answer, forest, headline
+from bench.report.site.answer import HEADLINE, forest, headline, the_answer
 from bench.report.site.claims import claims_page
 from bench.report.site.datasets import dataset_part
 from bench.report.site.figures import PageFigure, page_figures
@@ -113,17 +113,17 @@ def _index(site: _Site) -> Files:
     """The answer, the forest plot, Table 3 as a matrix, cost against score."""
     pairs = headline(site.analysis.pairs)
     datasets = paper_datasets(synthetic=site.synthetic)
-    is_stated = any(record.protocol == STATED for record in site.evidence.records)
     return html(
         site.page(stamped("index.html", synthetic=site.synthetic), TITLE),
         "index.html.jinja",
         num_records=len(site.evidence.finished(synthetic=site.synthetic)),
-        answer=answer(pairs, is_stated=is_stated, synthetic=site.synthetic),
+        answer=the_answer(site.evidence, site.analysis, synthetic=site.synthetic),
         forest=forest(pairs),
         tables=matrix(site.ranked, datasets),
         datasets={name: dataset_path(name) for name in datasets},
         scatters=[] if site.synthetic else list(_scatters(site)),
         metrics=METRICS,
+        own=bool(site.evidence.own or site.evidence.own_lost),
         plan=site.evidence.links.to_document("ANALYSIS_PLAN.md"),
     )
 

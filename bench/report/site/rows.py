@@ -15,6 +15,7 @@ from bench.report.analysis.resolution import Resolution
 from bench.report.analysis.scores import ClassScore, Score
 from bench.report.evidence import Evidence
 from bench.report.links import Links
+from bench.report.published.numbers import PublishedScore
 from bench.report.tables.calibration import number
 from bench.report.tables.score_cells import METRICS, TEST_PARTS, interval_text, smallest_text, value_text
 from bench.report.tidy import grouped, seeds_text
@@ -149,11 +150,20 @@ def _measured(score: Score, trust: CellTrust) -> Value:
 
 
 def _published(score: Score) -> Value:
-    reference = score.reference
+    difference = f"measured minus published {score.difference:+.4f}, between two protocols; ".replace("-", "−")
+    return printed_value(score.reference, difference)
+
+
+def printed_value(reference: PublishedScore | None, beside: str = "") -> Value:
+    """A number that others printed, with its source.
+
+    Args:
+        reference: The number, None where there is none.
+        beside: What its tip says of a measured one, before the source.
+    """
     if reference is None:
         return NO_VALUE
-    difference = f"measured less published {score.difference:+.4f}".replace("-", "−")
-    tip = f"{reference.name}: {reference.value:g}; {difference}, between two protocols; {reference.cited}"
+    tip = f"{reference.name}: {reference.value:g}; {beside}{reference.cited}"
     return Value(f"{reference.value:.3f}", reference.value, tip)
 
 

@@ -21,7 +21,8 @@ from bench.report.tidy import model_order
 __all__ = ["Scatter", "scatter"]
 
 WIDTH, HEIGHT = 760.0, 400.0  # of the plotting area, in the drawing's units
-LETTER, LINE = 7.2, 15.0  # of a label: a letter's width, a line's height
+LETTER, LINE = 7.6, 15.0  # of a label: a letter's width, a line's height
+ANCHORS = {"start": 0.0, "middle": 0.5, "end": 1.0}
 TICKS = (1.0, 2.0, 5.0)
 REFERENCES = ("sklearn/logistic", "floor/knn1", "floor/prior")  # without a cost: lines, not points
 
@@ -35,6 +36,8 @@ class Point:
         x, y: Its centre.
         low, high: Ends of the score's 95 % interval.
         label: Where its name stands.
+        anchor: End of the name that is nearest to the point: `start`, `end`, or `middle` above or below it.
+        leader: Ends of a line from the name to the point, () where they touch.
         on_front: Whether no other model is cheaper and better.
         is_ours: Whether it is MedSpectralNet or a variant.
         tip: What a reader gets by pointing at it or reaching it by keyboard.
@@ -46,9 +49,16 @@ class Point:
     low: float
     high: float
     label: Label
+    anchor: str
+    leader: tuple[float, ...]
     on_front: bool
     is_ours: bool
     tip: str
+
+    @property
+    def text_x(self) -> float:
+        """Where the name begins, ends or has its middle."""
+        return self.label.x + self.label.width * ANCHORS[self.anchor]
 
 
 @dataclass(frozen=True)
@@ -122,7 +132,12 @@ def scatter(scores: Sequence[Score], costs: Iterable[CostRecord], img_size: int,
             f"{model_name(score.model)}: {score.metric.upper()} {score.mean:.3f} "
             f"({interval_text(score.ci_low, score.ci_high)}), {gmacs[score.model]:.2f} GMACs, {seeds}"
         )
-        points.append(Point(score.model, x, y, low, high, label, on_front, is_ours(score.model), tip))
+        anchor = "start" if label.x > x else "end" if label.x + label.width < x else "middle"
+        is_near = abs(label.y + LINE / 2 - y) < LINE / 2
+        leader = (
+            () if is_near else (x, y, label.x + label.width * ANCHORS[anchor], label.y + (0 if label.y > y else LINE))
+        )
+        points.append(Point(score.model, x, y, low, high, label, anchor, leader, on_front, is_ours(score.model), tip))
     first = both[0]
     return Scatter(
         protocol=first.protocol,

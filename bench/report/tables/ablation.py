@@ -12,14 +12,14 @@ from dataclasses import replace
 from bench.records.names import SYNTHETIC_PREFIX
 from bench.report.ablations import FACTORS, factorial_protocol
 from bench.report.analysis.analyse import Analysis
-from bench.report.analysis.contrasts import EFFECTS, OF_BOTH_MODELS, TRUNK, WHOLE, Contrast
+from bench.report.analysis.contrasts import EFFECTS, OF_BOTH_MODELS, TRUNK, WHOLE, Contrast, gain_of_cutmix
 from bench.report.analysis.pairs import Pair
 from bench.report.analysis.scores import Score
 from bench.report.analysis_plan import PARTS
 from bench.report.evidence import Evidence, Reason
 from bench.report.formats import NOTHING, Block, Bullets, Heading, Row, Table, Text, quoted, signed
 from bench.report.links import Links
-from bench.report.published.names import model_name
+from bench.report.published.names import dataset_name, model_name, model_names
 from bench.report.tables.missing import NOT_RUN, lost_seeds, planned, why_missing
 from bench.report.tables.score_cells import (
     METRICS,
@@ -57,7 +57,7 @@ def render(evidence: Evidence, analysis: Analysis, *, synthetic: bool) -> dict[s
             resolution_text(analysis.resolution, protocol, "test", metric, [name], notes=True) for metric in METRICS
         ]
         blocks.append(_leads_text(analysis, protocol, name))
-        blocks.append(_parts_table(evidence, analysis, own, f"{name}, official test, {protocol}{stamp}"))
+        blocks.append(_parts_table(evidence, analysis, own, f"{dataset_name(name)}, official test, {protocol}{stamp}"))
         have = {(protocol, score.model) for score in own}
         wanted = [(protocol, model) for model in NAMES]
         rows += [missing_cell(evidence, *cell, name) for cell in wanted if cell not in have]
@@ -88,7 +88,7 @@ def _reading() -> str:
         f"{UNITS} Shown: {READING} Differences are of means over all seeds, paired by test image. All of it is "
         "exploratory by the analysis plan, without a correction for how many are looked at, but the AUC difference to "
         f"{model_name(TRUNK)}: that is one of the plan's comparisons, and its verdict is by the corrected p. The paper "
-        f"has no such table. M: millions of parameters. Lead: {model_name(WHOLE)} less the model of the row; verdict: "
+        f"has no such table. M: millions of parameters. Lead: {model_name(WHOLE)} minus the model of the row; verdict: "
         "what it is beside it."
     )
 
@@ -98,7 +98,7 @@ def _factors(evidence: Evidence) -> str:
     imagenet = any(record.protocol == "paper-224-imagenet" for record in evidence.records)
     return (
         f"Cells: {whole} and {trunk}, its trunk, each with and without CutMix, one optimiser. Interaction: what CutMix "
-        f"does for {whole} less what it does for {trunk}. The third factor, ImageNet weights, is `paper-224-imagenet`"
+        f"does for {whole} minus what it does for {trunk}. The third factor, ImageNet weights, is `paper-224-imagenet`"
         f"{'.' if imagenet else ', which has no record: its weights could not be had where these runs were made.'}"
     )
 
@@ -161,15 +161,24 @@ def _factorial(
         by_key = {(contrast.effect, contrast.metric): contrast for contrast in contrasts}
         if not any(effect in OF_BOTH_MODELS for effect, _ in by_key):
             continue  # one model alone: Table 2 has its gain
-        where = f"{dataset}, official test, {OPTIMISERS.get(optimiser, optimiser)}{stamp}"
+        where = f"{dataset_name(dataset)}, official test, {OPTIMISERS.get(optimiser, optimiser)}{stamp}"
         blocks.append(_means_table(evidence, scores, optimiser, f"Means, {where}"))
         blocks.append(exploratory_text([contrast.p for contrast in contrasts], "all effects under this optimiser"))
         rows = []
+        names = {gain_of_cutmix(model): gain_of_cutmix(model_name(model)) for model in (WHOLE, TRUNK)}
         for effect in EFFECTS:
             both = [by_key.get((effect, metric)) for metric in METRICS]
             seeds = [str(contrast.n_seeds) for contrast in both if contrast is not None]
             if seeds:
-                rows.append(Row([effect, seeds[0], *(NOTHING if c is None else _with_interval(c) for c in both)]))
+                rows.append(
+                    Row(
+                        [
+                            names.get(effect, effect),
+                            seeds[0],
+                            *(NOTHING if c is None else _with_interval(c) for c in both),
+                        ]
+                    )
+                )
         header = ["effect", "n", *(f"{name}, 95 %" for name in METRICS.values())]
         blocks.append(Table(f"Effects, {where}", header, rows, right=frozenset({1})))
     return blocks
@@ -197,7 +206,7 @@ def _missing(
     reasons: dict[tuple[Reason, str], list[str]] = {}
     for protocol, model in cells:
         reasons.setdefault((why_missing(evidence, protocol, model, dataset), protocol), []).append(model)
-    items = [f"{protocol}: {', '.join(models)}: {quoted(why.text)}" for (why, protocol), models in reasons.items()]
+    items = [f"{protocol}: {model_names(models)}: {quoted(why.text)}" for (why, protocol), models in reasons.items()]
     wanted = {(p, m) for p, m in cells if (m, dataset) in {cell[:2] for cell in planned(p, synthetic=False)}}
     is_open = any(why == NOT_RUN for why, _ in reasons)
     command = ["`medbench run --study ablation` runs them."] if is_open and wanted else []

@@ -13,6 +13,7 @@ from bench.report.analysis_plan import PARTS
 from bench.report.evidence import Evidence, first_line
 from bench.report.formats import NOTHING, Block, Heading, Row, Table, Text, latex, markdown, signed
 from bench.report.links import Links
+from bench.report.published.names import dataset_name, model_name
 from bench.report.site.layout import document
 from bench.report.tables.score_cells import TEST_PARTS, interval_text, signed_interval
 from bench.report.tidy import STAMP, csv_bytes, grouped, seeds_text, table
@@ -55,8 +56,8 @@ def render(evidence: Evidence, analysis: Analysis, *, synthetic: bool) -> dict[s
     stamp = f" ({STAMP})" if synthetic else ""
     groups = grouped((row for row in rows if row.part == "test"), lambda row: (row.protocol, row.dataset))
     for (protocol, dataset), own in groups.items():
-        where = f"{dataset}, {protocol}{stamp}"
-        blocks.append(Heading(f"{dataset}, {TEST_PARTS['test']}, `{protocol}`{stamp}"))
+        where = f"{dataset_name(dataset)}, {protocol}{stamp}"
+        blocks.append(Heading(f"{dataset_name(dataset)}, {TEST_PARTS['test']}, `{protocol}`{stamp}"))
         blocks += [_errors(own, where, evidence.links), _likelihoods(own, where)]
         pairs = [pair for pair in analysis.calibration_pairs if (pair.protocol, pair.dataset) == (protocol, dataset)]
         blocks += [_differences(pairs, where)] if pairs else []
@@ -123,12 +124,14 @@ def _likelihoods(rows: Sequence[Calibration], where: str) -> Table:
 
 def _differences(pairs: Sequence[Pair], where: str) -> Table:
     """MedSpectralNet less each other model."""
-    header = ["less", "seeds", "NLL", "95 %", "refinement", "95 %", "calibration", "95 %"]
+    header = ["minus", "seeds", "NLL", "95 %", "refinement", "95 %", "calibration", "95 %"]
     rows = []
     for baseline, own in grouped((pair for pair in pairs if pair.baseline not in PARTS), lambda p: p.baseline).items():
         texts = [text for pair in own for text in (signed(pair.difference), signed_interval(pair))]
         rows.append(Row([baseline, own[0].seeds, *texts]))
-    return Table(f"{pairs[0].model} less the other model, nats, {where}", header, rows, frozenset({2, 4, 6}))
+    return Table(
+        f"{model_name(pairs[0].model)} minus the other model, nats, {where}", header, rows, frozenset({2, 4, 6})
+    )
 
 
 def number(value: float) -> str:

@@ -11,10 +11,11 @@ from dataclasses import replace
 from bench.records.names import SYNTHETIC_PREFIX
 from bench.report.ablations import STARTED, STARTS
 from bench.report.analysis.analyse import Analysis
-from bench.report.analysis.contrasts import Contrast, gain_of_imagenet, start_effects, start_p, start_verdict
+from bench.report.analysis.contrasts import WHOLE, Contrast, gain_of_imagenet, start_effects, start_p, start_verdict
 from bench.report.analysis.scores import Score
 from bench.report.evidence import Evidence
 from bench.report.formats import NOTHING, Block, Bullets, Heading, Row, Table, Text, quoted, signed
+from bench.report.published.names import dataset_name, model_name
 from bench.report.tables.missing import NOT_RUN, lost_seeds, why_missing
 from bench.report.tables.score_cells import (
     METRICS,
@@ -60,7 +61,7 @@ def render(evidence: Evidence, analysis: Analysis, *, synthetic: bool) -> dict[s
 def _reading() -> str:
     return (
         f"{UNITS} Shown: {READING} Each start has a protocol of its own; they differ in nothing else, and the last one "
-        "in the mean and std of the images too, which are the weights' own there; medspectralnet beside it is from "
+        "in the mean and std of the images too, which are the weights' own there; MedSpectralNet beside it is from "
         "scratch. Differences are of means over all seeds, paired by test image. By the analysis plan the AUC "
         f"difference by the start on the official test is one of {len(STARTED)} tests, its p multiplied by that; all "
         "else is exploratory, without a correction."
@@ -72,19 +73,20 @@ def _section(
 ) -> list[Block]:
     """Scores and effects of a model on a data set, and what is missing."""
     model, dataset = cell
-    blocks: list[Block] = [Heading(f"{model}, {dataset}{stamp}")]
+    title = f"{model_name(model)}, {dataset_name(dataset)}"
+    blocks: list[Block] = [Heading(f"{title}{stamp}")]
     for part, words in TEST_PARTS.items():
         shown = [score for score in scores if score.part == part]
         if shown:
             entries = {str(start): [s for s in shown if s.protocol == protocol] for protocol, start in STARTS.items()}
-            caption = f"{model}, {dataset}, {words}{stamp}"
+            caption = f"{title}, {words}{stamp}"
             blocks.append(detail_table(entries, part, caption, evidence.links, label="start"))
     chosen = [c for c in analysis.contrasts if c.dataset == dataset and c.effect in start_effects(model)]
     if chosen:
         secondary = [c.p for c in chosen if not _is_primary(c, model)]
         counted = exploratory_text(secondary, "all but the AUC difference by the start on the official test")
         blocks += [text for text in (counted,) if text]
-        blocks.append(_effects_table(chosen, model, f"Effects, {model}, {dataset}{stamp}"))
+        blocks.append(_effects_table(chosen, model, f"Effects, {title}{stamp}"))
     return [*blocks, *_missing(evidence, scores, cell)]
 
 
@@ -95,9 +97,10 @@ def _is_primary(contrast: Contrast, model: str) -> bool:
 def _effects_table(contrasts: Sequence[Contrast], model: str, caption: str) -> Table:
     """A row an effect and part: both measures with their intervals; p and verdict of the plan's test."""
     rows = []
+    shown = dict(zip(start_effects(model), start_effects(model_name(model), model_name(WHOLE)), strict=True))
     for (effect, part), group in grouped(contrasts, lambda c: (c.effect, c.part)).items():
         by_metric = {contrast.metric: contrast for contrast in group}
-        texts: list[Text | str] = [effect, TEST_PARTS[part], str(group[0].n_seeds)]
+        texts: list[Text | str] = [shown[effect], TEST_PARTS[part], str(group[0].n_seeds)]
         for metric in METRICS:
             row = by_metric.get(metric)
             texts += [NOTHING, NOTHING] if row is None else [signed(row.difference), signed_interval(row)]

@@ -15,6 +15,7 @@ from bench.records.own_models import is_fitted, own_spec
 from bench.records.run_record import Record
 from bench.report.evidence import Evidence, Reason
 from bench.report.formats import quoted
+from bench.report.published.names import dataset_name, dataset_names, model_name, model_names
 from bench.report.tidy import model_order
 
 NOT_RUN = Reason("not run", "")
@@ -30,13 +31,13 @@ class MissingCells:
 
     @property
     def text(self) -> str:
-        """`not run (resnet18, swin_t)`."""
-        return f"{quoted(self.reason)} ({', '.join(self.models)})"
+        """`not run (ResNet-18, Swin-T)`."""
+        return f"{quoted(self.reason)} ({model_names(self.models)})"
 
     @property
     def line(self) -> str:
-        """`bloodmnist, dermamnist: not run (resnet18, swin_t)`."""
-        return f"{', '.join(self.datasets)}: {self.text}"
+        """`BloodMNIST, DermaMNIST: not run (ResNet-18, Swin-T)`."""
+        return f"{dataset_names(self.datasets)}: {self.text}"
 
 
 @dataclass(frozen=True)
@@ -44,18 +45,18 @@ class LackingSeeds:
     """What a cell with a mean lacks of its plan, or has beside it."""
 
     dataset: str
-    what: str  # `resnet18, seed 2: failed: the loss is NaN`, `seeds 1, 2 not run`
+    what: str  # `ResNet-18, seed 2: failed: the loss is NaN`, `seeds 1, 2 not run`
     models: tuple[str, ...] = ()  # that lack the same, where `what` names none
 
     @property
     def text(self) -> str:
-        """`seeds 1, 2 not run (convnext_t, medvit_t)`."""
-        return f"{self.what} ({', '.join(self.models)})" if self.models else self.what
+        """`seeds 1, 2 not run (ConvNeXt-T, MedViT-T)`."""
+        return f"{self.what} ({model_names(self.models)})" if self.models else self.what
 
     @property
     def line(self) -> str:
-        """`breastmnist: resnet18, seed 2: failed: the loss is NaN`."""
-        return f"{self.dataset}: {self.text}"
+        """`BreastMNIST: ResNet-18, seed 2: failed: the loss is NaN`."""
+        return f"{dataset_name(self.dataset)}: {self.text}"
 
 
 @cache
@@ -100,7 +101,7 @@ def missing_groups(evidence: Evidence, protocol: str, missing: Iterable[tuple[st
 def lost_seeds(evidence: Evidence, protocol: str, models: Iterable[str], dataset: str = "") -> list[LackingSeeds]:
     """Planned seeds without scores of cells that have other ones, and seeds that no study plans.
 
-    `resnet18, seed 2: failed: the loss is NaN`; `seeds 1, 2 not run (convnext_t, medvit_t)`; `resnet18, seed 97: no
+    `ResNet-18, seed 2: failed: the loss is NaN`; `seeds 1, 2 not run (ConvNeXt-T, MedViT-T)`; `ResNet-18, seed 97: no
     study plans it, in no mean: AUC 0.912, ACC 0.865`.
 
     Args:
@@ -112,7 +113,7 @@ def lost_seeds(evidence: Evidence, protocol: str, models: Iterable[str], dataset
     shown = set(models)
     have = {(r.model, r.dataset) for r in evidence.records if r.protocol == protocol and r.model in shown}
     lacking = [
-        LackingSeeds(record.dataset, f"{record.model}, seed {record.seed}: {quoted(reason.text)}")
+        LackingSeeds(record.dataset, f"{model_name(record.model)}, seed {record.seed}: {quoted(reason.text)}")
         for record, reason in evidence.without_scores(protocol)
         if (record.model, record.dataset) in have
     ]
@@ -126,7 +127,9 @@ def lost_seeds(evidence: Evidence, protocol: str, models: Iterable[str], dataset
         lacking.append(LackingSeeds(name, f"{numbers} not run", tuple(group)))
     for record in evidence.unplanned:
         if record.protocol == protocol and record.model in shown:
-            text = f"{record.model}, seed {record.seed}: no study plans it, in no mean: {_test_scores(record)}"
+            text = (
+                f"{model_name(record.model)}, seed {record.seed}: no study plans it, in no mean: {_test_scores(record)}"
+            )
             lacking.append(LackingSeeds(record.dataset, text))
     return [item for item in lacking if dataset in ("", item.dataset)]
 

@@ -18,7 +18,7 @@ from bench.report.claims.terms import SIZE
 from bench.report.evidence import Evidence, first_line
 from bench.report.formats import NOTHING, Block, Bullets, Heading, Row, Table, Text, markdown, quoted
 from bench.report.links import Links
-from bench.report.published.names import model_name
+from bench.report.published.names import dataset_name, dataset_names, model_name
 from bench.report.published.numbers import quoted_cost
 from bench.report.site.layout import document
 from bench.report.tables.missing import lost_seeds, missing_groups, planned
@@ -208,8 +208,8 @@ def _missing(evidence: Evidence, spec: ModelSpec, protocol: str, have: Collectio
     ordered = [name for name in paper_datasets(synthetic=False) if name in wanted]  # whichever study names it first
     ordered += sorted(wanted - set(ordered))
     cells = [(spec.name, dataset) for dataset in ordered if (protocol, dataset) not in have]
-    lines = [f"{', '.join(g.datasets)}: {quoted(g.reason)}" for g in missing_groups(evidence, protocol, cells)]
-    lines += [f"{item.dataset}: {item.what}" for item in lost_seeds(evidence, protocol, [spec.name])]
+    lines = [f"{dataset_names(g.datasets)}: {quoted(g.reason)}" for g in missing_groups(evidence, protocol, cells)]
+    lines += [f"{dataset_name(item.dataset)}: {item.what}" for item in lost_seeds(evidence, protocol, [spec.name])]
     return [f"`{protocol}`: {line}" for line in lines]
 
 
@@ -227,7 +227,7 @@ def _determinism(spec: ModelSpec, records: Sequence[Record]) -> list[Block]:
 def _data(evidence: Evidence, records: Sequence[Record]) -> list[Block]:
     """Licences of the data that the records were made with."""
     cards: Mapping[str, str] = {
-        name: f"{name}: {quoted(card.license)}; {quoted(card.citation)}"
+        name: f"{dataset_name(name)}: {quoted(card.license)}; {quoted(card.citation)}"
         for name, card in sorted(evidence.cards.items())
         if name in {record.dataset for record in records}
     }

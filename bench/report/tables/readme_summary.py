@@ -6,6 +6,7 @@ import math
 from collections.abc import Iterable, Sequence
 
 from bench.data.names import PAPER_DATASETS
+from bench.plan.selection import expand_study
 from bench.records.own_models import own_models
 from bench.records.run_record import Record
 from bench.report.analysis.analyse import Analysis
@@ -15,8 +16,9 @@ from bench.report.claims.terms import SIZE
 from bench.report.evidence import Evidence, first_line
 from bench.report.formats import NOTHING, Row, Table, Text, markdown_text
 from bench.report.links import Links
+from bench.report.published.names import dataset_name, dataset_names, model_names
 from bench.report.published.numbers import quoted_cost
-from bench.report.site.readme_answer import answer_text, study_counts
+from bench.report.site.readme_answer import answer_text
 from bench.report.tables.score_cells import interval_text, measured_text, smallest_text
 from bench.report.tables.table4 import NUM_CLASSES
 from bench.report.tidy import grouped, model_order, seeds_text
@@ -25,6 +27,7 @@ from bench.stats.power import POWER
 PROTOCOLS = ("lite-96", "paper-224-scratch", "paper-224-imagenet")  # the ones with MedSpectralNet, weakest first
 DESIGN_CARD = ("medspectralnet", "resnet18", "resnet50", "medvit_t", "swin_t", "convnext_t", "medmamba_t")
 INITIALISATION = {"scratch": "random weights", "imagenet": "ImageNet-1k weights"}
+STUDIES = ("lite", "table2", "ablation", "lightweight", "table3")
 UNKNOWN_START = "weights as the model's own file leaves them"
 
 
@@ -54,6 +57,13 @@ def summary_text(evidence: Evidence, analysis: Analysis, claims: str, links: Lin
     return "\n\n".join(parts).strip()
 
 
+def study_counts(records: Iterable[Record]) -> list[tuple[str, int, int]]:
+    """(study, runs that are done, runs that it plans)."""
+    done = {(r.protocol, r.model, r.dataset, r.seed) for r in records}
+    runs = {study: expand_study(study) for study in STUDIES}
+    return [(s, sum((r.protocol, r.model, r.dataset, r.seed) in done for r in runs[s]), len(runs[s])) for s in STUDIES]
+
+
 def _status(records: Sequence[Record], claims: str, links: Links) -> Table:
     """Which sets, which initialisation, how many records and seeds, and what is not reproduced."""
     rows = [Row(["records", f"{len(records)} finished runs of {len({r.model for r in records})} models"])]
@@ -61,12 +71,12 @@ def _status(records: Sequence[Record], claims: str, links: Links) -> Table:
         own = [record for record in records if record.protocol == protocol]
         start = INITIALISATION[own[0].resolved_protocol["init"]["kind"]]
         for dataset in sorted({record.dataset for record in own}):
-            rows.append(Row([f"`{protocol}`, {dataset}", _initialised(start, own, dataset)]))
+            rows.append(Row([f"`{protocol}`, {dataset_name(dataset)}", _initialised(start, own, dataset)]))
     have = {record.dataset for record in records}
     absent = [dataset for dataset in PAPER_DATASETS if dataset not in have]
     if absent:
         where = "their files are taken from $MEDMNIST_ROOT, else downloaded"
-        rows.append(Row(["no record on", f"{', '.join(absent)}: {where}"]))
+        rows.append(Row(["no record on", f"{dataset_names(absent)}: {where}"]))
     for study, done, runs in study_counts(records):
         state = f"{done} of {runs} runs; `./run_all.sh {study}` does the rest" if done < runs else "complete"
         rows.append(Row([f"study `{study}`", state]))
@@ -91,7 +101,7 @@ def _networks(records: Sequence[Record], dataset: str) -> str:
     models = sorted(runs, key=lambda model: (-len(runs[model]), model_order(model)))
     groups = grouped(models, lambda model: tuple(record.seed for record in runs[model]))
     texts = [
-        f"seed{'s' if len(group) > 1 else ''} {', '.join(map(str, group))} of {', '.join(models)}"
+        f"seed{'s' if len(group) > 1 else ''} {', '.join(map(str, group))} of {model_names(models)}"
         for group, models in groups.items()
     ]
     return "; ".join(texts) or "no network yet"

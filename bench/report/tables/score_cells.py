@@ -19,6 +19,7 @@ from bench.report.analysis.scores import Score
 from bench.report.evidence import Evidence, first_line
 from bench.report.formats import NOTHING, Block, Bullets, Heading, Row, Table, Text, latex, markdown, signed
 from bench.report.links import Links
+from bench.report.published.names import dataset_name
 from bench.report.published.rows import row_id
 from bench.report.site.layout import document
 from bench.report.tables.missing import why_missing
@@ -221,7 +222,7 @@ def resolution_text(
         for row in rows:
             note = f"; {row.note}" if notes and row.note else "; a lower bound" if row.note else ""
             values.append(f"{smallest_text(row)} ({row.num_images} images{note})")
-        texts.append(f"{dataset} " + ", or ".join(values if notes else values[:1]))
+        texts.append(f"{dataset_name(dataset)} " + ", or ".join(values if notes else values[:1]))
     return f"Smallest {METRICS[metric]} difference found with a power of {POWER:g}: {', '.join(texts)}."
 
 

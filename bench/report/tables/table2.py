@@ -13,6 +13,7 @@ from bench.report.analysis.contrasts import Contrast, gain_of_cutmix
 from bench.report.analysis.scores import Score
 from bench.report.evidence import Evidence
 from bench.report.formats import NOTHING, Block, Bullets, Heading, Row, Table, quoted, signed
+from bench.report.published.names import dataset_name, model_name
 from bench.report.tables.missing import NOT_RUN, lost_seeds, why_missing
 from bench.report.tables.score_cells import (
     METRICS,
@@ -69,17 +70,18 @@ def _section(
     evidence: Evidence, analysis: Analysis, scores: Sequence[Score], pair: tuple[str, str], stamp: str
 ) -> list[Block]:
     model, dataset = pair
-    blocks: list[Block] = [Heading(f"{model}, {dataset}{stamp}")]
+    title = f"{model_name(model)}, {dataset_name(dataset)}"
+    blocks: list[Block] = [Heading(f"{title}{stamp}")]
     for part, name in TEST_PARTS.items():
         shown = [score for score in scores if score.part == part]
         if part != "test" and not shown:
             continue
         entries = {name: [s for s in shown if s.protocol == protocol] for protocol, name in SETTINGS.items()}
-        caption = f"{model}, {dataset}, {name}{stamp}"
+        caption = f"{title}, {name}{stamp}"
         blocks.append(detail_table(entries, part, caption, evidence.links, label="setting"))
     gains = _gains(analysis, pair)
     blocks += [text for text in (_can_find(gains),) if text]
-    blocks.append(_gain_table(gains, f"{model}, {dataset}{stamp}"))
+    blocks.append(_gain_table(gains, f"{title}{stamp}"))
     missing = [protocol for protocol in SETTINGS if protocol not in {score.protocol for score in scores}]
     reasons = grouped(missing, lambda protocol: why_missing(evidence, protocol, *pair))
     if reasons:
@@ -111,7 +113,7 @@ def _can_find(gains: Mapping[tuple[str, str], Contrast]) -> str:
     ]
     if not smallest:
         return ""
-    counted = exploratory_text([row.p for row in gains.values()], "CutMix less plain")
+    counted = exploratory_text([row.p for row in gains.values()], "CutMix minus plain")
     return f"Smallest difference found with a power of {POWER:g}: {', '.join(smallest)}. {counted}"
 
 
@@ -124,5 +126,5 @@ def _gain_table(gains: Mapping[tuple[str, str], Contrast], caption: str) -> Tabl
             row = gains.get((optimiser, metric))
             texts += [NOTHING, NOTHING] if row is None else [signed(row.difference), signed_interval(row)]
         rows.append(Row([*texts, NOTHING]))
-    columns = [text for name in METRICS.values() for text in (f"{name}, CutMix less plain", f"{name} 95 %")]
-    return Table(f"CutMix less plain, official test; {caption}", ["optimiser", *columns, "published"], rows)
+    columns = [text for name in METRICS.values() for text in (f"{name}, CutMix minus plain", f"{name} 95 %")]
+    return Table(f"CutMix minus plain, official test; {caption}", ["optimiser", *columns, "published"], rows)

@@ -13,6 +13,7 @@ from bench.report.analysis.scores import Score
 from bench.report.analysis_plan import PARTS
 from bench.report.evidence import REPEAT_FAILED, REPEAT_STALE, Evidence
 from bench.report.formats import Block, Bullets, Heading
+from bench.report.published.names import dataset_name
 from bench.report.published.rows import published_blocks
 from bench.report.tables.missing import NOT_RUN, fill_command, lost_seeds, missing_groups, planned, why_missing
 from bench.report.tables.score_cells import (
@@ -68,7 +69,7 @@ def _head(*, synthetic: bool) -> list[Block]:
     twins = "Twin-free: without test images that have a near twin (pixel correlation ≥ 0.99) in train or val."
     published = (
         "Published: the number printed elsewhere for the same model, with its row among the published numbers below; "
-        "the difference is measured less published, and between two protocols."
+        "the difference is measured minus published, and between two protocols."
     )
     floors = "Floors come first: the majority class, and the nearest neighbour on raw pixels."
     shows = (
@@ -129,11 +130,11 @@ def _section(
 def _detail(evidence: Evidence, analysis: Analysis, scores: Sequence[Score], part: str, stamp: str) -> list[Block]:
     dataset, protocol = scores[0].dataset, scores[0].protocol
     images, every = (next(s.num_images for s in scores if s.part == name) for name in (part, "test"))
-    heading = Heading(f"{dataset}, {TEST_PARTS[part]}, `{protocol}`{stamp}", 4)
+    heading = Heading(f"{dataset_name(dataset)}, {TEST_PARTS[part]}, `{protocol}`{stamp}", 4)
     if part != "test" and images == every:
         return [heading, f"None of the {every} test images has a twin: the official test's numbers."]
     lines = [resolution_text(analysis.resolution, protocol, part, m, [dataset], notes=True) for m in METRICS]
-    caption = f"{dataset}, {TEST_PARTS[part]}, {images} images, {protocol}{stamp}"
+    caption = f"{dataset_name(dataset)}, {TEST_PARTS[part]}, {images} images, {protocol}{stamp}"
     entries = grouped((score for score in scores if score.part == part), lambda score: score.model)
     return [heading, " ".join(filter(None, lines)), detail_table(entries, part, caption, evidence.links)]
 

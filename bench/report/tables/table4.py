@@ -14,6 +14,7 @@ from bench.report.analysis.analyse import Analysis
 from bench.report.evidence import Evidence, first_line
 from bench.report.formats import NOTHING, Block, Bullets, Heading, Row, Table, Text, latex, markdown, signed
 from bench.report.links import Links
+from bench.report.published.names import model_name, model_names
 from bench.report.published.numbers import NAMESAKES, PublishedCost, published_costs, quoted_cost
 from bench.report.site.layout import document
 from bench.report.tables.timings import timing_blocks
@@ -83,7 +84,7 @@ def cost_frame(costs: Sequence[CostRecord]) -> pd.DataFrame:
 def _head() -> list[Block]:
     units = (
         'MACs are multiply-accumulates, a MAC is 2 FLOPs; what the literature prints as "GFLOPs" for these models are '
-        "GMACs. Parameters in millions, a tied tensor once. Differences are counted less published, in percent of the "
+        "GMACs. Parameters in millions, a tied tensor once. Differences are counted minus published, in percent of the "
         "published number."
     )
     counting = (
@@ -143,9 +144,15 @@ def _count_blocks(shown: Mapping[str, CostRecord], links: Links) -> list[Block]:
     missing = [model for model in models if model not in shown]
     if missing:
         command = f"medbench measure costs --size {SIZE} --num-classes {NUM_CLASSES} --models {','.join(missing)}"
-        blocks += [f"Not counted: {', '.join(missing)}; `{command}` counts them."]
-    notes = [f"{model}: {'; '.join(parts)}." for model in models if (parts := notes_of(model))]
-    whys = [f"{r.model}: {c.explanation}." for r in map(shown.get, models) if r for c in r.counts if c.explanation]
+        blocks += [f"Not counted: {model_names(missing)}; `{command}` counts them."]
+    notes = [f"{model_name(model)}: {'; '.join(parts)}." for model in models if (parts := notes_of(model))]
+    whys = [
+        f"{model_name(r.model)}: {c.explanation}."
+        for r in map(shown.get, models)
+        if r
+        for c in r.counts
+        if c.explanation
+    ]
     blocks += [Heading("Readings of the models", 3), Bullets(notes)] if notes else []
     blocks += [Heading("Where counters differ by more than 2 %", 3), Bullets(whys)] if whys else []
     return blocks
@@ -157,7 +164,7 @@ def notes_of(model: str) -> list[str]:
     if spec is None:
         return []
     namesake = NAMESAKES.get(model)
-    beside = f"beside it stands what was printed for {namesake}" if namesake else ""
+    beside = f"beside it stands what was printed for {model_name(namesake)}" if namesake else ""
     return [part for part in (spec.published, spec.differs, beside) if part]
 
 

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from bench.records.timing_record import TimingRecord
 from bench.records.timing_summary import MIN_BLOCKS
 from bench.report.formats import NOTHING, Block, Bullets, Heading, Row, Table, quoted
+from bench.report.published.names import model_name
 from bench.report.tidy import grouped, model_order
 from bench.report.tidy_costs import Timing, one_device, timing_rows
 
@@ -62,7 +63,7 @@ def _few_blocks(own: Sequence[TimingRecord]) -> list[Block]:
         for cell in record.cells:
             count = sum(len(round_.block_seconds) for round_ in cell.rounds)
             if 0 < count < MIN_BLOCKS:
-                by_setting.setdefault(cell.setting.label(), []).append(f"{record.model} {count}")
+                by_setting.setdefault(cell.setting.label(), []).append(f"{model_name(record.model)} {count}")
     items = [f"{setting}: {', '.join(models)}" for setting, models in sorted(by_setting.items())]
     text = f"Fewer than {MIN_BLOCKS} blocks in all rounds, since a batch outlasts a share of a cell's time:"
     return [text, Bullets(items)] if items else []
@@ -74,7 +75,7 @@ def _cold(own: Sequence[TimingRecord]) -> list[Block]:
     for record in own:
         for cell in record.cells:
             if any(round_.status == "done" and round_.warm_up == "cold" for round_ in cell.rounds):
-                by_setting.setdefault(cell.setting.label(), []).append(record.model)
+                by_setting.setdefault(cell.setting.label(), []).append(model_name(record.model))
     items = [f"{setting}: {', '.join(models)}" for setting, models in sorted(by_setting.items())]
     text = (
         "In at least one round the first batch of a process alone, without a warm-up, since it outlasts half of a "
@@ -90,7 +91,7 @@ def _failures(own: Sequence[TimingRecord]) -> list[Block]:
         for cell in record.cells:
             for round_ in cell.rounds:
                 if round_.status != "done":
-                    where = f"{record.model} {cell.setting.label()}, round {round_.index + 1}"
+                    where = f"{model_name(record.model)} {cell.setting.label()}, round {round_.index + 1}"
                     reasons.append(f"{where}: {round_.status}: {quoted(round_.reason)}")
     return ["Rounds that did not finish:", Bullets(reasons)] if reasons else []
 

@@ -15,6 +15,7 @@ from bench.report.analysis_plan import TWIN_THRESHOLDS
 from bench.report.evidence import Evidence, first_line
 from bench.report.formats import NOTHING, Block, Heading, Row, Table, Text, markdown, signed
 from bench.report.published.independence import independences
+from bench.report.published.names import dataset_name
 from bench.report.site.layout import document
 from bench.report.tables.score_cells import METRICS, exploratory_text
 from bench.report.tidy import STAMP, grouped, seeds_text
@@ -29,8 +30,8 @@ READING = (
 
 
 TOGETHER = (
-    "Every interval and test takes images as independent. Where a source has several images a patient, lesion or "
-    "scan, intervals are a lower bound and p-values too small; by how much nobody can know without identifiers. For "
+    "Every interval and test treats images as independent. Where a source has several images per patient, lesion or "
+    "scan, intervals are too narrow and p-values too small; by how much nobody can know without identifiers. For "
     "the Organ sets an assumed correlation stands in `resolution.csv`. Twins are the part of it that pixels show."
 )
 
@@ -48,10 +49,14 @@ def render(evidence: Evidence, analysis: Analysis, *, synthetic: bool) -> dict[s
     blocks += [] if synthetic else [Heading("Images that belong together"), TOGETHER, _independence_table()]
     for card in cards:
         curves = [row for row in analysis.twins if row.dataset == card.dataset]
-        blocks += [Heading(f"{card.dataset}{stamp}"), _count_table(card, curves, stamp), _epochs_text(card)]
+        blocks += [
+            Heading(f"{dataset_name(card.dataset)}{stamp}"),
+            _count_table(card, curves, stamp),
+            _epochs_text(card),
+        ]
         own = [row for row in curves if is_compared(row.protocol)] if card.twin_test_indices else []
         for protocol, rows in sorted(grouped(own, lambda row: row.protocol).items()):
-            blocks.append(Heading(f"{card.dataset}, {protocol}{stamp}", 3))
+            blocks.append(Heading(f"{dataset_name(card.dataset)}, {protocol}{stamp}", 3))
             at = [row for row in rows if row.threshold == card.twin_threshold]
             blocks += [_score_table(rows, card, metric, f"{protocol}{stamp}") for metric in METRICS]
             blocks.append(exploratory_text([row.p for row in at], f"drops at {card.twin_threshold:g}"))
@@ -60,7 +65,7 @@ def render(evidence: Evidence, analysis: Analysis, *, synthetic: bool) -> dict[s
 
 
 def _independence_table() -> Table:
-    """What each source says of several images a unit."""
+    """What each source says of several images per unit."""
     rows = [
         Row([own.dataset, own.unit, own.several, own.statement, Text(own.source, own.url), own.read])
         for own in independences().values()
@@ -81,7 +86,7 @@ def _count_table(card: DataCard, curves: Sequence[TwinScore], stamp: str) -> Tab
     classes = f" ({' + '.join(card.class_names)})" if by_class else ""
     header = ["threshold", f"test images with a twin, of {card.num_images['test']:,}{classes}"]
     header.append(f"val images with a twin in train, of {card.num_images['val']:,}")
-    return Table(f"Images with a twin, {card.dataset}{stamp}", header, rows, right=frozenset({1, 2}))
+    return Table(f"Images with a twin, {dataset_name(card.dataset)}{stamp}", header, rows, right=frozenset({1, 2}))
 
 
 def _epochs_text(card: DataCard) -> str:
@@ -110,7 +115,12 @@ def _score_table(rows: Sequence[TwinScore], card: DataCard, metric: str, caption
     name = METRICS[metric]
     header = ["model", "n", *(f"{t:g}" for t in thresholds), f"drop at {card.twin_threshold:g}", "95 %", "p"]
     right = frozenset(range(1, len(header)))
-    return Table(f"{name} without the twins at each threshold, {card.dataset}, {caption}", header, table_rows, right)
+    return Table(
+        f"{name} without the twins at each threshold, {dataset_name(card.dataset)}, {caption}",
+        header,
+        table_rows,
+        right,
+    )
 
 
 def _drop_texts(row: TwinScore | None) -> list[str]:

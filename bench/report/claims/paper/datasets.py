@@ -20,6 +20,7 @@ from bench.report.claims.terms import (
 )
 from bench.report.claims.values import bound, listed, printed
 from bench.report.claims.verdict import FAILS, UNDECIDED, Check, Parts
+from bench.report.published.names import dataset_name
 
 
 @claim("C001", "The sets for which the text prints an accuracy of its own (C113 to C118).")
@@ -117,7 +118,7 @@ def imbalance_is_moderate(sources: Sources) -> Parts:
         if measured.verdict == UNDECIDED and (CONSTANT, dataset) in {(s.name, s.dataset) for s in sources.scores}:
             least = at_most(least_imbalance(sources, dataset, CONSTANT), moderate)
             measured = least if least.verdict == FAILS else measured
-        yield Check("data", replace(measured, found=f"{dataset} {measured.found}"))
+        yield Check("data", replace(measured, found=f"{dataset_name(dataset)} {measured.found}"))
 
 
 @claim("C170", "Extreme imbalance, a class that makes up less than 1 % of its data set, is in none of the six sets.")
@@ -125,7 +126,7 @@ def no_class_below_one_percent(sources: Sources) -> Parts:
     """“positive cases may constitute <1% of samples, was not extensively evaluated in this study”."""
     for dataset in PAPER_DATASETS:
         share = at_least(smallest_share(sources, dataset), printed("1", "C170"))
-        yield Check("data", replace(share, found=f"{dataset} {share.found}"))
+        yield Check("data", replace(share, found=f"{dataset_name(dataset)} {share.found}"))
 
 
 @claim("C171", "As C001. “Multimodal” is read as several sets of one modality each, and not judged.")
