@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import os
 import shutil
+import stat
 import subprocess
 import sys
 from collections.abc import Container, Mapping
@@ -38,6 +39,15 @@ ALWAYS = "cancelled()"  # such a step runs after one that failed, too
 SKILL = 1.5  # how far the right class's score lies above the others
 NUMBER = "${{ github.event.pull_request.number }}"
 COMMANDS = {"medbench": "-m bench.cli", "python": "", "ruff": "-m ruff", "mypy": "-m mypy"}
+GH = """#!/bin/sh
+printf '%s\\n' "$*" >> "$CALLS"
+case "$*" in
+  *"/pulls "*) printf '%s' "$NUMBER" ;;
+  "run download"*) [ -n "$SENT" ] && mkdir comparison && cp "$SENT" comparison/comparison.txt ;;
+  *--paginate*) printf '%s' "$STANDING" ;;
+  *) cp body.md "$CALLS.body" ;;
+esac
+"""
 
 
 def git(folder: Path, *arguments: str) -> str:
@@ -203,3 +213,40 @@ def _check_out(repository: Path, workspace: Path, wanted: dict[str, Any]) -> Non
     git(target, "checkout", "-q", "FETCH_HEAD")
     if target == workspace:
         set_up(target)
+
+
+def post(folder: Path, sent: bytes | None, number: str = "7", standing: str = "") -> tuple[list[str], str]:
+    """Run comment.yml's step with a stand-in for the platform's tool: its calls, and the comment's text.
+
+    Args:
+        folder: An empty folder.
+        sent: The artifact's text, None for none.
+        number: Of the open pull request with that commit, "" for none.
+        standing: Of a comment that is there already.
+    """
+    (comment,) = steps_of("comment.yml", "comment")
+    (folder / "bin").mkdir(parents=True)
+    tool = folder / "bin" / "gh"
+    tool.write_text(GH, encoding="utf-8")
+    tool.chmod(tool.stat().st_mode | stat.S_IXUSR)
+    if sent is not None:
+        (folder / "sent.txt").write_bytes(sent)
+    calls = folder / "calls"
+    (folder / "temporary").mkdir()
+    variables = {"RUNNER_TEMP": folder / "temporary", "CALLS": calls, "NUMBER": number, "STANDING": standing}
+    variables |= {"SENT": "" if sent is None else folder / "sent.txt", "PATH": f"{folder / 'bin'}:{os.environ['PATH']}"}
+    event = {"GH_REPO": "o/r", "RUN_ID": "9", "RUN_URL": "https://h/9", "HEAD_SHA": "c", "HEAD_OWNER": "x"}
+    event |= {"HEAD_BRANCH": "$(touch pwned);`touch pwned`"}
+    variables |= event
+    done = subprocess.run(
+        ["bash", "-e", "-c", comment["run"]],
+        env={**os.environ, **{name: str(value) for name, value in variables.items()}},
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    assert not list(folder.rglob("pwned"))
+    body = folder / "calls.body"
+    return calls.read_text(encoding="utf-8").splitlines(), body.read_text("utf-8") if body.exists() else ""

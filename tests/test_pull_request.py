@@ -26,7 +26,7 @@ from bench.records.sealed import read_sealed, write_sealed
 from models.catalog import fingerprint, read_file
 from tests.making import make_run
 from tests.own_data import make_arrays
-from tests.pull_requests import ROOT, Replay, copy_checkout, git, make_run_like, medbench, replay, set_up
+from tests.pull_requests import ROOT, Replay, copy_checkout, git, make_run_like, medbench, post, replay, set_up
 
 LITE = ("lite-96", "breastmnist")
 STANDING = Run("lite-96", "resnet18", "breastmnist", 0)
@@ -160,7 +160,7 @@ def test_a_model_images_and_a_recipe_of_one_s_own(sent: Project) -> None:
 
 @one_worker
 def test_a_contribution_as_the_documents_say_is_green(sent: Project, tmp_path: Path) -> None:
-    """Every step of leaderboard.yml passes, without the model's file, and the comment's text says what is new."""
+    """Every step of leaderboard.yml passes, without the model's file, and comment.yml posts what is new."""
     changed = git(sent.clone, "diff", "--name-only", "origin/main", "HEAD").split()
     assert {name.split("/")[0] for name in changed} == {"results", "reports"}
     done = replay("leaderboard.yml", "verify", sent.repository, tmp_path)
@@ -173,6 +173,9 @@ def test_a_contribution_as_the_documents_say_is_green(sent: Project, tmp_path: P
     (row,) = [line for line in text.splitlines() if line.startswith("| my_net ") and "re-scored" in line]
     assert [cell.strip() for cell in row.split("|")[2:5]] == ["lite-96", "breastmnist", "3"]
     assert any(line.startswith("| my_net ") and "exploratory" in line for line in text.splitlines())
+    calls, comment = post(tmp_path / "comment", text.encode())
+    assert calls[-1] == "api repos/o/r/issues/7/comments -F body=@body.md"
+    assert f"    {row}" in comment.splitlines()
 
 
 @one_worker
@@ -304,7 +307,7 @@ def other_folder(project: Project) -> None:
 
 def left_by_a_writer(project: Project) -> None:
     path = NEW[0].path(project.results)
-    shutil.copy2(predictions_path(path), path.with_name("seed1.lost.predictions.parquet"))
+    shutil.copy2(predictions_path(path), path.with_name("seed3.predictions.parquet"))
 
 
 def report_left_out(project: Project) -> None:
@@ -337,9 +340,9 @@ RULES: dict[Callable[[Project], None], tuple[str, str]] = {
     wrong_score: (SCORED, "test auc is 0.99 in the record"),
     other_labels: (SCORED, "cannot be scored"),
     synthetic_record: (CONTRIBUTION, "a synthetic record in a store of real ones"),
-    own_data: (CONTRIBUTION, "own-photos"),
+    own_data: (CONTRIBUTION, "my_net/own-photos/seed0.json: an own data record in a store of real ones"),
     other_folder: (CONTRIBUTION, "notes.json: new evidence stands below records, data,"),
-    left_by_a_writer: (CONTRIBUTION, "left"),
+    left_by_a_writer: (CONTRIBUTION, "seed3.predictions.parquet: left by a killed writer; remove it"),
     report_left_out: (SCORED, "table3.md: is not what the records give"),
     page_edited: (SCORED, "table3.md: is not what the records give"),
     page_slipped_in: (SCORED, "notes.html: no record gives this file"),

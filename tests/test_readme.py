@@ -118,7 +118,7 @@ def test_the_trunks_size_is_that_of_the_text() -> None:
 
 def test_the_scripts_are_sound() -> None:
     """bash parses them; an unknown study ends with exit code 2 and one line."""
-    for script in ("run_all.sh", ".ci/run", ".ci/lock"):
+    for script in ("run_all.sh", ".ci/run", ".ci/lock", "tools/validate_exports.sh", "tests/researcher_way.sh"):
         subprocess.run(["bash", "-n", str(ROOT / script)], check=True)
     done = subprocess.run([str(ROOT / "run_all.sh"), "tabel3"], capture_output=True, text=True, check=False)
     assert done.returncode == 2

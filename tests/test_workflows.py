@@ -20,6 +20,7 @@ from bench.records.names import Run
 from bench.records.run_record import Record
 from bench.report.exports.files import FORMATS
 from tests.making import make_record, make_run
+from tests.pull_requests import post
 
 GITHUB = Path(__file__).parent.parent / ".github"
 WORKFLOW = GITHUB / "workflows" / "leaderboard.yml"
@@ -291,46 +292,6 @@ def test_a_folder_without_a_fitting_run_is_one_line(tmp_path: Path) -> None:
     assert (done.returncode, done.stdout) == (1, "")
     assert done.stderr.startswith("pick_recorded.py: ")
     assert len(done.stderr.splitlines()) == 1
-
-
-GH = """#!/bin/sh
-printf '%s\\n' "$*" >> "$CALLS"
-case "$*" in
-  *"/pulls "*) printf '%s' "$NUMBER" ;;
-  "run download"*) [ -n "$SENT" ] && mkdir comparison && cp "$SENT" comparison/comparison.txt ;;
-  *--paginate*) printf '%s' "$STANDING" ;;
-  *) cp body.md "$CALLS.body" ;;
-esac
-"""
-
-
-def post(folder: Path, sent: bytes | None, number: str = "7", standing: str = "") -> tuple[list[str], str]:
-    """Run the comment's step with a stand-in for the platform's tool: its calls, and the comment's text."""
-    (folder / "bin").mkdir()
-    tool = folder / "bin" / "gh"
-    tool.write_text(GH, encoding="utf-8")
-    tool.chmod(tool.stat().st_mode | stat.S_IXUSR)
-    if sent is not None:
-        (folder / "sent.txt").write_bytes(sent)
-    calls = folder / "calls"
-    (folder / "temporary").mkdir()
-    variables = {"RUNNER_TEMP": folder / "temporary", "CALLS": calls, "NUMBER": number, "STANDING": standing}
-    variables |= {"SENT": "" if sent is None else folder / "sent.txt", "PATH": f"{folder / 'bin'}:{os.environ['PATH']}"}
-    event = {"GH_REPO": "o/r", "RUN_ID": "9", "RUN_URL": "https://h/9", "HEAD_SHA": "c", "HEAD_OWNER": "x"}
-    event |= {"HEAD_BRANCH": "$(touch pwned);`touch pwned`"}
-    variables |= event
-    done = subprocess.run(
-        ["bash", "-e", "-c", step("Post the comparison as text", COMMENT)],
-        env={**os.environ, **{name: str(value) for name, value in variables.items()}},
-        capture_output=True,
-        text=True,
-        timeout=60,
-        check=False,
-    )
-    assert done.returncode == 0, done.stderr
-    assert not list(folder.rglob("pwned"))
-    body = folder / "calls.body"
-    return calls.read_text(encoding="utf-8").splitlines(), body.read_text("utf-8") if body.exists() else ""
 
 
 def test_a_comment_is_text_that_can_link_mention_and_show_nothing(tmp_path: Path) -> None:

@@ -118,7 +118,7 @@ def check_contribution(results: Path, base: Path) -> Contribution:
             f"the new files have {total:,} bytes; at most {MAX_TOTAL_BYTES:,} are taken at once"
         )
     new = {name: inventory.evidence[name] for name in contribution.new if name in inventory.evidence}
-    contribution.problems.extend(_unplanned(new))
+    contribution.problems.extend(_unplanned(new, inventory.evidence))
     contribution.problems.extend(_own_reruns(new, ours))
     contribution.problems.extend(_other_code(new, inventory.evidence))
     contribution.notices.extend(_unknown_models(new))
@@ -177,14 +177,26 @@ def _refused(name: PurePosixPath, path: Path, inventory: Inventory, tables: Iter
         yield f"only {', '.join(EVIDENCE_SUFFIXES)} files that a schema knows are evidence; remove it"
 
 
-def _unplanned(new: Mapping[PurePosixPath, Evidence]) -> Iterator[str]:
-    """Runs of seeds that no study plans: whoever may choose a seed may choose the best."""
+def _unplanned(new: Mapping[PurePosixPath, Evidence], every: Mapping[PurePosixPath, Evidence]) -> Iterator[str]:
+    """Runs of seeds that no study plans: whoever may choose a seed may choose the best.
+
+    Under a recipe that no study has, seeds count from 0, without a gap.
+    """
+    runs = [(_cell(record), record.seed) for record in every.values() if isinstance(record, Record)]
     for name, record in new.items():
         if isinstance(record, Record):
-            cell = (record.protocol, record.model, record.dataset)
+            cell = _cell(record)
+            gap = sorted(set(range(record.seed)) - {seed for other, seed in runs if other == cell})
             if not is_planned(*cell, record.seed):
                 seeds = ", ".join(map(str, planned_seeds(*cell)))
                 yield f"{name}: seed {record.seed} is not planned; the studies plan {seeds} under {record.protocol}"
+            elif gap and not planned_seeds(*cell):
+                before = "seed 0" if record.seed == 1 else f"seeds 0 to {record.seed - 1}"
+                yield f"{name}: no study plans {record.protocol}, so seed {record.seed} comes with all of {before}"
+
+
+def _cell(record: Record) -> tuple[str, str, str]:
+    return record.protocol, record.model, record.dataset
 
 
 def _code(evidence: Mapping[PurePosixPath, Evidence]) -> dict[PurePosixPath, tuple[str, str]]:

@@ -5,11 +5,13 @@ from __future__ import annotations
 import json
 import os
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import pandas as pd
 import pytest
 
+from bench.check import contribution as checked
 from bench.check.compare.folders import compare_folders
 from bench.check.contribution import (
     MAX_FILE_BYTES,
@@ -21,6 +23,7 @@ from bench.check.contribution import (
 )
 from bench.check.trust import Rerun, SelfReported
 from bench.errors import RecordError
+from bench.protocols.planned import planned_seeds
 from bench.records.names import Run, predictions_path
 from bench.records.sealed import pretty, write_sealed
 from bench.records.timing_record import timing_path
@@ -179,6 +182,19 @@ def test_seeds_that_nobody_planned_fail(folders: tuple[Path, Path]) -> None:
     assert "0, 1, 2" in problem
 
 
+def test_seeds_of_a_recipe_that_no_study_has_count_from_zero(folders: tuple[Path, Path]) -> None:
+    """The best of many cannot come alone."""
+    results, base = folders
+    assert planned_seeds(RUN.protocol, RUN.model, RUN.dataset) == ()
+    make_run(results, replace(RUN, seed=2))
+    problem = only(check_contribution(results, base).problems)
+    assert "seed2.json: no study plans smoke, so seed 2 comes with all of seeds 0 to 1" in problem
+    make_run(results, NEW)
+    assert check_contribution(results, base).problems == []
+    make_run(results, replace(RUN, dataset="pneumoniamnist", seed=1))
+    assert "seed 1 comes with all of seed 0" in only(check_contribution(results, base).problems)
+
+
 def test_measured_costs_and_timings_are_marked(folders: tuple[Path, Path]) -> None:
     """Nobody counted or timed them again, which a maintainer reads before merging."""
     results, base = folders
@@ -214,6 +230,17 @@ def test_large_files_fail(folders: tuple[Path, Path]) -> None:
     with path.open("wb") as stream:
         stream.truncate(MAX_FILE_BYTES + 1)
     assert "8,388,609 bytes" in only(check_contribution(results, base).problems)
+
+
+def test_too_much_at_once_fails(folders: tuple[Path, Path], monkeypatch: pytest.MonkeyPatch) -> None:
+    """Files that are each small enough, together over the limit."""
+    results, base = folders
+    make_run(results, NEW)
+    size = sum(path.stat().st_size for path in NEW.path(results).parent.glob(f"seed{NEW.seed}.*"))
+    for limit, number in ((size, 0), (size - 1, 1)):
+        monkeypatch.setattr(checked, "MAX_TOTAL_BYTES", limit)
+        problems = check_contribution(results, base).problems
+        assert problems == [f"the new files have {size:,} bytes; at most {limit:,} are taken at once"] * number
 
 
 def test_the_limit_takes_predictions_of_every_2d_set() -> None:
