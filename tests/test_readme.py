@@ -92,9 +92,17 @@ def test_a_readers_commands_work_as_they_stand(net: Path) -> None:
     folder = net.parent
     (folder / "results").symlink_to(ROOT / "results")
     environment = os.environ | {"PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}"}
+    last = {}
     for command in commands:
         done = subprocess.run(command.split(), cwd=folder, env=environment, capture_output=True, text=True, check=False)
         assert done.returncode == 0, f"{command}\n{done.stdout[-2000:]}{done.stderr[-2000:]}"
+        last[command.split()[1]] = done.stdout.splitlines()[-1]
+    endings = re.findall(r"^\|.*\| `([^`]*)` \|$", README, flags=re.MULTILINE)
+    tables, demo, compared, tested = (ending.strip("… ") for ending in endings[:4])
+    assert compared in last.get("compare", compared)
+    assert tables.replace("real", "synthetic") in last["report"].replace("run ", "runs ")
+    assert demo.removesuffix(",") in (ROOT / "run_all.sh").read_text(encoding="utf-8")
+    assert tested == "passed"
     assert (folder / "mine" / "reports" / "table3.md").is_file()
 
 

@@ -136,11 +136,28 @@ def test_no_column_of_the_scores_is_cut_off(site: Path, browser: Any) -> None:
 
 
 def test_the_first_paint_comes_within_a_second(site: Path, browser: Any) -> None:
-    """Of the first page and of the longest ones, as the browser measures it."""
+    """Of the first page and of the longest ones, as the browser measures it; the best of three on a busy machine."""
     for name in ("index.html", "claims.html", "datasets/breastmnist.html"):
-        with opened(browser, (site / name).as_uri()) as tab:
-            tab.wait_for_function("performance.getEntriesByName('first-contentful-paint').length")
-            assert tab.evaluate("performance.getEntriesByName('first-contentful-paint')[0].startTime") < 1000
+        assert min(_first_paint(browser, (site / name).as_uri()) for _ in range(3)) < 1000
+
+
+def _first_paint(browser: Any, address: str) -> float:
+    """Milliseconds until something shows."""
+    with opened(browser, address) as tab:
+        tab.wait_for_function("performance.getEntriesByName('first-contentful-paint').length")
+        return float(tab.evaluate("performance.getEntriesByName('first-contentful-paint')[0].startTime"))
+
+
+def test_the_menu_shows_where_the_reader_is(site: Path, browser: Any) -> None:
+    """On a telephone, where it scrolls, the entry of the page is in sight; a track's table belongs to the tracks."""
+    for name, title in (("trust.html", "Trust"), ("twins.html", "Tracks"), ("models/resnet18.html", "Models")):
+        with opened(browser, (site / name).as_uri(), width=min(WIDTHS)) as tab:
+            entry = tab.locator("nav [aria-current]")
+            assert entry.inner_text() == title
+            box = entry.bounding_box()
+            assert box is not None
+            assert box["x"] >= 0
+            assert box["x"] + box["width"] <= min(WIDTHS)
 
 
 def test_the_site_is_light(site: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import textwrap
 from collections.abc import Iterable, Sequence
 
 import numpy as np
@@ -88,6 +89,6 @@ def _draw_panel(axes: Axes, model: str, part: pd.DataFrame) -> None:
     axes.fill_between(places, part["random_low"], part["random_high"], color="0.88", linewidth=0)
     axes.plot(places, part["random"], color="0.4", linestyle="--", linewidth=0.8)
     axes.plot(places, part["mean"], color=colour(0), marker="o", markersize=3)
-    axes.set_title(f"{model_name(model)}, n = {part['n_seeds'].iloc[0]}", fontsize=6)
+    axes.set_title(textwrap.fill(f"{model_name(model)}, n = {part['n_seeds'].iloc[0]}", 30), fontsize=6)
     axes.set_xticks(np.arange(len(TWIN_THRESHOLDS)), [f"{t:g}"[1:] for t in TWIN_THRESHOLDS], fontsize=6, rotation=90)
     axes.tick_params(labelsize=6)
