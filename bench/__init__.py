@@ -26,6 +26,7 @@ if TYPE_CHECKING:
         merge,
         run,
         track,
+        tune,
         verify,
     )
     from bench.plan.selection import Selection
@@ -55,6 +56,7 @@ __all__ = [
     "merge",
     "run",
     "track",
+    "tune",
     "verify",
 ]
 

@@ -41,6 +41,7 @@ if TYPE_CHECKING:
     from bench.report.build import Built
     from bench.runs.launch import Outcome, Watcher
     from bench.runs.tracks.late import Scored
+    from bench.runs.tuning.sweep import Sweeps, Tuned, TuneWatcher
 
 __all__ = [
     "Launch",
@@ -63,6 +64,7 @@ __all__ = [
     "report",
     "run",
     "track",
+    "tune",
     "verify",
 ]
 
@@ -130,6 +132,26 @@ def track(selection: Selection, launch: Launch, name: str = "c28", **options: An
     from bench.runs.tracks.late import score_selection
 
     return score_selection(selection, replace(launch, results=_path(launch.results)), name, **options)
+
+
+def tune(sweeps: Sweeps, launch: Launch, watcher: TuneWatcher | None = None) -> Tuned:
+    """Choose a recipe for each model on each data set by its scores on val, each with the same budget.
+
+    Args:
+        sweeps: A grid file (`bench.runs.tuning.sweep.Sweeps`), models, data sets.
+        launch: As for `run`, on this machine.
+        watcher: Called before the first training, and at every start, progress and end.
+
+    Returns:
+        The grid, a record of each sweep, and the files of the protocols that were chosen.
+
+    Raises:
+        BenchError, ModelError: If the grid or a name is refused, data are damaged, or a trial failed.
+        Interrupted: After SIGINT or SIGTERM; the same call goes on from the checkpoints.
+    """
+    from bench.runs.tuning import sweep
+
+    return sweep.tune(sweeps, replace(launch, results=_path(launch.results)), watcher)
 
 
 def report(

@@ -61,6 +61,7 @@ NOT_LIGHT = {
     "machine/preload.py",
     "machine/exact_sqrt.py",
     "machine/foreign.py",
+    "runs/preparing.py",
     "runs/weights.py",
     "runs/proven.py",
     "check/contract.py",

@@ -160,7 +160,8 @@ def test_the_example_of_a_data_set_of_ones_own_works(tmp_path: Path, monkeypatch
     from bench.plan.selection import Selection
 
     text = (ROOT / "docs" / "own.md").read_text(encoding="utf-8")
-    script, card = (re.findall(rf"```{kind}\n(.*?)```", text, flags=re.DOTALL)[0] for kind in ("python", "toml"))
+    (script,) = re.findall(r"```python\n(.*?)```", text, flags=re.DOTALL)
+    (card,) = re.findall(r"```toml\n(# card.toml\n.*?)```", text, flags=re.DOTALL)
     monkeypatch.setattr(own, "_cards", {})
     monkeypatch.chdir(tmp_path)
     exec(script, {})
@@ -169,3 +170,16 @@ def test_the_example_of_a_data_set_of_ones_own_works(tmp_path: Path, monkeypatch
     assert {run.dataset for run in chosen.runs()} == {"own-lines"}
     counts = {split: len(labels) for split, labels in load("own-lines", 28).labels.items()}
     assert counts == {"train": 72, "val": 24, "test": 24}
+
+
+def test_the_example_of_a_grid_is_one(tmp_path: Path) -> None:
+    """Its combinations are protocols, and the epochs that the text counts are those of its budget."""
+    from bench.protocols.grid import load_grid
+
+    text = (ROOT / "docs" / "own.md").read_text(encoding="utf-8")
+    (content,) = re.findall(r"```toml\n(# lrs.toml.*?)```", text, flags=re.DOTALL)
+    path = tmp_path / "lrs.toml"
+    path.write_text(content, encoding="utf-8")
+    grid = load_grid(path)
+    assert len(grid.trials()) == 8
+    assert f"{grid.budget.epochs(8)} epochs for every model" in " ".join(text.split())

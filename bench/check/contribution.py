@@ -20,6 +20,7 @@ from bench.records.cost_record import CostRecord
 from bench.records.own_models import mixed_code, own_spec
 from bench.records.run_record import MEASURED_FOLDERS, Record, read_record
 from bench.records.timing_record import TimingRecord
+from bench.records.tuning.record import TuningRecord
 
 ALLOWED_ROOTS = ("results", "reports")
 EVIDENCE_SUFFIXES = (".json", ".parquet")
@@ -42,6 +43,7 @@ NOTICES = {
     "timings": "timed by the sender; nobody can repeat it but on such a device",
     "cams": "maps of weights that are not here; medbench gradcam makes them anew",
     "tracks": "logits on corrupted images by weights that are not here; medbench track makes them anew",
+    "tuning": "a choice by curves on val that the sender measured; medbench tune makes them anew",
     "self_reported": "numbers without predictions; look at the source before merging",
     "reruns": "a re-run is the sender's word; whoever recorded the run should be somebody else",
 }
@@ -201,10 +203,11 @@ def _cell(record: Record) -> tuple[str, str, str]:
 
 def _code(evidence: Mapping[PurePosixPath, Evidence]) -> dict[PurePosixPath, tuple[str, str]]:
     """(model, fingerprint) of what was made with a model's code; runs without scores count in no table."""
+    made = CamRecord | CostRecord | TimingRecord | TuningRecord
     return {
         name: (one.model, one.model_fingerprint)
         for name, one in evidence.items()
-        if isinstance(one, CamRecord | CostRecord | TimingRecord) or (isinstance(one, Record) and one.status == "done")
+        if isinstance(one, made) or (isinstance(one, Record) and one.status == "done")
     }
 
 

@@ -26,9 +26,11 @@ from bench.records.sealed import TEMPORARY, read_sealed
 from bench.records.timing_record import TimingRecord, timing_path
 from bench.records.tracks.card import TrackCard, card_images_path, track_card_path
 from bench.records.tracks.record import TrackRecord, logits_path, track_path
+from bench.records.tuning.record import TuningRecord, tuning_path
 from bench.records.writing.swap import KEPT
 
-Evidence = Record | DataCard | CostRecord | TimingRecord | CamRecord | TrackRecord | TrackCard | Rerun | SelfReported
+Measured = CostRecord | TimingRecord | CamRecord | TrackRecord | TrackCard | TuningRecord
+Evidence = Record | DataCard | Measured | Rerun | SelfReported
 EVIDENCE = ("data", "records", *MEASURED_FOLDERS)
 ROW_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]*\.json")
 LEFT = (TEMPORARY, KEPT)  # how the names of files begin that a killed writer left
@@ -70,6 +72,10 @@ KINDS = {
     ),
     "cams": Kind(lambda path: read_sealed(path, CamRecord), lambda cam: [cam_path(HERE, cam.run)]),
     "tracks": Kind(_read_track, lambda one: [_track_home(one)]),
+    "tuning": Kind(
+        lambda path: read_sealed(path, TuningRecord),
+        lambda sweep: [tuning_path(HERE, sweep.grid, sweep.model, sweep.dataset)],
+    ),
     "self_reported": Kind(read_row, lambda row: []),
     "reruns": Kind(lambda path: read_sealed(path, Rerun), lambda rerun: [rerun_path(HERE, rerun.run_id)]),
 }

@@ -15,6 +15,7 @@ from bench.cli.measure import data_app, measure_app
 from bench.cli.options import Anywhere, habits, pointer
 from bench.cli.own.predict import predict
 from bench.cli.own.protocol import protocol_app
+from bench.cli.own.tune import tune
 from bench.cli.report import explain, export, report
 from bench.cli.run import merge, plan, run
 from bench.cli.track import track
@@ -37,6 +38,7 @@ app.add_typer(weights_app, name="weights")
 app.add_typer(protocol_app, name="protocol")
 app.command("plan")(plan)
 app.command("run")(run)
+app.command("tune")(tune)
 app.command("track")(track)
 app.command("merge")(merge)
 app.command("gradcam")(gradcam)

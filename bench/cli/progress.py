@@ -22,6 +22,8 @@ if TYPE_CHECKING:
 
 def outcome_line(record: Record) -> str:
     """One run's end in one line."""
+    if record.status == "done" and record.test is None:  # a trial of a sweep, which sees no test image
+        return f"done: {record.run_id}"
     if record.status != "done" or record.test is None:
         reason = record.failure.message if record.failure else "no reason given"
         return f"{record.status}: {record.run_id}: {reason}"

@@ -52,8 +52,11 @@ def expand(protocols: Iterable[str], models: Iterable[str], datasets: Iterable[s
         spec = get_spec(model)
         card_path_of(dataset) if is_own(dataset) else flag_of(dataset)
         chosen = seeds if spec.kind == "network" else seeds[:1]
-        name = load_protocol(protocol).name
-        runs.extend(Run(name, spec.name, dataset, seed) for seed in chosen)
+        rules = load_protocol(protocol)
+        if rules.tuned and (rules.tuned.model, rules.tuned.dataset) != (spec.name, dataset):
+            tuned = f"{rules.name} was tuned for {rules.tuned.model} on {rules.tuned.dataset}"
+            raise BenchError(f"{tuned}, not for {spec.name} on {dataset}; medbench tune writes a study of all its runs")
+        runs.extend(Run(rules.name, spec.name, dataset, seed) for seed in chosen)
     return list(dict.fromkeys(runs))
 
 

@@ -35,7 +35,8 @@ def _known_keys(model: type[BaseModel], location: tuple[int | str, ...]) -> list
     return sorted(set(model.model_fields) - {"name"} if model in (Protocol, Study) else model.model_fields)
 
 
-def _explain(path: Path, kind: type[BaseModel], error: ValidationError) -> ProtocolError:
+def explain(path: Path, kind: type[BaseModel], error: ValidationError) -> ProtocolError:
+    """One line on what a file's schema refuses."""
     # A mistyped key is also a missing one: the mistyping is what helps.
     first = next((item for item in error.errors() if item["type"] == "extra_forbidden"), error.errors()[0])
     location = tuple(first["loc"])
@@ -51,11 +52,16 @@ def _explain(path: Path, kind: type[BaseModel], error: ValidationError) -> Proto
         return ProtocolError(f"{path}: the key {where!r} is missing")
     if where == "name":
         return ProtocolError(f"{path}: rename the file: small letters, digits and single dashes make a name")
-    message = first["msg"].replace("a valid tuple", "a list")
+    message = first["msg"].replace("a valid tuple", "a list").removeprefix("Value error, ")
     return ProtocolError(f"{path}: {where} = {first.get('input')!r} is refused: {message}")
 
 
-def _read_toml(path: Path) -> dict[str, Any]:
+def read_toml(path: Path) -> dict[str, Any]:
+    """A file's tables.
+
+    Raises:
+        ProtocolError: If it cannot be read, or is not valid TOML.
+    """
     try:
         return tomllib.loads(path.read_text(encoding="utf-8"))
     except OSError as error:
@@ -70,7 +76,7 @@ def _resolve(path: Path, seen: tuple[Path, ...] = ()) -> Rules:
     """The file's tables over those of the protocol that it extends."""
     if path in seen:
         raise ProtocolError(f"{path}: extends leads back to itself")
-    return _extended(path, _read_toml(path), seen)
+    return _extended(path, read_toml(path), seen)
 
 
 def _extended(path: Path, content: Rules, seen: tuple[Path, ...] = ()) -> Rules:
@@ -104,7 +110,7 @@ def _load(kind: type[Kind], path: Path, content: dict[str, Any], name: str = "")
     try:
         return kind.model_validate({**content, "name": name or path.stem})
     except ValidationError as error:
-        raise _explain(path, kind, error) from None
+        raise explain(path, kind, error) from None
 
 
 @cache
@@ -156,6 +162,16 @@ def load_protocol(name: str) -> Protocol:
 _by_path: dict[str, Protocol] = {}
 
 
+def load_beside(path: Path, name: str) -> Protocol:
+    """The protocol that a file names: one of the suite, one in a file beside it, or the path of a TOML file.
+
+    Raises:
+        ProtocolError: As `load_protocol`.
+    """
+    known = name in _members() or name in list_protocols()
+    return load_protocol(name if known else str(_find(name, PROTOCOL_DIR, "protocol", beside=path.parent)))
+
+
 def would_be(path: Path, content: Rules) -> Protocol:
     """The protocol of a file with this content, whether it is there or not; its name is known to nobody yet.
 
@@ -175,11 +191,11 @@ def load_study(name: str) -> Study:
         ProtocolError: As `load_protocol`; also if it names an unknown protocol.
     """
     path = _find(name, STUDY_DIR, "study")
-    study = _load(Study, path, _read_toml(path))
+    study = _load(Study, path, read_toml(path))
     study = study.model_copy(update={"parts": tuple(one for part in study.parts for one in _spelled_out(part))})
     for part in study.parts:
         for protocol in part.protocols:
-            load_protocol(protocol)
+            load_beside(path, protocol)
     return study
 
 

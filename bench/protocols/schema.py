@@ -8,20 +8,24 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 from collections.abc import Mapping
 from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 Probability = Field(default=0.0, ge=0.0, le=1.0)
+SLUG = r"^[a-z0-9]+(-[a-z0-9]+)*$"
 MAX_SEED = 2**32 - 1  # what NumPy and scikit-learn take
 
 
-class _Frozen(BaseModel):
+class Frozen(BaseModel):
+    """A table of a file: no unknown key, no change after the fact, no NaN."""
+
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
 
-class DataRules(_Frozen):
+class DataRules(Frozen):
     """Which pixels reach the model.
 
     Of train, `positive_share` thins the clinical positives until they are that share of what is left, and
@@ -48,7 +52,7 @@ class DataRules(_Frozen):
         return self
 
 
-class AugmentRules(_Frozen):
+class AugmentRules(Frozen):
     """Random changes of training images; a key left out is off.
 
     Geometry is one warp per image from the source pixels to `img_size`; colour changes come before it, blur
@@ -76,21 +80,21 @@ class AugmentRules(_Frozen):
     cutmix_alpha: float = Field(default=1.0, gt=0.0)
 
 
-class PinnedWeights(_Frozen):
+class PinnedWeights(Frozen):
     """Public weights of one model: timm's full name, and the SHA-256 of their tensors where it could be pinned."""
 
     tag: str = Field(pattern=r"^[a-z0-9_]+\.[a-z0-9_]+$")
     sha256: str | None = Field(default=None, pattern="^[0-9a-f]{64}$")
 
 
-class InitRules(_Frozen):
+class InitRules(Frozen):
     """Where training starts."""
 
     kind: Literal["scratch", "imagenet"]
     weights: Mapping[str, PinnedWeights] = Field(default_factory=dict)
 
 
-class OptimRules(_Frozen):
+class OptimRules(Frozen):
     """Optimiser and its settings, torch's names."""
 
     name: Literal["sgd", "rmsprop", "adam", "adamw"]
@@ -101,7 +105,7 @@ class OptimRules(_Frozen):
     decay_norm_and_bias: bool = True
 
 
-class ScheduleRules(_Frozen):
+class ScheduleRules(Frozen):
     """Learning rate over the training, and how long it is.
 
     `steps_of`: an epoch is one pass over the images that are trained on (`subset`), or as many steps as the whole
@@ -117,7 +121,7 @@ class ScheduleRules(_Frozen):
     steps_of: Literal["subset", "split"] = "subset"
 
 
-class LossRules(_Frozen):
+class LossRules(Frozen):
     """Cross-entropy, its softening, and its arms against imbalance.
 
     `class_weights` `balanced` weighs an image by 1 / (classes x share of its class in train), mean 1 over train;
@@ -129,21 +133,41 @@ class LossRules(_Frozen):
     logit_adjustment: float = Field(default=0.0, ge=0.0)
 
 
-class NumericsRules(_Frozen):
+class NumericsRules(Frozen):
     """Precision and memory format; float64 is for tests."""
 
     precision: Literal["fp32", "bf16", "fp64"]
     memory_format: Literal["contiguous", "channels_last"]
 
 
-class Protocol(_Frozen):
+class TunedFor(Frozen):
+    """What a recipe that was chosen by a sweep is for: a grid file's choice for one model on one data set."""
+
+    grid: str = Field(pattern=SLUG)
+    grid_digest: str = Field(pattern="^[0-9a-f]{64}$")
+    base: str = Field(pattern=SLUG)
+    model: str
+    dataset: str = Field(pattern=SLUG)
+
+    @property
+    def protocol(self) -> str:
+        """The name that the recipe has: `tuned-lite-resnet18-28-breastmnist`."""
+        model = re.sub("[^a-z0-9]+", "-", self.model.lower()).strip("-")
+        return f"tuned-{self.grid}-{model}-{self.dataset}"
+
+
+def _is_none(value: object) -> bool:
+    return value is None
+
+
+class Protocol(Frozen):
     """Everything that changes a number, under a frozen name.
 
     The epoch is chosen by `select`: `val_auc` is the highest macro AUC on val, ties to the earlier epoch. With
-    `score_last` the last step's weights are scored beside the chosen ones.
+    `score_last` the last step's weights are scored beside the chosen ones. `tuned` says what a sweep chose it for.
     """
 
-    name: str = Field(pattern=r"^[a-z0-9]+(-[a-z0-9]+)*$")
+    name: str = Field(pattern=SLUG)
     description: str
     sources: tuple[str, ...] = ()
     data: DataRules
@@ -155,6 +179,13 @@ class Protocol(_Frozen):
     numerics: NumericsRules
     select: Literal["val_auc"]
     score_last: bool = False
+    tuned: TunedFor | None = Field(default=None, exclude_if=_is_none)  # older records have no such key
+
+    @model_validator(mode="after")
+    def _tuned_under_its_name(self) -> Protocol:
+        if self.tuned and self.name != self.tuned.protocol:
+            raise ValueError(f"[tuned] belongs to the protocol {self.tuned.protocol}; extend {self.tuned.base} instead")
+        return self
 
     @model_validator(mode="after")
     def _statistics_fit_the_channels(self) -> Protocol:
@@ -173,8 +204,8 @@ class Protocol(_Frozen):
         return self
 
     def digested(self) -> dict[str, Any]:
-        """What the digest covers: all but name and prose, keys at their default left out."""
-        return self.model_dump(mode="json", exclude={"name", "description", "sources"}, exclude_defaults=True)
+        """What the digest covers: all but name, prose and what it was tuned for, keys at their default left out."""
+        return self.model_dump(mode="json", exclude={"name", "description", "sources", "tuned"}, exclude_defaults=True)
 
     def digest(self) -> str:
         """SHA-256 over the canonical JSON of `digested()`."""
@@ -182,7 +213,7 @@ class Protocol(_Frozen):
         return hashlib.sha256(text.encode()).hexdigest()
 
 
-class StudyPart(_Frozen):
+class StudyPart(Frozen):
     """A block of runs: every combination of its lists; an optional one may lack its data without failing the study.
 
     With `draws` the protocols are a family's members without their draw: each is run with each draw, seed k with draw
@@ -203,7 +234,7 @@ class StudyPart(_Frozen):
         return self
 
 
-class Factors(_Frozen):
+class Factors(Frozen):
     """What a protocol of a factorial study sets where the study's other protocols set something else."""
 
     optimiser: str
@@ -213,7 +244,7 @@ class Factors(_Frozen):
 Start = Literal["scratch", "imagenet", "imagenet, own normalisation"]
 
 
-class Removal(_Frozen):
+class Removal(Frozen):
     """What a study of a model's parts takes away: one part at a time, and all of them, which leaves the trunk."""
 
     whole: str
@@ -221,7 +252,7 @@ class Removal(_Frozen):
     without: Mapping[str, str]  # variant -> the part that it lacks
 
 
-class Study(_Frozen):
+class Study(Frozen):
     """A list of runs that answers one question; of an ablation, also what its protocols or its models vary.
 
     Its runs score the corruption tracks that it names.

@@ -18,8 +18,9 @@ from bench.protocols.schema import Protocol
 
 KEY = re.compile(r"[a-z_]+(\.[A-Za-z0-9_-]+)*")
 WORD = re.compile(r"[A-Za-z][A-Za-z0-9_.-]*")
+BARE = re.compile(r"[A-Za-z0-9_-]+")  # a key that TOML takes without quotes
 OWN_KEYS = ("name", "extends")  # which the file's name and --extends say
-PROSE = ("description", "sources")  # outside the digest
+PROSE = ("description", "sources", "tuned")  # outside the digest
 
 
 @dataclass(frozen=True)
@@ -57,7 +58,7 @@ def new_protocol(path: Path, parent: str, settings: Sequence[str]) -> NewProtoco
     rules: Rules = {}
     for setting in settings:
         rules = merge(rules, setting_rules(setting))
-    said = ", ".join(f"{key} = {_toml(value)}" for key, value in _flat(rules) if key not in PROSE)
+    said = ", ".join(f"{key} = {_toml(value)}" for key, value in flat(rules) if key not in PROSE)
     content = {"extends": _reference(path, parent), "description": f"{base.name} with {said}", **rules}
     protocol = would_be(path, content)
     changes = differences(base, protocol)
@@ -94,12 +95,15 @@ def setting_rules(setting: str) -> Rules:
         raise ProtocolError(f"--set {setting[:60]!r} is refused; write KEY=VALUE, for instance schedule.epochs=40")
     if key in OWN_KEYS:
         raise ProtocolError(f"--set {key} is refused: the file's name is the protocol's, and --extends names the other")
-    rules: Rules = {}
+    return dotted_rules(key, _value(key, text))
+
+
+def dotted_rules(key: str, value: Any) -> Rules:
+    """A dotted key and its value as tables: {"schedule": {"epochs": 40}}."""
     *tables, last = key.split(".")
-    inner = rules
-    for table in tables:
-        inner = inner.setdefault(table, {})
-    inner[last] = _value(key, text)
+    rules: Rules = {last: value}
+    for table in reversed(tables):
+        rules = {table: rules}
     return rules
 
 
@@ -114,11 +118,11 @@ def _value(key: str, text: str) -> Any:
     raise ProtocolError(f"--set {key}={text[:40]!r} is refused; write a number, true, false, a word, or [1, 2]")
 
 
-def _flat(rules: Rules, prefix: str = "") -> Iterator[tuple[str, Any]]:
+def flat(rules: Rules, prefix: str = "") -> Iterator[tuple[str, Any]]:
     """The keys of all tables, dotted."""
     for key, value in rules.items():
         if isinstance(value, dict):
-            yield from _flat(value, f"{prefix}{key}.")
+            yield from flat(value, f"{prefix}{key}.")
         else:
             yield prefix + key, value
 
@@ -126,7 +130,7 @@ def _flat(rules: Rules, prefix: str = "") -> Iterator[tuple[str, Any]]:
 def differences(base: Protocol, other: Protocol) -> list[str]:
     """The rules that differ, a line each; name and prose are no rules."""
     exclude = {"name", *PROSE}
-    before, after = (dict(_flat(each.model_dump(mode="json", exclude=exclude))) for each in (base, other))
+    before, after = (dict(flat(each.model_dump(mode="json", exclude=exclude))) for each in (base, other))
     keys = [*after, *(key for key in before if key not in after)]
     return [f"{key}: {before.get(key)} -> {after.get(key)}" for key in keys if before.get(key) != after.get(key)]
 
@@ -139,11 +143,15 @@ def toml_text(content: Rules) -> str:
 def _lines(table: Rules, name: tuple[str, ...]) -> Iterator[str]:
     plain = {key: value for key, value in table.items() if not isinstance(value, dict)}
     if name and plain:
-        yield f"\n[{'.'.join(name)}]"
-    yield from (f"{key} = {_toml(value)}" for key, value in plain.items())
+        yield f"\n[{'.'.join(map(_toml_key, name))}]"
+    yield from (f"{_toml_key(key)} = {_toml(value)}" for key, value in plain.items())
     for key, value in table.items():
         if isinstance(value, dict):
             yield from _lines(value, (*name, key))
+
+
+def _toml_key(key: str) -> str:
+    return key if BARE.fullmatch(key) else json.dumps(key)
 
 
 def _toml(value: Any) -> str:

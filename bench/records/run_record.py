@@ -29,7 +29,8 @@ from bench.records.writing.swap import put_right, replace_together
 if TYPE_CHECKING:  # imported where tables are read: a third of `medbench plan`'s second
     import pandas as pd
 
-MEASURED_FOLDERS = ("costs", "timings", "cams", "tracks", "self_reported", "reruns")  # sealed, beside the records
+# Sealed, beside the records.
+MEASURED_FOLDERS = ("costs", "timings", "cams", "tracks", "tuning", "self_reported", "reruns")
 STORE_FILE = "store.json"  # {"real_only": true} marks a folder that refuses synthetic records
 
 SCORES = ("val", "test", "test_twin_free", "val_last", "test_last")  # a record's fields of scores

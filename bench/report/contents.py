@@ -33,6 +33,7 @@ from bench.report.tables import (
     table2,
     table3,
     table4,
+    tuned,
     twins,
 )
 from bench.report.tidy import STAMP, csv_bytes, run_rows, score_rows, table
@@ -50,6 +51,7 @@ TABLES: tuple[Callable[..., Files], ...] = (
     model_cards.render,
     draws.render,
     twins.render,
+    tuned.render,
     robustness.render,
 )
 
@@ -92,7 +94,7 @@ def render(
     pages: Files = {}
     readme = ""
     for synthetic in (False, True):
-        if synthetic and not evidence.finished(synthetic=True):
+        if synthetic and not (evidence.finished(synthetic=True) or evidence.chosen(synthetic=True)):
             continue
         analysis = analyse(evidence, synthetic=synthetic)
         tidy |= _tidy(evidence, analysis, synthetic=synthetic)
@@ -142,6 +144,7 @@ def _pages(
 def _tidy(evidence: Evidence, analysis: Analysis, *, synthetic: bool) -> Files:
     """The tables of `results/tables/`: one measurement, run or statistic a row."""
     records = [*evidence.finished(synthetic=synthetic), *evidence.thinned(synthetic=synthetic)]
+    records += evidence.chosen(synthetic=synthetic)
     apart = (*evidence.unfinished, *evidence.unplanned)
     every = records + [record for record in apart if record.synthetic == synthetic]
     every.sort(key=lambda record: record.run)

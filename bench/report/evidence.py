@@ -21,6 +21,7 @@ from bench.records.staleness import staleness, unchecked
 from bench.records.timing_record import TimingRecord, read_timings
 from bench.records.tracks.card import TrackCard, read_track_cards
 from bench.records.tracks.record import TrackRecord, read_tracks
+from bench.records.tuning.record import TuningRecord, read_tunings
 from bench.report.links import BESIDE, Links
 
 STATISTICS = (  # of an `Analysis`
@@ -58,6 +59,7 @@ class Evidence:
         unfinished: Failed and skipped runs: reasons for missing cells.
         stale: Finished runs that no longer count, each with the reason.
         drawn: Finished runs of a family's members that count: rare classes and few images, in tables of their own.
+        tuned: Finished runs that count of recipes that a sweep chose for their model: in a table of their own.
         unplanned: Finished runs of seeds that no study plans: shown apart, in no mean.
         own: Finished runs that count on data sets of somebody's own: in a table of their own.
         own_lost: Failed, skipped and stale runs on such sets, each with the reason.
@@ -72,6 +74,7 @@ class Evidence:
     unfinished: list[Record] = field(default_factory=list)
     stale: list[tuple[Record, str]] = field(default_factory=list)
     drawn: list[Record] = field(default_factory=list)
+    tuned: list[Record] = field(default_factory=list)
     unplanned: list[Record] = field(default_factory=list)
     own: list[Record] = field(default_factory=list)
     own_lost: list[tuple[Record, str]] = field(default_factory=list)
@@ -104,6 +107,13 @@ class Evidence:
         self.notes.extend(notes)
         return cards
 
+    @cached_property
+    def sweeps(self) -> list[TuningRecord]:
+        """Sweeps that count; why others were left out is noted on first use."""
+        sweeps, notes = read_tunings(self.results)
+        self.notes.extend(notes)
+        return sweeps
+
     def _of_the_runs(self, measured: Iterable[Measured], notes: list[str]) -> tuple[list[Measured], list[str]]:
         """Without what was measured on another version of somebody else's model than its runs were made with."""
         codes = {r.model: r.model_fingerprint for r in (*self.records, *self.unplanned) if own_spec(r.model) is None}
@@ -132,6 +142,10 @@ class Evidence:
     def thinned(self, *, synthetic: bool) -> list[Record]:
         """Those of `drawn` on synthetic data, or on real data."""
         return [record for record in self.drawn if record.synthetic == synthetic]
+
+    def chosen(self, *, synthetic: bool) -> list[Record]:
+        """Those of `tuned` on synthetic data, or on real data."""
+        return [record for record in self.tuned if record.synthetic == synthetic]
 
 
 def gather(results: Path, links: Links = BESIDE) -> Evidence:
@@ -169,6 +183,8 @@ def gather(results: Path, links: Links = BESIDE) -> Evidence:
             continue
         if record.run.own:
             evidence.own.append(record)
+        elif record.resolved_protocol.get("tuned"):
+            evidence.tuned.append(record)
         elif is_planned(record.protocol, record.model, record.dataset, record.seed):
             (evidence.drawn if family_of(record.protocol) else evidence.records).append(record)
         else:

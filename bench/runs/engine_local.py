@@ -59,6 +59,8 @@ class LocalEngine:
         timeout: Seconds after which a run is killed and fails, None for never.
         on_event: Called at every start, progress and end.
         weights: The folder for weights that runs hand over, None to write none.
+        process: What each process does, called with the request, the results folder and its end of the pipe.
+        write: Puts what a process hands over on the disk.
     """
 
     def __init__(
@@ -69,16 +71,25 @@ class LocalEngine:
         timeout: float | None = None,
         on_event: Callable[[Event], None] = lambda event: None,
         weights: Path | None = None,
+        process: Callable[..., None] = work,
+        write: Callable[[RunRequest, RunBundle], None] | None = None,
     ) -> None:
-        self.results, self.free, self.timeout, self.weights = results, list(devices), timeout, weights
-        self.on_event = on_event
+        self.results, self.free, self.timeout = results, list(devices), timeout
+        self.on_event, self.process = on_event, process
+        self.write = write or (lambda request, bundle: write_bundle(bundle, results, weights))
         self.workers: list[_Worker] = []
         self.records: list[Record] = []
         self.interrupted: list[tuple[RunRequest, int]] = []  # by which signal to their own process
         self.signum = 0
 
-    def run(self, requests: Sequence[RunRequest]) -> list[Record]:
+    def run(
+        self, requests: Sequence[RunRequest], more: Callable[[], Sequence[RunRequest]] = lambda: ()
+    ) -> list[Record]:
         """Do all runs; returns the records written by this call, in the order they ended.
+
+        Args:
+            requests: What to do first.
+            more: Called when all of that has been done, and again until it has nothing to add.
 
         Raises:
             Interrupted: After SIGINT or SIGTERM, to this process or to one of its own, when all workers have saved;
@@ -89,7 +100,7 @@ class LocalEngine:
         waiting = [(0.0, request) for request in requests]  # not to be started before a time
         with signals_noted(self._note_signal), ForkServer(PRELOAD) as self.server:
             try:
-                while waiting or self.workers:
+                while waiting or self.workers or (waiting := [(0.0, request) for request in more()]):
                     due = [item for item in waiting if item[0] <= time.monotonic()][: len(self.free)]
                     for item in due:
                         waiting.remove(item)
@@ -117,7 +128,7 @@ class LocalEngine:
 
     def _start(self, request: RunRequest) -> None:
         request = replace(request, device=self.free.pop(0))
-        self.workers.append(_Worker(request, self.server.start(work, request, str(self.results))))
+        self.workers.append(_Worker(request, self.server.start(self.process, request, str(self.results))))
         self.on_event(Event("started", request))
 
     def _listen(self) -> list[RunRequest]:
@@ -168,7 +179,7 @@ class LocalEngine:
                 self.on_event(Event("finished", worker.request))
 
     def _write(self, request: RunRequest, bundle: RunBundle) -> None:
-        write_bundle(bundle, self.results, self.weights)
+        self.write(request, bundle)
         self.records.append(bundle.record)
         self.on_event(Event("finished", request, record=bundle.record))
 

@@ -6,7 +6,6 @@ import errno
 import hashlib
 import traceback
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -24,9 +23,7 @@ from bench.records.names import Run
 from bench.records.predictions import PredictionTable, frame_bytes, read_predictions
 from bench.records.run_record import Failure, Record, Scores
 from bench.records.scoring import LAST, SCORED, score_predictions, split_scores
-from bench.runs.building import build_model
-from bench.runs.public_weights import start_from
-from bench.runs.request import Hooks, RunBundle, RunProgress, RunRequest, TrackBundle, run_key
+from bench.runs.request import Hooks, RunBundle, RunRequest, TrackBundle
 from bench.runs.subset import cut
 from bench.tracks.loading import load_track
 from models import ModelError, fingerprint, get_spec, load_plugin
@@ -95,11 +92,12 @@ def skipped_record(run: Run, protocol: Protocol, failure: Failure) -> Record:
 
 def failed_record(request: RunRequest, failure: Failure) -> Record:
     """The record of a run that has no scores, with the reason; a process that never loaded the model can write it."""
-    known = base_fields(request.run, request.protocol, request.model_fingerprint or _fingerprint_here(request))
+    known = base_fields(request.run, request.protocol, request.model_fingerprint or fingerprint_here(request))
     return Record(**known, status="failed", failure=failure).sealed()
 
 
-def _fingerprint_here(request: RunRequest) -> str:
+def fingerprint_here(request: RunRequest) -> str:
+    """The fingerprint of a run's model, after its plugins were loaded."""
     for plugin in request.plugins:
         load_plugin(plugin)
     return fingerprint(get_spec(request.run.model))
@@ -116,7 +114,7 @@ def run_one(request: RunRequest, hooks: Hooks | None = None) -> RunBundle:
 
     hooks = hooks or Hooks()
     # Before the first step: a record names the code that ran, not what the files became meanwhile.
-    known = base_fields(request.run, request.protocol, _fingerprint_here(request))
+    known = base_fields(request.run, request.protocol, fingerprint_here(request))
     if request.model_fingerprint not in ("", known["model_fingerprint"]):
         failure = Failure(kind="infra", message=OTHER_CODE.format(model=request.run.model))
         return RunBundle(Record(**known, status="failed", failure=failure).sealed())
@@ -125,11 +123,11 @@ def run_one(request: RunRequest, hooks: Hooks | None = None) -> RunBundle:
     except (InterruptedTraining, KeyboardInterrupt, RecordError):
         raise
     except Exception as error:
-        failure, log = _classify(error, request.run.model), traceback.format_exc()
+        failure, log = classify(error, request.run.model), traceback.format_exc()
     return RunBundle(Record(**known, status="failed", failure=failure).sealed(), log=log)
 
 
-def _classify(error: Exception, model: str) -> Failure:
+def classify(error: Exception, model: str) -> Failure:
     """Whose fault it is; a model's or a library's names the line of the model's own code, the other runs go on."""
     from bench.training.trainer import DivergedError
 
@@ -166,7 +164,7 @@ def _execute(request: RunRequest, hooks: Hooks, known: dict[str, Any]) -> RunBun
     arrays = cut(arrays, protocol.data, card.clinical_positive)
     is_network = get_spec(run.model).kind == "network"
     device = request.device if is_network else "cpu"
-    arithmetic = _arithmetic(request) if device == "cpu" else {}
+    arithmetic = cpu_arithmetic(request) if device == "cpu" else {}
     trained = _train_and_predict(request, hooks, arrays, num_split) if is_network else _fit_and_predict(run, arrays)
     num_threads = foreign.num_threads()
     predictions = frame_bytes(prediction_table(trained.logits, arrays.labels))
@@ -229,7 +227,7 @@ def _kept(request: RunRequest, trained: TrainedRun, predictions_sha256: str, arr
     return keep(request, trained.state, predictions_sha256, arrays, trained.logits)
 
 
-def _arithmetic(request: RunRequest) -> dict[str, Any]:
+def cpu_arithmetic(request: RunRequest) -> dict[str, Any]:
     """The record's fields on how this process computes on its CPU.
 
     Raises:
@@ -257,45 +255,17 @@ def _fit_and_predict(run: Run, arrays: Arrays) -> TrainedRun:
 
 def _train_and_predict(request: RunRequest, hooks: Hooks, arrays: Arrays, num_split: int) -> TrainedRun:
     """Train on what is left of train's `num_split` images, choose on val, then open test."""
-    from bench.machine import foreign
-    from bench.streams import Streams
-    from bench.training.checkpoint import Checkpoint
+    from bench.runs.preparing import prepare
     from bench.training.kept_weights import copied_to_cpu, weights_digest
-    from bench.training.trainer import Progress, SplitData, Trainer, predict
+    from bench.training.trainer import SplitData, predict
 
-    run, protocol, device = request.run, request.protocol, request.device
+    protocol, device = request.protocol, request.device
     images, labels = arrays.images, arrays.labels
-    foreign.limit_pools()
-    streams = Streams(run.model, run.dataset, run.seed)
-    model, num_classes = build_model(run, protocol, request.card, streams)
-    weights_sha256 = start_from(model, run, protocol)
-    train = SplitData.from_arrays(images["train"], labels["train"], device)
-    val = SplitData.from_arrays(images["val"], labels["val"], device)
-    checkpoint = None
-    if request.checkpoint_dir is not None:
-        checkpoint = Checkpoint(Path(request.checkpoint_dir), run_key(request))
-
-    def on_progress(progress: Progress, steps: int) -> None:
-        rate = progress.images_seen / max(progress.train_seconds, 1e-9)
-        hooks.on_progress(RunProgress(progress.epoch, protocol.schedule.epochs, progress.step, steps, rate))
-
-    trainer = Trainer(
-        model.to(device),
-        train,
-        val,
-        protocol,
-        streams,
-        task=request.card.task,
-        num_classes=num_classes,
-        num_split=num_split,
-        checkpoint=checkpoint,
-        on_progress=on_progress,
-        should_stop=hooks.should_stop,
-    )
+    trainer, weights_sha256 = prepare(request, hooks, arrays, num_split)
+    val = trainer.val_data
     result = trainer.fit()
     state = copied_to_cpu(trainer.model.state_dict())
     logits = {"val": predict(trainer.model, val, protocol)}
-    del train
     test = SplitData.from_arrays(images["test"], labels["test"], device)
     logits["test"] = predict(trainer.model, test, protocol)
     if result.last_state is not None:
@@ -305,10 +275,10 @@ def _train_and_predict(request: RunRequest, hooks: Hooks, arrays: Arrays, num_sp
         logits,
         frame_bytes(pd.DataFrame(result.history)),
         best_epoch=result.best_epoch,
-        num_params=sum(parameter.numel() for parameter in model.parameters()),
+        num_params=sum(parameter.numel() for parameter in trainer.model.parameters()),
         train_seconds=result.train_seconds,
         images_per_second=result.images_per_second,
-        scan_backend=_scan_backend(model, device),
+        scan_backend=_scan_backend(trainer.model, device),
         weights_sha256=weights_sha256,
         trained_weights_sha256=weights_digest(state),
         state=state,

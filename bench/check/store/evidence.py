@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from bench.check.store.tracks import track_card_problems, track_problems
+from bench.check.store.tuning import tuning_problems
 from bench.check.trust import read_reruns, read_self_reported
 from bench.errors import RecordError
 from bench.records.cam_record import CamRecord, cam_path, images_path, maps_path, read_cams, read_images, read_maps
@@ -175,6 +176,9 @@ def evidence_problems(
         if same and table is not None and card is not None:
             wrong += shown_problems(cam, table, card)
         problems += [f"{cam_path(results, cam.run)}: {problem}" for problem in wrong]
+    wrong_sweeps, notes = tuning_problems(results, records, cards)
+    unread, outdated = sorted_notes(notes)
+    problems, stale = problems + wrong_sweeps + unread, stale + outdated
     problems += track_card_problems(results, measured.track_cards, cards)
     problems += track_problems(results, measured.tracks, measured.track_cards, tables, cards)
     return problems, stale
@@ -197,7 +201,16 @@ def strays(results: Path) -> Iterator[str]:
 
 
 # Parts of a file's path by its kind of evidence; a track has cards and, deeper, records.
-DEPTH = {"data": {2}, "self_reported": {2}, "reruns": {2}, "costs": {3}, "timings": {3}, "cams": {5}, "tracks": {3, 6}}
+DEPTH = {
+    "data": {2},
+    "self_reported": {2},
+    "reruns": {2},
+    "costs": {3},
+    "timings": {3},
+    "cams": {5},
+    "tracks": {3, 6},
+    "tuning": {4},
+}
 
 
 def _belongs(name: Path) -> bool:

@@ -178,14 +178,20 @@ def _with_tracks(analysis: Analysis, evidence: Evidence, *, synthetic: bool) -> 
 
 def _groups(evidence: Evidence, *, synthetic: bool) -> list[tuple[str, DataCard, dict[str, Cell]]]:
     """Protocol, card and the cells by model, in alphabetical order; all cells are read at once, on all cores."""
-    records = sorted(evidence.finished(synthetic=synthetic), key=lambda record: (record.protocol, record.dataset))
+    records = sorted(evidence.finished(synthetic=synthetic), key=lambda record: (_rules(record), record.dataset))
     groups = [
         (protocol, _card(evidence, dataset), _by_model(group))
-        for (protocol, dataset), group in itertools.groupby(records, key=lambda r: (r.protocol, r.dataset))
+        for (protocol, dataset), group in itertools.groupby(records, key=lambda r: (_rules(r), r.dataset))
     ]
     jobs = [(runs, card) for _, card, by_model in groups for runs in by_model.values()]
     cells = iter(read_cells(evidence.results, jobs))
     return [(protocol, card, {model: next(cells) for model in by_model}) for protocol, card, by_model in groups]
+
+
+def _rules(record: Record) -> str:
+    """What runs have in common that are compared: a protocol, or a grid from which each model's own was chosen."""
+    tuned = record.resolved_protocol.get("tuned")
+    return f"tuned-{tuned['grid']}" if tuned else record.protocol
 
 
 def _by_model(records: Iterable[Record]) -> dict[str, list[Record]]:

@@ -35,6 +35,7 @@ TRACKS = (
     Track("Rare classes", "What happens with few images of a class?", "imbalance", ("imbalance",)),
     Track("Few images", "How does the score grow with the training set?", "efficiency", ("efficiency",)),
     Track("Initialisation", "What do pretrained weights add?", "initialisation", ("initialisation",)),
+    Track("A recipe for each model", "Does one recipe for all hold some models back?", "tuned"),
 )
 
 
