@@ -171,7 +171,7 @@ def test_a_contribution_as_the_documents_say_is_green(sent: Project, tmp_path: P
     assert "my_net: 4 files of a model that is not the suite's; ask for its code" in text
     assert "reports and tables are what the records give" in text
     (row,) = [line for line in text.splitlines() if line.startswith("| my_net ") and "re-scored" in line]
-    assert [cell.strip() for cell in row.split("|")[2:5]] == ["lite-96", "breastmnist", "3"]
+    assert [cell.strip() for cell in row.split("|")[2:5]] == ["lite-96", "BreastMNIST", "3"]
     assert any(line.startswith("| my_net ") and "exploratory" in line for line in text.splitlines())
     calls, comment = post(tmp_path / "comment", text.encode())
     assert calls[-1] == "api repos/o/r/issues/7/comments -F body=@body.md"
