@@ -135,20 +135,7 @@ def track(selection: Selection, launch: Launch, name: str = "c28", **options: An
 
 
 def tune(sweeps: Sweeps, launch: Launch, watcher: TuneWatcher | None = None) -> Tuned:
-    """Choose a recipe for each model on each data set by its scores on val, each with the same budget.
-
-    Args:
-        sweeps: A grid file (`bench.runs.tuning.sweep.Sweeps`), models, data sets.
-        launch: As for `run`, on this machine.
-        watcher: Called before the first training, and at every start, progress and end.
-
-    Returns:
-        The grid, a record of each sweep, and the files of the protocols that were chosen.
-
-    Raises:
-        BenchError, ModelError: If the grid or a name is refused, data are damaged, or a trial failed.
-        Interrupted: After SIGINT or SIGTERM; the same call goes on from the checkpoints.
-    """
+    """Choose a recipe for each model on val, each with one budget; arguments as `bench.runs.tuning.sweep.tune`."""
     from bench.runs.tuning import sweep
 
     return sweep.tune(sweeps, replace(launch, results=_path(launch.results)), watcher)
@@ -318,11 +305,7 @@ def check_model(name: str, *, img_size: int | None = None) -> list[dict[str, str
 
 
 def doctor() -> list[dict[str, str]]:
-    """What this machine has, and what to do about what is missing.
-
-    Returns:
-        Rows with the keys `what`, `state` (`ok`, `missing` or `note`) and `detail`.
-    """
+    """What this machine has and lacks: rows with the keys `what`, `state` (`ok`, `missing`, `note`) and `detail`."""
     from bench.check.doctor import examine
 
     return examine()
@@ -385,8 +368,7 @@ def load_results(results: str | Path = "results") -> pd.DataFrame:
         A DataFrame; scores are fractions in columns such as `test_auc` and `test_acc`.
 
     Raises:
-        RecordError: If the folder is not there or is no results folder, or a record is damaged; nothing is left out
-            silently.
+        RecordError: If there is no such results folder, or a record is damaged; nothing is left out silently.
     """
     records, problems = read_records(results_folder(_path(results), advice=""))
     if problems:
@@ -405,8 +387,7 @@ def load_predictions(run: str | Run | Record, results: str | Path = "results") -
         One row an image: `split`, `index`, `label`, and a column `logit_<k>` for each class.
 
     Raises:
-        RecordError: If the folder or the run is not there, the run is not finished, or its predictions are other bytes
-            than those that the record was sealed with.
+        RecordError: If folder or run is missing or not finished, or the predictions are not those of the record.
     """
     folder = results_folder(_path(results), advice="")
     path, record = find_record(folder, run if isinstance(run, str) else run.run_id)
