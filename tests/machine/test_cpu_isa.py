@@ -20,6 +20,7 @@ from bench.machine import cpu_isa
 from bench.machine.cpu_isa import CpuIsa
 from bench.machine.exact_sqrt import use_exact_sqrt
 from bench.measure.timing import process
+from bench.report.published.names import shown_name
 from bench.report.tidy import unpinned_lines
 from tests.making import make_record
 
@@ -191,7 +192,7 @@ def test_a_run_that_is_not_pinned_is_named_under_its_table() -> None:
     native = record.model_copy(update={"seed": 1, "cpu_isa": "native: avx512"})
     pinned = record.model_copy(update={"seed": 2, "cpu_isa": "avx2"})
     card = record.model_copy(update={"seed": 3, "device": "cuda: H100"})
-    cell = f"{record.protocol} {record.model} {record.dataset}"
+    cell = f"{record.protocol} {shown_name(record.model)} on {shown_name(record.dataset)}"
     lines = unpinned_lines([card, pinned, native, record])
     assert len(lines) == 2
     assert lines[0].startswith("CPU arithmetic native: avx512 (another processor")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import importlib.util
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -11,6 +12,7 @@ from typing import Any
 import pytest
 
 CHROMIUM = Path("/usr/bin/chromium")
+READY = "document.documentElement.dataset.ready === 'yes'"
 
 
 @contextlib.contextmanager
@@ -55,6 +57,14 @@ def opened(browser: Any, address: str, *, width: int = 1440, checked: bool = Fal
 
     tab.route("**/*", gate)
     tab.goto(address)
-    tab.wait_for_function("document.documentElement.dataset.ready === 'yes'", timeout=20_000)
+    until(tab, READY)
     yield tab
     context.close()
+
+
+def until(tab: Any, condition: str, *, seconds: float = 20.0) -> None:
+    """Wait until a condition in JavaScript holds; the page's policy refuses playwright's own wait."""
+    end = time.monotonic() + seconds
+    while not tab.evaluate(condition):
+        assert time.monotonic() < end, f"{condition} did not come true within {seconds:g} s"
+        tab.wait_for_timeout(20)

@@ -148,15 +148,15 @@ def test_parts_removed_stand_beside_the_whole(tmp_path: Path) -> None:
     text = files["ablation.md"].decode()
     rows = {line.split("|")[1].strip(): line for line in text.splitlines() if line.startswith("| MedSpectralNet")}
     lead = only(analysis.pairs, part="test", metric="acc").difference
-    assert f"+{lead:.3f} (" in rows["MedSpectralNet, no ContextGate"]
-    assert "higher" in rows["MedSpectralNet, no ContextGate"]
-    assert rows["MedSpectralNet, no first SpectralFlow"].count("–") == 5  # size, both scores, both leads
+    assert f"+{lead:.3f} (" in rows["MedSpectralNet without ContextGate"]
+    assert "higher" in rows["MedSpectralNet without ContextGate"]
+    assert rows["MedSpectralNet without the first SpectralFlow"].count("–") == 5  # size, both scores, both leads
     assert (
-        "- lite-96: MedSpectralNet, no first SpectralFlow, MedSpectralNet, no second SpectralFlow, ResNet-18: not run"
-        in text
+        "- lite-96: MedSpectralNet without the first SpectralFlow, MedSpectralNet without the second SpectralFlow, "
+        "ResNet-18: not run" in text
     )
     assert "`medbench run --study ablation` runs them." in text
-    assert "no ContextGate" not in table3.render(evidence, analysis, synthetic=False)["table3.md"].decode()
+    assert "without ContextGate" not in table3.render(evidence, analysis, synthetic=False)["table3.md"].decode()
 
 
 def test_the_factorial_is_printed_with_intervals(factorial: Path) -> None:

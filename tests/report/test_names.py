@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from bench.records.names import Run
+from bench.records.own_models import own_models
 from bench.report.build import build
 from bench.report.published.names import DATASETS, MODELS, model_name, name_in_sentence, shown_name
 from models import get_spec, list_models
@@ -89,7 +90,7 @@ def test_what_is_typed_keeps_the_registered_name(reports: Path) -> None:
 
 def test_every_model_of_the_suite_has_a_name() -> None:
     """Shown as itself is only what is not the suite's; a sentence has articles where a name is none."""
-    assert {name for name in list_models() if model_name(name) == name} == set()
+    assert {name for name in own_models() if model_name(name) == name} == set()
     assert name_in_sentence("floor/prior") == "the majority class"
     assert name_in_sentence("resnet18") == shown_name("resnet18") == "ResNet-18"
     assert shown_name("breastmnist") == "BreastMNIST"

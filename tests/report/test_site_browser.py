@@ -19,7 +19,7 @@ from bench.report.evidence import gather
 from bench.report.published.names import model_name
 from bench.report.site import pages
 from bench.report.tables import ablation, initialisation, model_cards, table2, table4, twins
-from tests.report.browser import launched, opened
+from tests.report.browser import READY, launched, opened, until
 
 ROOT = Path(__file__).parents[2]
 WIDTHS = (1440, 390)
@@ -144,7 +144,7 @@ def test_the_first_paint_comes_within_a_second(site: Path, browser: Any) -> None
 def _first_paint(browser: Any, address: str) -> float:
     """Milliseconds until something shows."""
     with opened(browser, address) as tab:
-        tab.wait_for_function("performance.getEntriesByName('first-contentful-paint').length")
+        until(tab, "performance.getEntriesByName('first-contentful-paint').length > 0")
         return float(tab.evaluate("performance.getEntriesByName('first-contentful-paint')[0].startTime"))
 
 
@@ -207,7 +207,7 @@ def test_the_claims_filter_by_verdict_kind_and_words(site: Path, browser: Any) -
         expected = number.inner_text().split()[0]  # of the sentences; the facts stand in brackets
         number.click()
         tab.wait_for_url("**verdict=fails*")
-        tab.wait_for_function("document.documentElement.dataset.ready === 'yes'")
+        until(tab, READY)
         assert tab.locator("select[name='verdict']").input_value() == "fails"
         assert str(claims.count()) == expected
 

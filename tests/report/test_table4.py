@@ -102,7 +102,7 @@ def test_every_network_has_a_row_and_what_is_not_counted_says_so(results: Path) 
     assert rows["Swin-T"][2] == "–"
     assert "`medbench measure costs --size 224 --num-classes 8 --models " in text
     assert rows["MedViT-T"][1] == "10.8 (PC45, unverified)"
-    assert rows["MedMamba-S, paper's depth"][1].startswith("23.5 (PC")
+    assert rows["MedMamba-S at the paper's depth"][1].startswith("23.5 (PC")
     assert "- MedViT-T: 10.8 M parameters quoted for MedViT-T (not verified), 31.1 M counted in the release" in text
     assert "beside it stands what was printed for MedMamba-S." in text
 

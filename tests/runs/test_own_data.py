@@ -20,6 +20,7 @@ from bench.records.card import read_card
 from bench.records.names import Run
 from bench.records.run_record import STORE_FILE, read_records
 from bench.report.contents import render
+from bench.report.published.names import model_name
 from tests.making import make_run
 from tests.own_data import CARD, make_arrays, write_set
 
@@ -54,7 +55,9 @@ def test_the_whole_way(tmp_path: Path) -> None:
     page = texts["own_data.md"]
     for record in outcome.records:
         assert record.test is not None
-        (row,) = [line for line in page.splitlines() if line.startswith(f"| {record.model} ") and "[" in line][:1]
+        (row,) = [
+            line for line in page.splitlines() if line.startswith(f"| {model_name(record.model)} ") and "[" in line
+        ][:1]
         assert f"[{record.test['auc']:.3f}" in row.replace("**", "")
     rows = list(csv.DictReader(texts["own_data.csv"].splitlines()[1:]))
     assert {row["model"] for row in rows} == set(MODELS)
@@ -121,7 +124,7 @@ def test_a_store_of_official_data_takes_none(tmp_path: Path, enter: Callable[[Pa
 
 
 def test_own_rows_enter_no_mean_of_an_official_table(tmp_path: Path) -> None:
-    """With and without them, every other file is the same but for the note."""
+    """With and without them, every other file is the same but for the note and the first page's link to them."""
     make_run(tmp_path / "a", Run("smoke", "floor/prior", "breastmnist", 0))
     before = render(tmp_path / "a")
     make_run(tmp_path / "a", Run("smoke", "floor/prior", "own-cells", 0))
@@ -129,7 +132,9 @@ def test_own_rows_enter_no_mean_of_an_official_table(tmp_path: Path) -> None:
     assert set(after.pages) - set(before.pages) == {f"own_data.{end}" for end in ("md", "tex", "csv", "html")}
     assert after.tables == before.tables
     changed = {name for name in before.pages if before.pages[name] != after.pages[name]}
-    assert changed == {"trust.html"}
+    assert changed == {"index.html", "trust.html"}
+    link = '<li><a href="own_data.html">Own data</a> runs on data sets that are not MedMNIST’s</li>'
+    assert after.pages["index.html"].decode().replace(f"{link}\n", "") == before.pages["index.html"].decode()
     note = re.compile(r"<li>own data, in own_data.md and nowhere else: 1 run on own-cells</li>")
     assert note.search(after.pages["trust.html"].decode())
 
