@@ -19,6 +19,7 @@ from bench.report.analysis_plan import best_baseline
 from bench.report.draws.findings import has_network, sentences, undecidable
 from bench.report.draws.scores import Track
 from bench.report.formats import NOTHING, signed
+from bench.report.published.names import name_in_sentence
 from bench.report.published.numbers import reference_score
 from bench.report.rendering import template
 from bench.report.tables.score_cells import exploratory_text, interval_text, value_text
@@ -105,7 +106,7 @@ class Facts:
         by_test = pairs["p_corrected"] < LEVEL
         single = (pairs["ci_low"] > 0) | (pairs["ci_high"] < 0)
         chosen = pairs[by_test if corrected else single & ~by_test]
-        names = [f"`{row['baseline']}` ({signed(row['difference'])})" for _, row in chosen.iterrows()]
+        names = [f"{name_in_sentence(row['baseline'])} ({signed(row['difference'])})" for _, row in chosen.iterrows()]
         return ", ".join(names) or "none"
 
     def corrupted(self, protocol: str, *models: str) -> dict[str, pd.Series]:
@@ -133,7 +134,7 @@ class Facts:
         verdict = "loses as much, as far as these images tell"
         if row["p"] < LEVEL:
             verdict = "loses more" if row["difference"] > 0 else "loses less"
-        return f"Beside its {role}, `{row['baseline']}`, it {verdict}: {_signed(row)}."
+        return f"Beside its {role}, {name_in_sentence(row['baseline'])}, it {verdict}: {_signed(row)}."
 
     def best(self, protocol: str) -> str:
         """The baseline with the highest AUC on BreastMNIST under a protocol, "" where there is none."""

@@ -22,6 +22,7 @@ from bench.report.draws.scores import CHOSEN, LAST_STEP, DrawScore, level_order,
 from bench.report.evidence import Evidence, gather
 from bench.report.figures.choice import plots
 from bench.report.figures.drawing import draw_all
+from bench.report.published.names import name_in_sentence
 from bench.stats.prevalence import average_precision, rates_at, screening_threshold
 from tests.making import make_skilled
 from tests.report.rows import only
@@ -199,12 +200,12 @@ def test_sentences_name_levels_differences_and_verdicts(analysis: Analysis) -> N
     frames = analysis.tables()
     (few,) = sentences(frames["draws"], frames["draw_pairs"], "efficiency")
     own = pair(analysis, track="efficiency", level="5", baseline=TRUNK)
-    assert few.startswith("breastmnist, 5 images of each class: AUC `")
-    assert f"`medspectralnet` minus its trunk, `resnet18`: +{own.difference:.3f}" in few
+    assert few.startswith("BreastMNIST, 5 images of each class: AUC ")
+    assert f"MedSpectralNet minus its trunk, ResNet-18: +{own.difference:.3f}" in few
     best = only(analysis.draw_pairs, track="efficiency", level="5", is_best=True)
-    assert f"the best other, `{best.baseline}`: {best.difference:+.3f}" in few
+    assert f"the best other, {name_in_sentence(best.baseline)}: {best.difference:+.3f}" in few
     assert sentences(frames["draws"], frames["draw_pairs"], "imbalance") == []
-    assert undecidable(frames["draws"], "imbalance") == "breastmnist at 5 % (positives: 1)"
+    assert undecidable(frames["draws"], "imbalance") == "BreastMNIST at 5 % (positives: 1)"
 
 
 @pytest.mark.slow

@@ -186,7 +186,7 @@ def test_findings_say_whichever_way_it_falls(results: Path) -> None:
     """More, less, or not told apart: by the pair's own p; without records nothing is said."""
     frames = {name: frame for name, frame in run(results).tables().items() if name.startswith("robustness")}
     facts = findings.Facts(frames)
-    assert facts.lost_beside("lite-96", "trunk").startswith("Beside its trunk, `resnet18`, it loses ")
+    assert facts.lost_beside("lite-96", "trunk").startswith("Beside its trunk, ResNet-18, it loses ")
     for p, difference, words in ((0.01, 0.02, "loses more"), (0.01, -0.02, "loses less"), (0.2, 0.02, "as far as")):
         pairs = frames["robustness_pairs"].assign(p=p, difference=difference)
         assert words in findings.Facts({**frames, "robustness_pairs": pairs}).lost_beside("lite-96", "best baseline")

@@ -10,6 +10,7 @@ from bench.records.own_models import is_fitted
 from bench.report.ablations import REMOVAL
 from bench.report.draws.scores import CHOSEN, PLAIN, WHOLE_SPLIT, Track
 from bench.report.formats import signed
+from bench.report.published.names import dataset_name, model_name, name_in_sentence
 from bench.report.tables.score_cells import interval_text
 
 OURS, TRUNK = REMOVAL.whole, REMOVAL.trunk
@@ -41,26 +42,26 @@ def has_network(draws: pd.DataFrame, track: Track) -> bool:
 
 
 def undecidable(draws: pd.DataFrame, track: Track) -> str:
-    """Levels that the plan lets nothing be said of: `breastmnist at 1 % (positives: 4)`; "" without one."""
+    """Levels that the plan lets nothing be said of: `BreastMNIST at 1 % (positives: 4)`; "" without one."""
     rows = draws[(draws["track"] == track) & ~draws["decidable"].astype(bool)].drop_duplicates(["dataset", "level"])
     return ", ".join(
-        f"{row['dataset']} at {row['level']} (positives: {row['positives']})" for _, row in rows.iterrows()
+        f"{dataset_name(row['dataset'])} at {row['level']} (positives: {row['positives']})"
+        for _, row in rows.iterrows()
     )
 
 
 def _where(cells: pd.DataFrame, track: Track) -> str:
     first = cells.iloc[0]
     if track == "efficiency":
-        return f"{first['dataset']}, {first['level']} images of each class"
+        return f"{dataset_name(first['dataset'])}, {first['level']} images of each class"
     arm = "" if first["arm"] == PLAIN else f", {first['arm']}"
-    return f"{first['dataset']} at {first['level']} (positives: {first['positives']}){arm}"
+    return f"{dataset_name(first['dataset'])} at {first['level']} (positives: {first['positives']}){arm}"
 
 
 def _of_cell(cells: pd.DataFrame, pairs: pd.DataFrame, track: Track) -> str:
     first = cells.iloc[0]
-    scores = "; ".join(
-        f"`{row['model']}` {_score(row)}" for _, row in cells.sort_values("mean", ascending=False).iterrows()
-    )
+    ranked = cells.sort_values("mean", ascending=False)
+    scores = "; ".join(f"{name_in_sentence(row['model'])} {_score(row)}" for _, row in ranked.iterrows())
     level = pairs["level"].astype(str) == str(first["level"])
     at = (pairs["track"] == track) & (pairs["dataset"] == first["dataset"]) & level & (pairs["arm"] == first["arm"])
     compared = " ".join(_compared(pairs[at & pairs["verdict"].isin(VERDICTS)]))
@@ -77,4 +78,5 @@ def _compared(pairs: pd.DataFrame) -> Iterator[str]:
         which = "its trunk" if row["baseline"] == TRUNK else "the best other"
         both = " and the best other" if row["baseline"] == TRUNK and row["is_best"] else ""
         interval = f"{signed(row['difference'])} ({signed(row['ci_low'])} to {signed(row['ci_high'])})"
-        yield f"`{OURS}` minus {which}{both}, `{row['baseline']}`: {interval}, {VERDICTS[row['verdict']]}."
+        baseline = name_in_sentence(row["baseline"])
+        yield f"{model_name(OURS)} minus {which}{both}, {baseline}: {interval}, {VERDICTS[row['verdict']]}."
