@@ -11,7 +11,7 @@ import importlib.metadata
 import json
 import os
 import sys
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 from packaging.requirements import Requirement
@@ -90,11 +90,23 @@ def inputs_digest(results: Path, reports: Path, arguments: Sequence[str]) -> str
             digest.update(f"{path.relative_to(results)}\0{_file_digest(path)}\n".encode())
         except FileNotFoundError:
             raise RecordError(f"{path} was removed while the report was made; run it again") from None
-    for folder in CODE:
-        for path in _files(ROOT / folder, {"__pycache__"}):
-            if path.suffix in CODE_SUFFIXES:
-                digest.update(f"{path.relative_to(ROOT)}\0{_file_digest(path)}\n".encode())
+    for line in code_lines(ROOT, CODE):
+        digest.update(line)
     return digest.hexdigest()
+
+
+def code_lines(root: Path, names: Iterable[str]) -> Iterator[bytes]:
+    """Path and digest of each file of code, a line each.
+
+    Args:
+        root: What the paths are relative to.
+        names: Folders and files under it.
+    """
+    for name in names:
+        path = root / name
+        for file in _files(path, {"__pycache__"}) if path.is_dir() else (path,):
+            if file.suffix in CODE_SUFFIXES:
+                yield f"{file.relative_to(root)}\0{_file_digest(file)}\n".encode()
 
 
 def _stamp_path(results: Path) -> Path:

@@ -23,6 +23,7 @@ from bench.errors import RecordError
 from bench.records.card import DataCard
 from bench.records.run_record import Record
 from bench.records.sealed import canonical, write_atomic
+from bench.report.stamp import code_lines
 
 Arrays = dict[str, NDArray[Any]]
 
@@ -44,11 +45,9 @@ def code_digest(package: Path) -> str:
     Args:
         package: The folder of `bench`.
     """
-    digest = hashlib.sha256(f"numpy {np.__version__} scipy {scipy.__version__}".encode())
-    for name in CODE:
-        path = package / name
-        for file in sorted(path.rglob("*.py")) if path.is_dir() else [path]:
-            digest.update(f"\n{file.relative_to(package).as_posix()}\n".encode() + file.read_bytes())
+    digest = hashlib.sha256(f"numpy {np.__version__} scipy {scipy.__version__}\n".encode())
+    for line in code_lines(package, CODE):
+        digest.update(line)
     return digest.hexdigest()
 
 
