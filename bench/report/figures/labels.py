@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-__all__ = ["Label", "place_labels"]
+__all__ = ["LETTER", "LINE", "Label", "place_labels"]
 
+LETTER, LINE = 7.6, 15.0  # of a label: a letter's width, a line's height
 GAP = 9.0  # from a point's centre to its label
 REACH = (0.0, 14.0, 28.0, 42.0, 58.0)  # how far above or below a label may move, the nearest first
 
@@ -24,6 +25,18 @@ class Label:
         """Whether two boxes share an area."""
         apart = self.x + self.width <= other.x or other.x + other.width <= self.x
         return not (apart or self.y + self.height <= other.y or other.y + other.height <= self.y)
+
+    def anchor(self, x: float) -> float:
+        """Which part of the text is nearest to a point: 0 its beginning, 1 its end, 0.5 its middle, above or below."""
+        return 0.0 if self.x > x else 1.0 if self.x + self.width < x else 0.5
+
+    def text_x(self, x: float) -> float:
+        """Where that part of the text is."""
+        return self.x + self.width * self.anchor(x)
+
+    def is_beside(self, y: float) -> bool:
+        """Whether it stands at a point's height, so that no line has to lead there."""
+        return abs(self.y + self.height / 2 - y) < self.height / 2
 
 
 def place_labels(

@@ -23,7 +23,7 @@ from bench.records.sealed import Sealed
 from bench.records.timing_record import TimingRecord
 from bench.report.analysis.scores import Score
 from bench.report.analysis_plan import is_ours
-from bench.report.figures.labels import place_labels
+from bench.report.figures.labels import LETTER, LINE, place_labels
 from bench.report.figures.style import WIDE, Caption, Plot, colour, cost_axis, new_figure
 from bench.report.published.names import dataset_name, model_name
 from bench.report.tidy import model_order
@@ -31,7 +31,7 @@ from bench.report.tidy_costs import Timing, best_modes, one_device, timing_rows
 
 COUNTER: Counter = "aten"  # the most complete one
 LABEL_SIZE, LABEL_LINE = 6.5, 8.5  # points: of a label's letters, and of its line
-LETTER, LINE = 7.6, 15.0  # the same in the units in which labels are placed: a letter's width, a line's height
+SIDES = {0.0: "left", 0.5: "center", 1.0: "right"}
 LEADER: Any = {"arrowstyle": "-", "linewidth": 0.5, "color": "0.5", "shrinkA": 0, "shrinkB": 3}
 POINT_COLUMNS = ["model", "cost", "cost_low", "cost_high", "way", "acc", "ci_low", "ci_high", "n_seeds", "on_front"]
 
@@ -246,25 +246,20 @@ def _label_points(figure: Figure, axes: Axes, numbers: pd.DataFrame) -> None:
     figure.draw_without_rendering()  # lays out; only then it is known where a point lies
     size = axes.bbox.width, axes.bbox.height
     places = axes.transData.transform(numbers[["cost", "acc"]].to_numpy(np.float64)) - axes.bbox.p0
-    unit = LABEL_LINE / LINE * figure.dpi / 72  # pixels of this figure for one of those that labels are placed in
+    scale = LABEL_LINE / LINE  # points for one of the units that labels are placed in
+    unit = scale * figure.dpi / 72  # pixels of this figure for one
     centres = [(round(x / unit, 1), round(y / unit, 1)) for x, y in places.tolist()]
     names = [model_name(model) for model in numbers["model"]]
     labels = place_labels(centres, [LETTER * len(name) for name in names], LINE, (size[0] / unit, size[1] / unit))
     for (x, y), name, label, row in zip(centres, names, labels, numbers.to_dict("records"), strict=True):
-        side = "left" if label.x > x else "right" if label.x + label.width < x else "center"
-        end = label.x + label.width * {"left": 0.0, "center": 0.5, "right": 1.0}[side]
-        moved = abs(label.y + LINE / 2 - y) >= LINE / 2
-        scale = LABEL_LINE / LINE
         axes.annotate(
             name,
             (row["cost"], row["acc"]),
-            (round((end - x) * scale, 1), round((label.y + LINE / 2 - y) * scale, 1)),
+            (round((label.text_x(x) - x) * scale, 1), round((label.y + LINE / 2 - y) * scale, 1)),
             textcoords="offset points",
-            ha=side,
+            ha=SIDES[label.anchor(x)],
             va="center",
             fontsize=LABEL_SIZE,
             color=_ink(row["model"]),
-            arrowprops={"arrowstyle": "-", "linewidth": 0.5, "color": "0.5", "shrinkA": 0, "shrinkB": 3}
-            if moved
-            else None,
+            arrowprops=None if label.is_beside(y) else LEADER,
         )

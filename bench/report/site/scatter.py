@@ -12,7 +12,7 @@ from bench.records.cost_record import CostRecord
 from bench.records.own_models import is_fitted
 from bench.report.analysis.scores import Score
 from bench.report.analysis_plan import PARTS, is_ours
-from bench.report.figures.labels import Label, place_labels
+from bench.report.figures.labels import LETTER, LINE, Label, place_labels
 from bench.report.figures.pareto import COUNTER, pareto_front
 from bench.report.published.names import model_name
 from bench.report.tables.score_cells import interval_text
@@ -21,8 +21,7 @@ from bench.report.tidy import model_order
 __all__ = ["Scatter", "scatter"]
 
 WIDTH, HEIGHT = 760.0, 400.0  # of the plotting area, in the drawing's units
-LETTER, LINE = 7.6, 15.0  # of a label: a letter's width, a line's height
-ANCHORS = {"start": 0.0, "middle": 0.5, "end": 1.0}
+ANCHORS = {0.0: "start", 0.5: "middle", 1.0: "end"}
 TICKS = (1.0, 2.0, 5.0)
 REFERENCES = ("sklearn/logistic", "floor/knn1", "floor/prior")  # without a cost: lines, not points
 
@@ -36,8 +35,6 @@ class Point:
         x, y: Its centre.
         low, high: Ends of the score's 95 % interval.
         label: Where its name stands.
-        anchor: End of the name that is nearest to the point: `start`, `end`, or `middle` above or below it.
-        leader: Ends of a line from the name to the point, () where they touch.
         on_front: Whether no other model is cheaper and better.
         is_ours: Whether it is MedSpectralNet or a variant.
         tip: What a reader gets by pointing at it or reaching it by keyboard.
@@ -49,16 +46,26 @@ class Point:
     low: float
     high: float
     label: Label
-    anchor: str
-    leader: tuple[float, ...]
     on_front: bool
     is_ours: bool
     tip: str
 
     @property
+    def anchor(self) -> str:
+        """End of the name that is nearest to the point: `start`, `end`, or `middle` above or below it."""
+        return ANCHORS[self.label.anchor(self.x)]
+
+    @property
     def text_x(self) -> float:
         """Where the name begins, ends or has its middle."""
-        return self.label.x + self.label.width * ANCHORS[self.anchor]
+        return self.label.text_x(self.x)
+
+    @property
+    def leader(self) -> tuple[float, ...]:
+        """Ends of a line from the name to the point, () where they touch."""
+        if self.label.is_beside(self.y):
+            return ()
+        return self.x, self.y, self.text_x, self.label.y + (0 if self.label.y > self.y else LINE)
 
 
 @dataclass(frozen=True)
@@ -132,12 +139,7 @@ def scatter(scores: Sequence[Score], costs: Iterable[CostRecord], img_size: int,
             f"{model_name(score.model)}: {score.metric.upper()} {score.mean:.3f} "
             f"({interval_text(score.ci_low, score.ci_high)}), {gmacs[score.model]:.2f} GMACs, {seeds}"
         )
-        anchor = "start" if label.x > x else "end" if label.x + label.width < x else "middle"
-        is_near = abs(label.y + LINE / 2 - y) < LINE / 2
-        leader = (
-            () if is_near else (x, y, label.x + label.width * ANCHORS[anchor], label.y + (0 if label.y > y else LINE))
-        )
-        points.append(Point(score.model, x, y, low, high, label, anchor, leader, on_front, is_ours(score.model), tip))
+        points.append(Point(score.model, x, y, low, high, label, on_front, is_ours(score.model), tip))
     first = both[0]
     return Scatter(
         protocol=first.protocol,
