@@ -19,6 +19,11 @@ SLUG = r"^[a-z0-9]+(-[a-z0-9]+)*$"
 MAX_SEED = 2**32 - 1  # what NumPy and scikit-learn take
 
 
+def slug(text: str) -> str:
+    """A text as a name in lower case, whatever is no letter or digit as a hyphen: `resnet18-28` of `resnet18_28`."""
+    return re.sub(r"[^a-z0-9]+", "-", text.lower()).strip("-")
+
+
 class Frozen(BaseModel):
     """A table of a file: no unknown key, no change after the fact, no NaN."""
 
@@ -152,8 +157,7 @@ class TunedFor(Frozen):
     @property
     def protocol(self) -> str:
         """The name that the recipe has: `tuned-lite-resnet18-28-breastmnist`."""
-        model = re.sub("[^a-z0-9]+", "-", self.model.lower()).strip("-")
-        return f"tuned-{self.grid}-{model}-{self.dataset}"
+        return f"tuned-{self.grid}-{slug(self.model)}-{self.dataset}"
 
 
 def _is_none(value: object) -> bool:

@@ -8,7 +8,6 @@ worked out from the blocks (`bench.records.timing_summary`), never stored. `benc
 from __future__ import annotations
 
 import itertools
-import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Literal
@@ -18,6 +17,7 @@ from numpy.typing import NDArray
 from pydantic import Field
 
 from bench.errors import BenchError
+from bench.protocols.schema import slug
 from bench.records.names import ModelName, model_slug
 from bench.records.own_models import outdated
 from bench.records.sealed import Line, Sealed, Strict, read_all
@@ -233,9 +233,8 @@ def device_label(device_name: str, num_threads: int) -> str:
 
 def timing_path(results: Path, device: str, model: str, scan: Scan = "auto") -> Path:
     """Where a record stands; `device` is a device label. A scan that was requested has a record of its own."""
-    slug = re.sub(r"[^a-z0-9]+", "-", device.lower()).strip("-")
     requested = "" if scan == "auto" else f"__{scan}-scan"
-    return results / "timings" / slug / f"{model_slug(model)}{requested}.json"
+    return results / "timings" / slug(device) / f"{model_slug(model)}{requested}.json"
 
 
 def problem_of(record: TimingRecord, path: Path) -> str:

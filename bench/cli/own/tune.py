@@ -75,31 +75,27 @@ def tune(
 
 def _row(tuned: Tuned, record: TuningRecord) -> dict[str, Any]:
     """One sweep's outcome."""
-    from bench.protocols.halving import best_value
-
-    metric = tuned.grid.budget.metric
-    trial = record.trials[record.choice]
     return {
         "model": record.model,
         "dataset": record.dataset,
         "protocol": record.protocol,
         "file": str(tuned.files.protocols[record.protocol]),
-        "params": trial.params,
-        metric: best_value(metric, trial.curves[metric]),
+        "params": record.chosen_trial.params,
+        tuned.grid.budget.metric: record.best,
         "trials": len(record.trials),
-        "diverged": sum(bool(each.diverged) for each in record.trials),
+        "diverged": record.num_diverged,
         "epochs": record.epochs,
     }
 
 
 def _lines(tuned: Tuned, results: Path) -> list[str]:
     lines = []
-    for row in (_row(tuned, record) for record in tuned.records):
-        metric = tuned.grid.budget.metric
-        said = ", ".join(f"{key} = {value}" for key, value in row["params"].items())
-        spent = f"{row['trials']} trials, {row['diverged']} diverged, {row['epochs']} epochs"
-        lines.append(f"{row['model']} on {row['dataset']}: {said} ({metric} {row[metric]:.4f}; {spent})")
-        run = f"--protocol {row['file']} --models {row['model']} --datasets {row['dataset']} --results {results}"
+    metric = tuned.grid.budget.metric
+    for record in tuned.records:
+        where = f"{record.model} on {record.dataset}"
+        lines.append(f"{where}: {record.recipe} ({metric} {record.best:.4f}; {record.spent})")
+        file = tuned.files.protocols[record.protocol]
+        run = f"--protocol {file} --models {record.model} --datasets {record.dataset} --results {results}"
         lines.append(f"  medbench run {run}")
     if tuned.files.study is not None:
         study = f"medbench run --study {tuned.files.study} --results {results}"

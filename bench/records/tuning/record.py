@@ -14,6 +14,7 @@ from pydantic import Field, ValidationError, model_validator
 
 from bench.errors import ProtocolError, RecordError
 from bench.protocols.grid import Grid
+from bench.protocols.halving import best_value
 from bench.protocols.loading import load_protocol
 from bench.protocols.schema import Protocol
 from bench.records.names import SYNTHETIC_PREFIX, ModelName, Run, SlugName, model_slug
@@ -89,6 +90,32 @@ class TuningRecord(Sealed):
             raise RecordError(f"rules are no grid: {explain_validation(error)}") from None
 
     @property
+    def chosen_trial(self) -> Trial:
+        """The trial that was chosen."""
+        return self.trials[self.choice]
+
+    @property
+    def num_diverged(self) -> int:
+        """Trials whose loss did not stay finite."""
+        return sum(bool(trial.diverged) for trial in self.trials)
+
+    @property
+    def recipe(self) -> str:
+        """What was chosen: `optim.lr = 0.001, optim.name = adamw`."""
+        return ", ".join(f"{key} = {value}" for key, value in self.chosen_trial.params.items())
+
+    @property
+    def best(self) -> float | None:
+        """The metric of the trial that was chosen, at its best epoch."""
+        metric = self.grid_rules.budget.metric
+        return best_value(metric, self.chosen_trial.curves[metric])
+
+    @property
+    def spent(self) -> str:
+        """`8 trials, 1 diverged, 80 epochs`."""
+        return f"{len(self.trials)} trials, {self.num_diverged} diverged, {self.epochs} epochs"
+
+    @property
     def chosen(self) -> Protocol:
         """The rules that were chosen.
 
@@ -97,7 +124,7 @@ class TuningRecord(Sealed):
         """
         grid = self.grid_rules
         try:
-            return grid.tuned_protocol(self.trials[self.choice].params, self.model, self.dataset)
+            return grid.tuned_protocol(self.chosen_trial.params, self.model, self.dataset)
         except (ValidationError, IndexError, ValueError) as error:
             raise RecordError(f"the choice is no protocol: {explain_validation(error)}") from None
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Iterable, Sequence
 from typing import Any
 
@@ -91,7 +92,7 @@ def _result(score: Score, records: Iterable[Record], card: DataCard) -> dict[str
 def _uncertainty(score: Score) -> dict[str, Any]:
     """The interval as the analysis plan has it; nothing but the images where there is none."""
     images = {"num_samples": score.num_images}
-    if score.ci_low != score.ci_low:
+    if math.isnan(score.ci_low):
         return images
     method = f"closed form over {score.interval}; results/ANALYSIS_PLAN.md"
     interval = {"lower": score.ci_low, "upper": score.ci_high, "confidence_level": 1 - LEVEL, "method": method}

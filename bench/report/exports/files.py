@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import math
 import os
 import time
 import uuid
@@ -67,7 +68,7 @@ def _every_eval(results: Path) -> Mapping[str, bytes]:
     scores = analyse(evidence, synthetic=False).table_scores
     records = grouped(evidence.finished(synthetic=False), lambda record: (record.protocol, record.model))
     when = _seconds()
-    known = [score for score in scores if score.mean == score.mean]
+    known = [score for score in scores if not math.isnan(score.mean)]
     return {
         f"data/medmnist/{DEVELOPER}/{model_slug(key[1])}/{_uuid(records[key])}.json": every_eval(
             own, records[key], evidence.cards, when
@@ -94,7 +95,7 @@ def _eval_results(results: Path, hub: Hub) -> Mapping[str, bytes]:
     if hub.benchmark.count("/") != 1:
         raise RecordError("eval-results belong to a benchmark's data set on the Hub: give --benchmark owner/name")
     scores = analyse(gather(results), synthetic=False).table_scores
-    known = [score for score in scores if score.part == "test" and score.mean == score.mean]
+    known = [score for score in scores if score.part == "test" and not math.isnan(score.mean)]
     if hub.protocol:
         protocols = sorted({score.protocol for score in known})
         known = [score for score in known if score.protocol == hub.protocol]

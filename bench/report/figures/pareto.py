@@ -6,7 +6,6 @@ Timings of two devices never share a figure, let alone an axis.
 from __future__ import annotations
 
 import itertools
-import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -17,6 +16,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
+from bench.protocols.schema import slug
 from bench.records.cost_record import CostRecord, Counter
 from bench.records.run_record import Record
 from bench.records.sealed import Sealed
@@ -143,8 +143,7 @@ def speed_axis(timings: Sequence[Timing]) -> Axis:
     cold = [model_name(timing.model) for timing in part if timing.warm_up == "cold"]
     if cold:
         words += f" Without a warm-up, for one batch outlasts half of a cell's time: {', '.join(sorted(cold))}."
-    slug = re.sub(r"[^a-z0-9]+", "-", device.lower()).strip("-")
-    return Axis(f"speed__{slug}", f"images/s at {size} px, batch {batch}", True, costs, words, device=device)
+    return Axis(f"speed__{slug(device)}", f"images/s at {size} px, batch {batch}", True, costs, words, device=device)
 
 
 def _img_size(records: Sequence[Record]) -> int:

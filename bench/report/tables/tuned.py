@@ -8,7 +8,6 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
-from bench.protocols.halving import best_value
 from bench.protocols.schema import Protocol, TunedFor
 from bench.records.tuning.record import TuningRecord
 from bench.report.analysis.analyse import Analysis, analyse
@@ -98,12 +97,9 @@ def _choices(grid: str, rows: Sequence[_Row]) -> Bullets:
         if row.sweep is None:
             lines.append(f"{where}: the sweep over {grid} is not here")
             continue
-        trial, metric = row.sweep.trials[row.sweep.choice], row.sweep.grid_rules.budget.metric
-        said = ", ".join(f"{key} = {value}" for key, value in trial.params.items())
-        diverged = sum(bool(each.diverged) for each in row.sweep.trials)
-        value = best_value(metric, trial.curves[metric])
-        spent = f"{len(row.sweep.trials)} trials, {diverged} diverged, {row.sweep.epochs} epochs"
-        lines.append(f"{where}: {quoted(said)}; {metric} {'n/a' if value is None else f'{value:.3f}'}; {spent}")
+        best = "n/a" if row.sweep.best is None else f"{row.sweep.best:.3f}"
+        metric = row.sweep.grid_rules.budget.metric
+        lines.append(f"{where}: {quoted(row.sweep.recipe)}; {metric} {best}; {row.sweep.spent}")
     return Bullets(lines)
 
 

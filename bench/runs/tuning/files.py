@@ -62,7 +62,7 @@ def _write_protocol(folder: Path, grid: Grid, record: TuningRecord) -> Path:
 
 def _content(grid: Grid, record: TuningRecord) -> Rules:
     """A chosen protocol's tables; a base of somebody's own is in them whole, so that no other file is needed."""
-    params = record.trials[record.choice].params
+    params = record.chosen_trial.params
     content = grid.chosen_content(params, record.model, record.dataset)
     del content["name"]
     if grid.base.name not in list_protocols():
