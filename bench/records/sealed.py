@@ -176,11 +176,6 @@ def sweep_left(folder: Path, *, below: bool = True) -> list[Path]:
     return [path for path in (folder.rglob(pattern) if below else folder.glob(pattern)) if _removed_if_left(path)]
 
 
-def is_left(folder: Path) -> bool:
-    """Whether anything stands below a folder that was being written, by a killed writer or a living one."""
-    return next(folder.rglob(f"{TEMPORARY}*"), None) is not None
-
-
 def _removed_if_left(path: Path) -> bool:
     """Remove a temporary file whose writer is gone: its lock is free, or it is old where there are no locks."""
     try:
@@ -253,16 +248,11 @@ def read_json(path: Path) -> Any:
 
 def _is_deeper(content: Any, levels: int) -> bool:
     """Whether lists and tables stand in one another on more levels than these."""
-    layer = [content]
+    layer = [content] if isinstance(content, (dict, list)) else []
     for _ in range(levels):
-        layer = [inner for outer in layer for inner in _inside(outer)]
-    return any(isinstance(inner, dict | list) for inner in layer)
-
-
-def _inside(content: Any) -> Iterable[Any]:
-    if isinstance(content, dict):
-        return content.values()
-    return content if isinstance(content, list) else ()
+        insides = (outer.values() if isinstance(outer, dict) else outer for outer in layer)
+        layer = [inner for inside in insides for inner in inside if isinstance(inner, (dict, list))]
+    return bool(layer)
 
 
 def read_sealed(path: Path, kind: type[Kind]) -> Kind:

@@ -16,7 +16,7 @@ from pathlib import Path
 from bench.errors import RecordError
 from bench.records.names import lock_file
 from bench.records.run_record import existing_folder
-from bench.records.sealed import is_left, sweep_left, write_atomic
+from bench.records.sealed import sweep_left, write_atomic
 from bench.records.writing.locks import BusyError, held
 from bench.records.writing.sweep import sweep_store
 from bench.report.evidence import MODELS, STATISTICS
@@ -93,10 +93,6 @@ def build(
     """
     existing_folder(results)
     _check_folder(results, reports)
-    arguments = _arguments(models, documents=documents, repository=repository)
-    current = unchanged(results, reports, inputs_digest(results, reports, arguments))
-    if current is not None and not is_left(results) and not is_left(reports):
-        return Built(current, [], was_current=True)
     with _alone(results):
         sweep_store(results)
         sweep_left(reports)

@@ -190,7 +190,8 @@ def gather(results: Path, links: Links = BESIDE) -> Evidence:
         else:
             evidence.unplanned.append(record)
             evidence.notes.append(f"shown apart, in no mean: {record.run_id}: no study plans seed {record.seed}")
-        here = staleness(record, card)
+        # Of what is loaded beside the suite's files nothing was compared yet.
+        here = staleness(record, card) if unchecked(record, own_only=True) else ""
         if here:
             evidence.asides.append(f"counted all the same: {record.run_id}: {here}; --overwrite stale runs it again")
     evidence.notes.extend(_unchecked(finished))

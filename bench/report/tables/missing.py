@@ -117,9 +117,15 @@ def lost_seeds(evidence: Evidence, protocol: str, models: Iterable[str], dataset
         for record, reason in evidence.without_scores(protocol)
         if (record.model, record.dataset) in have
     ]
+    tried: dict[tuple[str, str], set[int]] = {}
+    for record in (*evidence.records, *evidence.unfinished, *(record for record, _ in evidence.stale)):
+        if record.protocol == protocol:
+            tried.setdefault((record.model, record.dataset), set()).add(record.seed)
     open_seeds: dict[tuple[str, tuple[int, ...]], list[str]] = {}
     for model, name in sorted(have, key=lambda cell: (cell[1], model_order(cell[0]))):
-        seeds = _open_seeds(evidence, protocol, model, name)
+        # What is fitted comes out the same for every seed.
+        planned = () if is_fitted(model) else planned_seeds(protocol, model, name)
+        seeds = tuple(seed for seed in planned if seed not in tried[model, name])
         if seeds:
             open_seeds.setdefault((name, seeds), []).append(model)
     for (name, seeds), group in open_seeds.items():
@@ -132,15 +138,6 @@ def lost_seeds(evidence: Evidence, protocol: str, models: Iterable[str], dataset
             )
             lacking.append(LackingSeeds(record.dataset, text))
     return [item for item in lacking if dataset in ("", item.dataset)]
-
-
-def _open_seeds(evidence: Evidence, protocol: str, model: str, dataset: str) -> tuple[int, ...]:
-    """Planned seeds of a cell that left no record; what is fitted comes out the same for every seed."""
-    if is_fitted(model):
-        return ()
-    runs = [*evidence.records, *evidence.unfinished, *(record for record, _ in evidence.stale)]
-    done = {r.seed for r in runs if (r.protocol, r.model, r.dataset) == (protocol, model, dataset)}
-    return tuple(seed for seed in planned_seeds(protocol, model, dataset) if seed not in done)
 
 
 def _test_scores(record: Record) -> str:
