@@ -2,8 +2,8 @@
 # The whole study on one screen. Safe to restart: what is done is not done again.
 #
 #   ./run_all.sh                 set up, verify the recorded results, rebuild reports/, run the demo
-#   ./run_all.sh STUDY [--yes]   the same, then a study: lite, table2, ablation, lightweight, table3, full
-#                                (estimate first, then asks)
+#   ./run_all.sh STUDY [--yes]   the same, then a study (estimate first, then asks): lite, table2, ablation,
+#                                lightweight, table3, full, init, imbalance, efficiency, robustness
 #   ./run_all.sh setup           only set up
 #   ./run_all.sh tables          light set-up without torch: verify the recorded results and rebuild reports/
 #   ./run_all.sh tests [--slow]  set up, then lint, types, the recorded results and tests

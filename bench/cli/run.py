@@ -132,6 +132,7 @@ def plan(
         return
     print_table("plan", _rows(planned))
     out.print(_summary(planned))
+    _print_unscored(planned, study, (), results)
 
 
 def run(
@@ -208,6 +209,7 @@ def _watched(selection: Selection, launch: Launch, overwrite: OverwriteChoice, *
         def on_plan(planned: Sequence[PlannedRun], left: Sequence[PlannedRun]) -> None:
             out.print(_summary(planned))
             _print_left(left)
+            _print_unscored(planned, selection.study, launch.tracks, launch.results)
             if launch.keep_weights is not None:
                 _print_unkept(planned, launch.keep_weights)
 
@@ -265,6 +267,18 @@ def _print_unkept(planned: Sequence[PlannedRun], folder: Path) -> None:
     unkept = sum(not weights_path(folder.expanduser(), run).is_file() for run in done)
     if unkept:
         note(f"note: {unkept} finished runs have no weights in {folder}; --overwrite always trains them again")
+
+
+def _print_unscored(planned: Sequence[PlannedRun], study: str, tracks: Sequence[str], results: Path) -> None:
+    """How many finished runs lack a track that is asked for, and the command that scores it: `run` leaves them."""
+    from bench.cli.console import note
+    from bench.protocols.loading import load_study
+    from bench.runs.tracks.late import unscored
+
+    names = dict.fromkeys([*tracks, *(load_study(study).tracks if study else ())])
+    for name, count in unscored(planned, names, results).items():
+        chosen = f" --study {study}" if study else " and the same options"
+        note(f"note: {_runs(count)} done without {name}; medbench track {name}{chosen} scores what is done")
 
 
 def merge(

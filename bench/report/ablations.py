@@ -5,7 +5,7 @@ from __future__ import annotations
 from bench.protocols.loading import load_study
 from bench.protocols.schema import Factors, Removal, Start
 
-__all__ = ["FACTORS", "MAPS", "REMOVAL", "STARTED", "STARTS", "factorial_protocol", "is_compared"]
+__all__ = ["FACTORS", "MAPS", "REMOVAL", "STARTED", "STARTED_SEEDS", "STARTS", "factorial_protocol", "is_compared"]
 
 
 def _removal() -> Removal:
@@ -19,6 +19,7 @@ REMOVAL = _removal()
 STARTS: dict[str, Start] = dict(load_study("init").starts)  # protocol -> where training starts, in the table's order
 # The cells (model, data set) whose start the study `init` varies: each is one primary test of its plan.
 STARTED = tuple(dict.fromkeys((m, d) for part in load_study("init").parts for m in part.models for d in part.datasets))
+STARTED_SEEDS = max(len(part.seeds) for part in load_study("init").parts)
 MAPS = "gradcam-224"  # the protocol under which one model is trained for its maps: nothing is compared
 
 

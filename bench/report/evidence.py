@@ -139,6 +139,11 @@ class Evidence:
         """Finished runs on synthetic data, or on real data, without those of `drawn`."""
         return [record for record in self.records if record.synthetic == synthetic]
 
+    def counted(self, *, synthetic: bool) -> str:
+        """How many finished runs of how many models there are: `249 finished runs of 20 models`."""
+        runs = [*self.finished(synthetic=synthetic), *self.thinned(synthetic=synthetic)]
+        return f"{len(runs)} finished runs of {len({record.model for record in runs})} models"
+
     def thinned(self, *, synthetic: bool) -> list[Record]:
         """Those of `drawn` on synthetic data, or on real data."""
         return [record for record in self.drawn if record.synthetic == synthetic]

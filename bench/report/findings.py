@@ -23,7 +23,7 @@ from bench.report.published.names import name_in_sentence
 from bench.report.published.numbers import reference_score
 from bench.report.rendering import template
 from bench.report.tables.score_cells import exploratory_text, interval_text, value_text
-from bench.stats.intervals import LEVEL
+from bench.stats.intervals import IMAGES, LEVEL
 from bench.stats.probabilities import LOSSES
 
 BEGIN = "<!-- written by medbench report from results/tables/ and reports/claims.csv: edit its template instead -->"
@@ -89,7 +89,12 @@ class Facts:
         """What ImageNet weights do to a model's AUC by the plan's corrected test: `higher`, `lower` ...; `–`."""
         keys = {"dataset": dataset, "part": "test", "metric": "auc", "effect": gain_of_imagenet(model)}
         row = self.row("contrasts", **keys)
-        return NOTHING if row is None else start_verdict(row["difference"], row["p"])
+        return NOTHING if row is None else start_verdict(row["difference"], row["p"], row["n_seeds"])
+
+    def start_seeds(self, dataset: str, effect: str) -> str:
+        """The fewest seeds of the cells that an effect of a start is between; `–`."""
+        row = self.row("contrasts", dataset=dataset, part="test", metric="auc", effect=effect)
+        return NOTHING if row is None else str(row["n_seeds"])
 
     def shows_no_gain(self, effect: str, *optimisers: str) -> bool:
         """Whether a contrast was measured on the official test and none of its intervals lies above zero."""
@@ -123,18 +128,19 @@ class Facts:
         """`+0.032 (+0.004 to +0.060)`, of a row of `robustness`."""
         return f"{signed(row['drop'])} ({signed(row['ci_low'])} to {signed(row['ci_high'])})"
 
-    def lost_beside(self, protocol: str, role: str, metric: str = "auc") -> str:
-        """A sentence on what corruption costs MedSpectralNet beside a baseline of the analysis plan; "" without one."""
+    def lost_beside(self, protocol: str, metric: str) -> str:
+        """What corruption costs MedSpectralNet beside the baselines of the analysis plan, in sentences; "" without."""
         frame = self.tables["robustness_pairs"]
         rows = frame[(frame["dataset"] == DATASET) & (frame["protocol"] == protocol) & (frame["metric"] == metric)]
-        rows = rows[rows["role"].fillna("").str.contains(role, regex=False)]
-        if rows.empty:
-            return ""
-        row = rows.iloc[0]
-        verdict = "loses as much, as far as these images tell"
-        if row["p"] < LEVEL:
-            verdict = "loses more" if row["difference"] > 0 else "loses less"
-        return f"Beside its {role}, {name_in_sentence(row['baseline'])}, it {verdict}: {_signed(row)}."
+        texts = []
+        for _, row in rows[rows["role"].fillna("") != ""].iterrows():
+            verdict = "not separated"
+            if row["interval"] == IMAGES:
+                verdict = "these weights alone, no network has two seeds"
+            elif row["p"] < LEVEL:
+                verdict = "it loses more" if row["difference"] > 0 else "it loses less"
+            texts.append(f"Beside its {row['role']}, {name_in_sentence(row['baseline'])}: {_signed(row)}, {verdict}.")
+        return " ".join(texts)
 
     def best(self, protocol: str) -> str:
         """The baseline with the highest AUC on BreastMNIST under a protocol, "" where there is none."""

@@ -208,6 +208,79 @@ def test_sentences_name_levels_differences_and_verdicts(analysis: Analysis) -> N
     assert undecidable(frames["draws"], "imbalance") == "BreastMNIST at 5 % (positives: 1)"
 
 
+def made(folder: Path, draws: dict[str, tuple[int, ...]], skills: dict[str, float] = SKILL) -> Analysis:
+    """Five images a class: these draws of these models, and nothing else."""
+    for model, own in draws.items():
+        for draw in own:
+            make_skilled(folder, Run(f"few-96-n5-d{draw}", model, "breastmnist", draw), skills[model], last=True)
+    return analyse(gather(folder), synthetic=False)
+
+
+def test_one_lucky_draw_is_no_best_other(tmp_path: Path) -> None:
+    """The best of one draw would be tested against by nobody, and no sentence would name any other."""
+    lucky = "efficientformerv2_s0"
+    analysis = made(tmp_path, {OURS: (0, 1, 2), TRUNK: (1, 2), lucky: (0,)}, {**SKILL, lucky: 9.0})
+    assert {p.baseline: (p.is_best, p.n_draws) for p in analysis.draw_pairs} == {TRUNK: (True, 2), lucky: (False, 1)}
+    frames = analysis.tables()
+    (few,) = sentences(frames["draws"], frames["draw_pairs"], "efficiency")
+    assert "One draw, nothing said of it: EfficientFormerV2-S0." in few
+    assert "minus its trunk and the best other, ResNet-18" in few
+
+
+def test_sentences_say_how_many_draws_are_behind_a_mean(tmp_path: Path) -> None:
+    """Means over other draws than a difference is over do not subtract to it: every count that lacks some is named."""
+    analysis = made(tmp_path, {OURS: (0, 1, 2), TRUNK: (0, 1, 2, 3, 4)})
+    frames = analysis.tables()
+    (few,) = sentences(frames["draws"], frames["draw_pairs"], "efficiency")
+    ours = score(analysis, track="efficiency", model=OURS, metric="auc")
+    theirs = score(analysis, track="efficiency", model=TRUNK, metric="auc")
+    assert f"MedSpectralNet {ours.mean:.3f} ({ours.ci_low:.3f}–{ours.ci_high:.3f}, 3 of 5 draws)" in few
+    assert f"ResNet-18 {theirs.mean:.3f} ({theirs.ci_low:.3f}–{theirs.ci_high:.3f})" in few
+    assert " over 3 common draws (" in few
+
+
+def test_the_references_rules_under_another_name_count_once(tmp_path: Path) -> None:
+    """`rare-96-natural-plain` is lite-96 again: its runs would double the seeds; they are named, and in no mean."""
+    for seed in range(3):
+        make_skilled(tmp_path, Run("lite-96", OURS, "breastmnist", seed), 1.0)
+        make_skilled(tmp_path, Run(f"rare-96-natural-plain-d{seed}", OURS, "breastmnist", seed), 1.0, last=True)
+        make_skilled(tmp_path, Run(f"rare-96-p05-plain-d{seed}", OURS, "breastmnist", seed), 1.0, last=True)
+    evidence = gather(tmp_path)
+    own = score(analyse(evidence, synthetic=False), track="imbalance", level="natural", model=OURS, metric="auc")
+    assert own.n_draws == 3
+    assert all("__lite-96__" in run_id for run_id in own.run_ids)
+    assert sum("rare-96-natural-plain" in note for note in evidence.notes) == 3
+
+
+def test_the_references_interval_is_over_seeds(analysis: Analysis) -> None:
+    """No image is drawn from the whole split; one fit varies over nothing but the test images."""
+    kinds = {
+        (level, model): score(analysis, track="efficiency", level=level, model=model, metric="auc").interval
+        for level in ("all", "5")
+        for model in (OURS, FITTED)
+    }
+    assert kinds == {
+        ("all", OURS): "images and seeds",
+        ("all", FITTED): "images",
+        ("5", OURS): "images and draws",
+        ("5", FITTED): "images and draws",
+    }
+
+
+def test_missing_runs_of_the_reference_are_named(evidence: Evidence, analysis: Analysis) -> None:
+    """A planned model without lite-96 here is missing, by seeds; one without a thinned level shows its reference."""
+    files = draw_tables.render(evidence, analysis, synthetic=False)
+    assert "- all, plain: Gradient boosting (1), EfficientFormerV2-S0 (3)" in files["efficiency.md"].decode()
+    assert "- natural, plain: Gradient boosting (1), EfficientFormerV2-S0 (3)" in files["imbalance.md"].decode()
+
+
+def test_a_reference_alone_is_shown(tmp_path: Path) -> None:
+    """Of a model that the study plans, beside others with a thinned level."""
+    make_skilled(tmp_path, Run("lite-96", OURS, "breastmnist", 0), 1.0)
+    analysis = made(tmp_path, {TRUNK: (0, 1)})
+    assert score(analysis, track="efficiency", level="all", model=OURS, metric="auc").n_draws == 1
+
+
 @pytest.mark.slow
 def test_the_page_has_a_section_a_track(results: Path) -> None:
     """With its tables; every run stands in `runs.csv` and its scores in `scores.csv`."""

@@ -82,12 +82,17 @@ def test_effects_are_differences_of_the_records_means(results: Path, metric: str
 def test_the_plans_test_is_corrected_for_both_data_sets() -> None:
     """By hand: p times two, one at most; 0.03 decides nothing, 0.02 does, by the sign of the difference."""
     assert (start_p(0.02), start_p(0.8)) == (0.04, 1.0)
-    assert [start_verdict(*pair) for pair in ((0.1, 0.02), (-0.1, 0.02), (0.1, 0.03))] == [
+    assert [start_verdict(*pair, 3) for pair in ((0.1, 0.02), (-0.1, 0.02), (0.1, 0.03))] == [
         "higher",
         "lower",
         "not separated",
     ]
-    assert start_verdict(0.0, float("nan")) == "identical"
+    assert start_verdict(0.0, float("nan"), 3) == "identical"
+
+
+def test_a_start_has_no_verdict_before_all_its_seeds() -> None:
+    """Each subset of the seeds would have a verdict of its own, however small its p."""
+    assert [start_verdict(0.2, 0.001, seeds) for seeds in (1, 2, 3)] == ["seeds missing", "seeds missing", "higher"]
 
 
 def test_the_page_shows_scores_effects_and_what_is_missing(results: Path) -> None:

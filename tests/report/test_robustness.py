@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import io
+import sys
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pytest
 
+from bench.cli import app
 from bench.records.names import Run
 from bench.records.run_record import Record
 from bench.report import findings
@@ -147,7 +149,9 @@ def test_the_page_shows_scores_calibration_and_comparisons(results: Path) -> Non
     assert "rBE" in text
     assert "trunk" in text
     assert "best baseline" in text
-    assert "not scored on c28: MedSpectralNet-8.5M, EfficientFormerV2-S0" in text
+    assert (
+        "not scored on c28: MedSpectralNet-8.5M, EfficientFormerV2-S0, MobileNetV4-S, EdgeNeXt-S, seeds 0, 1, 2" in text
+    )
     assert "medbench track c28 --study robustness" in text
     frame = pd.read_csv(io.BytesIO(files["robustness.csv"]), comment="#")
     assert set(frame["corruption"]) == {"all"}
@@ -185,11 +189,73 @@ def test_the_figures_are_drawn_from_their_tables(results: Path) -> None:
 def test_findings_say_whichever_way_it_falls(results: Path) -> None:
     """More, less, or not told apart: by the pair's own p; without records nothing is said."""
     frames = {name: frame for name, frame in run(results).tables().items() if name.startswith("robustness")}
-    facts = findings.Facts(frames)
-    assert facts.lost_beside("lite-96", "trunk").startswith("Beside its trunk, ResNet-18, it loses ")
-    for p, difference, words in ((0.01, 0.02, "loses more"), (0.01, -0.02, "loses less"), (0.2, 0.02, "as far as")):
+    said = findings.Facts(frames).lost_beside("lite-96", "auc")
+    assert "Beside its trunk, ResNet-18: " in said
+    assert "Beside its best baseline, ResNet-50: " in said
+    cases = ((0.01, 0.02, "it loses more"), (0.01, -0.02, "it loses less"), (0.2, 0.02, "not separated"))
+    for p, difference, words in cases:
         pairs = frames["robustness_pairs"].assign(p=p, difference=difference)
-        assert words in findings.Facts({**frames, "robustness_pairs": pairs}).lost_beside("lite-96", "best baseline")
+        said = findings.Facts({**frames, "robustness_pairs": pairs}).lost_beside("lite-96", "auc")
+        assert said.count(f", {words}.") == 2
     empty = {name: frame.iloc[:0] for name, frame in frames.items()}
-    assert findings.Facts(empty).lost_beside("lite-96", "trunk") == ""
+    assert findings.Facts(empty).lost_beside("lite-96", "auc") == ""
     assert findings.Facts(empty).corrupted("lite-96", "resnet18") == {}
+
+
+def test_without_two_seeds_of_a_network_nothing_is_told_apart(tmp_path: Path) -> None:
+    """The interval is then over images alone, of these weights: a small p says nothing of the models."""
+    for record in runs(tmp_path):
+        if record.seed == 0:
+            make_track(tmp_path, record, noisy(0.4 if record.model == "medspectralnet" else 0.1, 0))
+    frames = {name: frame for name, frame in run(tmp_path).tables().items() if name.startswith("robustness")}
+    assert set(frames["robustness_pairs"]["interval"]) == {"images"}
+    said = findings.Facts(frames).lost_beside("lite-96", "auc")
+    assert said.count(", these weights alone, no network has two seeds.") == 2
+
+
+def test_only_what_the_study_plans_can_be_the_best_baseline(results: Path) -> None:
+    """The plan's words: among the networks that study `robustness` plans, however good another one is."""
+    for seed in (0, 1):
+        record = train(results, Run("lite-96", "medvit_t", "breastmnist", seed), 3.0)
+        make_track(results, record, noisy(0.1, seed))
+    areas = {pair.baseline: pair for pair in run(results).drop_pairs if pair.metric == "auc"}
+    assert (areas["medvit_t"].role, areas["resnet50"].role) == ("", "best baseline")
+
+
+def test_one_seed_never_is_the_best_baseline(tmp_path: Path) -> None:
+    """As in every table: one lucky seed would choose what MedSpectralNet is tested against."""
+    for record in runs(tmp_path):
+        if record.model != "resnet50" or record.seed == 0:
+            make_track(tmp_path, record, noisy(0.1, record.seed))
+    areas = {pair.baseline: pair for pair in run(tmp_path).drop_pairs if pair.metric == "auc"}
+    assert (areas["resnet18"].role, areas["resnet50"].role) == ("trunk, best baseline", "")
+
+
+def test_missing_seeds_of_a_scored_model_are_named(tmp_path: Path) -> None:
+    """Planned for the track or not: a mean over fewer seeds says which are missing."""
+    for record in [
+        *runs(tmp_path),
+        *(train(tmp_path, Run("lite-96", "medvit_t", "breastmnist", s), 1.0) for s in (0, 1)),
+    ]:
+        if (record.model, record.seed) not in (("medspectralnet", 2), ("medvit_t", 0)):
+            make_track(tmp_path, record, noisy(0.1, record.seed))
+    text = robustness.render(gather(tmp_path), run(tmp_path), synthetic=False)["robustness.md"].decode()
+    assert "not scored on c28: MedSpectralNet, seed 2\n" in text
+    assert ", MedViT-T, seed 0\n" in text
+    assert "MobileNetV4-S, EdgeNeXt-S" in text
+
+
+def test_plan_says_how_many_finished_runs_lack_the_studys_track(
+    results: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """`run` leaves what is done, so `29 done` alone would pass for the whole study."""
+    lacking = train(results, Run("lite-96", "edgenext_s", "breastmnist", 0), 1.0)
+    monkeypatch.setattr(sys, "argv", ["medbench", "plan", "--study", "robustness", "--results", str(results)])
+    with pytest.raises(SystemExit):
+        app.main()
+    note = "1 run done without c28; medbench track c28 --study robustness scores what is done"
+    assert note in capsys.readouterr().err
+    make_track(results, lacking, noisy(0.1, 0))
+    with pytest.raises(SystemExit):
+        app.main()
+    assert "without c28" not in capsys.readouterr().err

@@ -31,7 +31,8 @@ if TYPE_CHECKING:
 
 def tune(
     grid: Annotated[
-        Path, typer.Argument(help="The grid file: what it extends, [grid] key = [values], [budget].", callback=at_home)
+        Path,
+        typer.Argument(help="The grid file: what it extends, \\[grid] key = \\[values], \\[budget].", callback=at_home),
     ],
     models: Models,
     datasets: Datasets,

@@ -28,7 +28,7 @@ from bench.report.analysis.scores import ClassScore, EpochScore, Score, cell_sco
 from bench.report.analysis.seeds import SeedVariances, seed_variances
 from bench.report.analysis.twins import TwinScore, twin_scores
 from bench.report.draws.pairs import DrawPair, draw_pairs
-from bench.report.draws.scores import DrawScore, draw_cells, draw_scores
+from bench.report.draws.scores import REFERENCE, DrawScore, draw_cells, draw_scores, repeats_reference
 from bench.report.evidence import Evidence
 from bench.report.published.numbers import published_scores
 from bench.report.robustness.compare import Drop, DropPair, robustness
@@ -165,6 +165,8 @@ def _contrasts(groups: Sequence[tuple[str, DataCard, dict[str, Cell], SeedVarian
 def _with_tracks(analysis: Analysis, evidence: Evidence, *, synthetic: bool) -> Analysis:
     """With the statistics of thinned training sets and of corrupted test images."""
     drawn, finished = evidence.thinned(synthetic=synthetic), evidence.finished(synthetic=synthetic)
+    for record in filter(repeats_reference, drawn):
+        evidence.notes.append(f"shown nowhere: {record.run_id}: {REFERENCE} has its rules, whose runs count")
     thinned = draw_cells(evidence.results, drawn, finished, evidence.cards)
     drops, drop_pairs = robustness(evidence, synthetic=synthetic)
     return dataclasses.replace(

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 
 from bench.protocols.loading import load_protocol
 from bench.records.card import DataCard
-from bench.report.ablations import FACTORS, REMOVAL, STARTED, STARTS
+from bench.report.ablations import FACTORS, REMOVAL, STARTED, STARTED_SEEDS, STARTS
 from bench.report.analysis.cells import TEST_PARTS, Cell, joint_covariance
 from bench.report.analysis.pairs import PAIRED, check_sources
 from bench.report.analysis.seeds import SeedVariances, of_weights
@@ -80,10 +80,15 @@ def start_p(p: float) -> float:
     return min(1.0, p * len(STARTED))
 
 
-def start_verdict(difference: float, p: float) -> str:
-    """What the corrected test says of a model from ImageNet beside itself from scratch; `identical` without a test."""
+def start_verdict(difference: float, p: float, n_seeds: int) -> str:
+    """What the corrected test says of a model from ImageNet beside itself from scratch; `identical` without a test.
+
+    `seeds missing` until both have all that the study plans: each subset of the seeds would have a verdict of its own.
+    """
     if math.isnan(p):
         return "identical"
+    if n_seeds < STARTED_SEEDS:
+        return "seeds missing"
     if start_p(p) >= LEVEL:
         return "not separated"
     return "higher" if difference > 0 else "lower"

@@ -46,7 +46,10 @@ COLUMNS = [
 FITTED_PANEL = "fitted models"
 MEASURES = {"auc": "AUC", "ap": "average precision"}
 PANELS = {CHOSEN: "epoch chosen on val", LAST_STEP: "last step"}
-SPREAD = "Marks are means over draws, bands and bars one standard deviation over draws (none with one draw)."
+SPREAD = (
+    "Marks are means over draws, bands and bars one standard deviation over draws (none with one draw); of the whole "
+    "split over seeds."
+)
 
 
 def draw_plots(evidence: Evidence, scores: Sequence[DrawScore], *, synthetic: bool) -> Iterator[Plot]:
@@ -65,8 +68,9 @@ def _efficiency(track: Track, scores: Sequence[DrawScore], records: Sequence[Rec
     dataset = scores[0].dataset
     text = (
         "Test AUC of each model trained on so many images of each class, left by the epoch that val chose, right by "
-        "the last step's weights; all: the whole training split, by its reference runs, which have no last-step "
-        f"score. {SPREAD} Every level takes the same number of steps. {data_words(card, dataset, 'test')} Records: "
+        "the last step's weights (what is fitted has one fit, drawn in both); all: the whole training split, by its "
+        f"reference runs, of which networks have no last-step score. {SPREAD} Every level takes the same number of "
+        f"steps. {data_words(card, dataset, 'test')} Records: "
         f"{listed(records)}."
     )
     title = f"Few images: AUC by training images of each class on {dataset_name(dataset)}"

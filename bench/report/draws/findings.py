@@ -6,6 +6,8 @@ from collections.abc import Iterator
 
 import pandas as pd
 
+from bench.plan.selection import expand_study
+from bench.protocols.loading import family_of
 from bench.records.own_models import is_fitted
 from bench.report.ablations import REMOVAL
 from bench.report.draws.scores import CHOSEN, PLAIN, WHOLE_SPLIT, Track
@@ -14,7 +16,8 @@ from bench.report.published.names import dataset_name, model_name, name_in_sente
 from bench.report.tables.score_cells import interval_text
 
 OURS, TRUNK = REMOVAL.whole, REMOVAL.trunk
-VERDICTS = {"higher": "higher", "lower": "lower", "not separated": "not separated"}
+VERDICTS = ("higher", "lower", "not separated")
+KEYS = ["dataset", "level", "arm"]
 
 
 def sentences(draws: pd.DataFrame, pairs: pd.DataFrame, track: Track) -> list[str]:
@@ -25,20 +28,32 @@ def sentences(draws: pd.DataFrame, pairs: pd.DataFrame, track: Track) -> list[st
         pairs: `draw_pairs.csv`.
         track: Which of the two.
     """
-    groups = _decided(draws, track).groupby(["dataset", "level", "arm"], sort=False)
-    return [f"{_where(cells, track)}: {_of_cell(cells, pairs, track)}" for _, cells in groups]
+    chosen = _chosen(draws, track)
+    groups = chosen[chosen["n_draws"] > 1].groupby(KEYS, sort=False)
+    single = {key: list(own["model"]) for key, own in chosen[chosen["n_draws"] == 1].groupby(KEYS, sort=False)}
+    planned = len({run.seed for run in expand_study(track) if family_of(run.protocol)})
+    texts = []
+    for key, cells in groups:
+        parts = [f"AUC {_scores(cells, planned)}."]
+        if key in single:
+            parts.append(f"One draw, nothing said of it: {', '.join(map(name_in_sentence, single[key]))}.")
+        level, first = pairs["level"].astype(str) == str(key[1]), cells.iloc[0]
+        at = (pairs["track"] == track) & (pairs["dataset"] == first["dataset"]) & level & (pairs["arm"] == key[2])
+        parts += _compared(pairs[at & pairs["verdict"].isin(VERDICTS)], planned)
+        texts.append(f"{_where(cells, track)}: {' '.join(parts)}")
+    return texts
 
 
-def _decided(draws: pd.DataFrame, track: Track) -> pd.DataFrame:
-    """AUC of the cells that a sentence may rest on."""
+def _chosen(draws: pd.DataFrame, track: Track) -> pd.DataFrame:
+    """AUC of the cells of thinned levels that the plan lets something be said of."""
     own = draws[(draws["track"] == track) & (draws["weights"] == CHOSEN) & (draws["metric"] == "auc")]
-    thinned = own["level"].astype(str) != WHOLE_SPLIT[track]
-    return own[thinned & own["decidable"].astype(bool) & (own["n_draws"] > 1)]
+    return own[(own["level"].astype(str) != WHOLE_SPLIT[track]) & own["decidable"].astype(bool)]
 
 
 def has_network(draws: pd.DataFrame, track: Track) -> bool:
     """Whether one of these cells is a network's."""
-    return not all(map(is_fitted, _decided(draws, track)["model"]))
+    chosen = _chosen(draws, track)
+    return not all(map(is_fitted, chosen[chosen["n_draws"] > 1]["model"]))
 
 
 def undecidable(draws: pd.DataFrame, track: Track) -> str:
@@ -58,25 +73,23 @@ def _where(cells: pd.DataFrame, track: Track) -> str:
     return f"{dataset_name(first['dataset'])} at {first['level']} (positives: {first['positives']}){arm}"
 
 
-def _of_cell(cells: pd.DataFrame, pairs: pd.DataFrame, track: Track) -> str:
-    first = cells.iloc[0]
+def _scores(cells: pd.DataFrame, planned: int) -> str:
+    """Each model's mean, best first; how many draws it has where some are missing."""
     ranked = cells.sort_values("mean", ascending=False)
-    scores = "; ".join(f"{name_in_sentence(row['model'])} {_score(row)}" for _, row in ranked.iterrows())
-    level = pairs["level"].astype(str) == str(first["level"])
-    at = (pairs["track"] == track) & (pairs["dataset"] == first["dataset"]) & level & (pairs["arm"] == first["arm"])
-    compared = " ".join(_compared(pairs[at & pairs["verdict"].isin(VERDICTS)]))
-    return f"AUC {scores}.{' ' if compared else ''}{compared}"
+    return "; ".join(f"{name_in_sentence(row['model'])} {_score(row, planned)}" for _, row in ranked.iterrows())
 
 
-def _score(row: pd.Series) -> str:
-    return f"{row['mean']:.3f} ({interval_text(row['ci_low'], row['ci_high'])})"
+def _score(row: pd.Series, planned: int) -> str:
+    number = "" if row["n_draws"] >= planned else f", {row['n_draws']} of {planned} draws"
+    return f"{row['mean']:.3f} ({interval_text(row['ci_low'], row['ci_high'])}{number})"
 
 
-def _compared(pairs: pd.DataFrame) -> Iterator[str]:
+def _compared(pairs: pd.DataFrame, planned: int) -> Iterator[str]:
     """MedSpectralNet less its trunk, and less the best of the others where that is another."""
     for row in (row for _, row in pairs.iterrows() if row["baseline"] == TRUNK or row["is_best"]):
         which = "its trunk" if row["baseline"] == TRUNK else "the best other"
         both = " and the best other" if row["baseline"] == TRUNK and row["is_best"] else ""
-        interval = f"{signed(row['difference'])} ({signed(row['ci_low'])} to {signed(row['ci_high'])})"
+        number = "" if row["n_draws"] >= planned else f" over {row['n_draws']} common draws"
+        interval = f"{signed(row['difference'])}{number} ({signed(row['ci_low'])} to {signed(row['ci_high'])})"
         baseline = name_in_sentence(row["baseline"])
-        yield f"{model_name(OURS)} minus {which}{both}, {baseline}: {interval}, {VERDICTS[row['verdict']]}."
+        yield f"{model_name(OURS)} minus {which}{both}, {baseline}: {interval}, {row['verdict']}."

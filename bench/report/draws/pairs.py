@@ -32,7 +32,7 @@ class DrawPair:
     baseline: str
     n_draws: int
     decidable: bool
-    is_best: bool  # whether the baseline has the highest mean AUC of the others
+    is_best: bool  # whether the baseline has the highest mean AUC of the others, over the common draws
     difference: float
     ci_low: float
     ci_high: float
@@ -52,9 +52,24 @@ def draw_pairs(cells: Sequence[DrawCell]) -> list[DrawPair]:
     pairs = []
     for cell in (cell for cell in cells if cell.key.model == OURS):
         others = [other for other in cells if other.key.model != OURS and _is_beside(other.key, cell.key)]
-        best = max(others, key=lambda other: mean(other.values[CHOSEN, METRIC]), default=None)
+        best = max(others, key=lambda other: _rank(cell, other), default=None)
         pairs += [_pair(cell, other, is_best=other is best) for other in others]
     return pairs
+
+
+def _rank(ours: DrawCell, other: DrawCell) -> tuple[bool, float]:
+    """Of the other models at a level: those with two common draws first, then by the mean AUC over the common ones."""
+    places = [place for _, place in _common(ours, other)]
+    values = [other.values[CHOSEN, METRIC][place] for place in places]
+    return len(values) > 1, mean(values) if values else -math.inf
+
+
+def _common(ours: DrawCell, other: DrawCell) -> list[tuple[int, int]]:
+    """Places of the draws that both have; one fit of the whole split stands for every draw."""
+    places = {record.seed: place for place, record in enumerate(other.records)}
+    if other.is_fixed:
+        places = dict.fromkeys([record.seed for record in ours.records], 0)
+    return [(place, places[record.seed]) for place, record in enumerate(ours.records) if record.seed in places]
 
 
 def _is_beside(other: Key, ours: Key) -> bool:
@@ -66,10 +81,7 @@ def _is_beside(other: Key, ours: Key) -> bool:
 def _pair(cell: DrawCell, other: DrawCell, *, is_best: bool) -> DrawPair:
     ours, theirs = (own.influences[CHOSEN, METRIC] for own in (cell, other))
     check_pairing(ours.strata, theirs.strata, (cell.records[0].run_id, other.records[0].run_id))
-    places = {record.seed: place for place, record in enumerate(other.records)}
-    if other.is_fixed:  # one fit of the whole split stands for every draw
-        places = dict.fromkeys([record.seed for record in cell.records], 0)
-    common = [(place, places[r.seed]) for place, r in enumerate(cell.records) if r.seed in places]
+    common = _common(cell, other)
     first, second = [place for place, _ in common], [place for _, place in common]
     names = (*cell.key, other.key.model, len(common), cell.is_decidable, is_best)
     if not common:

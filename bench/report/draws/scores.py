@@ -17,6 +17,7 @@ from typing import Literal, NamedTuple
 import numpy as np
 
 from bench.machine.forked import forked_map
+from bench.plan.selection import expand_study
 from bench.protocols.schema import Protocol
 from bench.protocols.subset import class_sizes
 from bench.records.card import DataCard
@@ -26,7 +27,7 @@ from bench.records.scoring import LAST
 from bench.report.analysis.predictions import Predictions, Reader
 from bench.report.tidy import model_order, ten_digits
 from bench.stats.delong import Influence, auc_influence, mean_influence
-from bench.stats.intervals import IMAGES, mean, variance
+from bench.stats.intervals import IMAGES, IMAGES_AND_SEEDS, mean, variance
 from bench.stats.metrics import predict
 from bench.stats.prevalence import (
     COST_RATIOS,
@@ -72,7 +73,7 @@ class DrawScore:
     model: str
     weights: str  # `CHOSEN` or `LAST_STEP`
     metric: str
-    n_draws: int
+    n_draws: int  # of the whole split: seeds, for there every draw holds all images
     num_train: int  # training images
     positives: int  # of the clinical positive class among them; -1 where the data set has none
     prevalence: float  # at which precision and cost are meant
@@ -81,7 +82,7 @@ class DrawScore:
     sd: float  # sample standard deviation over draws, NaN with one
     ci_low: float
     ci_high: float
-    interval: str  # what it is over, "" without one
+    interval: str  # what it is over: `images`, `images and draws`, `images and seeds`; "" without one
     run_ids: tuple[str, ...]
 
 
@@ -113,9 +114,14 @@ class DrawCell:
         return self.key.track != "imbalance" or is_decidable(self.positives)
 
     @property
+    def is_whole(self) -> bool:
+        """Whether it was trained on the whole split, of which no image is drawn."""
+        return self.key.level == WHOLE_SPLIT[self.key.track]
+
+    @property
     def is_fixed(self) -> bool:
         """Whether it is one fit on the whole split, which no draw changes."""
-        return self.key.level == WHOLE_SPLIT[self.key.track] and is_fitted(self.key.model)
+        return self.is_whole and is_fitted(self.key.model)
 
 
 def setting(protocol: Protocol) -> tuple[Track, str, str]:
@@ -141,11 +147,11 @@ def level_order(level: str) -> tuple[bool, float]:
 def draw_cells(
     results: Path, drawn: Iterable[Record], others: Iterable[Record], cards: Mapping[str, DataCard]
 ) -> list[DrawCell]:
-    """Every cell of both tracks, those of the whole split too where a model has another level of the data set.
+    """Every cell of both tracks, those of the whole split too of models that a study plans beside another level.
 
     Args:
         results: The results folder.
-        drawn: Finished runs of the families.
+        drawn: Finished runs of the families; `repeats_reference` are left out.
         others: Other finished runs, of which those of the reference are taken.
         cards: By data set.
 
@@ -153,10 +159,17 @@ def draw_cells(
         RecordError, PairingError: As `Reader.read`.
     """
     groups: dict[Key, list[Record]] = {}
-    for record in drawn:
+    for record in (record for record in drawn if not repeats_reference(record)):
         track, level, arm = setting(Protocol.model_validate(record.resolved_protocol))
         groups.setdefault(Key(track, record.dataset, level, arm, record.model), []).append(record)
+    there = {(key.track, key.dataset) for key in groups}
     wanted = {(key.track, key.dataset, key.model) for key in groups}
+    wanted |= {
+        (track, run.dataset, run.model)
+        for track in FAMILIES
+        for run in expand_study(track)
+        if (track, run.dataset) in there
+    }
     for record in (record for record in others if record.protocol == REFERENCE):
         for track, level in WHOLE_SPLIT.items():
             if (track, record.dataset, record.model) in wanted:
@@ -166,6 +179,12 @@ def draw_cells(
         for key in sorted(groups, key=_order)
     ]
     return forked_map(partial(_measure, Reader(results)), jobs, share=SHARE)
+
+
+def repeats_reference(record: Record) -> bool:
+    """Whether a member of a family has the rules of the reference: its runs would count the same seeds twice."""
+    _, level, arm = setting(Protocol.model_validate(record.resolved_protocol))
+    return level == WHOLE_SPLIT["imbalance"] and arm == PLAIN
 
 
 def _order(key: Key) -> tuple[object, ...]:
@@ -234,7 +253,8 @@ def _score(cell: DrawCell, weights: str, metric: str, card: DataCard) -> DrawSco
     if influence is not None:
         interval, counts = area_interval if metric == "auc" else share_interval, card.class_counts["test"]
         fewest = min(counts) if metric == "auc" else sum(counts)
-        ends, kind = interval(mean(values), over_draws(influence), fewest), OVER_DRAWS if len(values) > 1 else IMAGES
+        ends = interval(mean(values), over_draws(influence), fewest)
+        kind = IMAGES if len(values) == 1 else IMAGES_AND_SEEDS if cell.is_whole else OVER_DRAWS
     return DrawScore(
         *cell.key,
         weights=weights,

@@ -5,37 +5,58 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 
 from bench.plan.selection import expand_study
-from bench.protocols.loading import family_of, load_protocol
+from bench.protocols.loading import load_protocol
+from bench.records.own_models import is_fitted
 from bench.records.run_record import Record
 from bench.report.analysis.analyse import DRAWS, Analysis
 from bench.report.draws.pairs import DrawPair
-from bench.report.draws.scores import ARMS, CHOSEN, FAMILIES, LAST_STEP, DrawScore, Track, level_order, setting
+from bench.report.draws.scores import (
+    ARMS,
+    CHOSEN,
+    FAMILIES,
+    LAST_STEP,
+    PLAIN,
+    REFERENCE,
+    WHOLE_SPLIT,
+    DrawScore,
+    Track,
+    level_order,
+    setting,
+)
 from bench.report.evidence import Evidence, first_line
 from bench.report.formats import NOTHING, Block, Bullets, Heading, Row, Table, Text, latex, markdown, quoted, signed
-from bench.report.published.names import dataset_name, model_name
+from bench.report.published.names import dataset_name, model_name, name_in_sentence
 from bench.report.site.layout import document
 from bench.report.tables.score_cells import exploratory_text, interval_text, value_text
 from bench.report.tidy import STAMP, csv_bytes, dirty_lines, grouped, model_order, table, unpinned_lines
 from bench.stats.prevalence import COST_RATIOS, FEWEST_POSITIVES
 
 TITLES: dict[Track, str] = {"imbalance": "Rare classes", "efficiency": "Few images"}
+OF_SEEDS: dict[Track, str] = {
+    track: (
+        f"At {level} no image is drawn: n counts seeds, and deviation and interval are over them. The variance over "
+        "draws or seeds is each cell's own here and pooled in Table 3, so the same runs of "
+        f"`{REFERENCE}` have another interval there. With n 1 it is over images alone."
+    )
+    for track, level in WHOLE_SPLIT.items()
+}
 READING: dict[Track, str] = {
     "imbalance": (
         "The clinical positives of train are thinned to a share of it; val and test are whole. n: draws of the "
         "images. AUC: mean ± sample standard deviation over draws, with the 95 % interval over test images and "
-        "draws. AP: average precision at the level's share (chance: that share). Specificity: at the highest "
-        "threshold that finds 95 % of val's positives, in brackets the sensitivity that it has on test. Cost: "
-        "normalised expected cost at that share where a missed positive costs so many false alarms, at val's "
-        "cheapest threshold: 0 is perfect, 1 is worth no more than calling all alike. Last: AUC by the last step's "
-        "weights instead of those that val chose."
+        f"draws. {OF_SEEDS['imbalance']} AP: average precision at the level's share (chance: that share). "
+        "Specificity: at the highest threshold that finds 95 % of val's positives, in brackets the sensitivity that it "
+        "has on test. Cost: normalised expected cost at that share where a missed positive costs so many false alarms, "
+        "at val's cheapest threshold: 0 is perfect, 1 is worth no more than calling all alike. Last: AUC by the last "
+        "step's weights instead of those that val chose."
     ),
     "efficiency": (
         "Train has so many images of each class; val and test are whole, and every level takes the steps of the "
         "whole split. n: draws of the images. Mean ± sample standard deviation over draws, with the 95 % interval "
-        "over test images and draws. Last: by the last step's weights instead of those that val chose, for val has "
-        "more labels than so small a train; the reference with all images has no such score. What is fitted keeps its "
-        "defaults: `sklearn/hist_gradient_boosting` wants 20 images in a leaf, so with 5 or 10 of each of two classes "
-        "it says the same of every image."
+        f"over test images and draws. {OF_SEEDS['efficiency']} Last: by the last step's weights instead of those that "
+        "val chose, for val has more labels than so small a train; the reference with all images has no such score. "
+        f"What is fitted keeps its defaults: {name_in_sentence('sklearn/hist_gradient_boosting')} wants 20 images in a "
+        "leaf, so with 5 or 10 of each of two classes it says the same of every image."
     ),
 }
 MEASURES = {"auc": "AUC", "acc": "ACC"}
@@ -187,14 +208,16 @@ def _difference(pair: DrawPair | None) -> Text | str:
 
 def _missing(evidence: Evidence, track: Track, dataset: str) -> list[Block]:
     """Runs that the study plans and nobody finished, one line a level and arm, and why some failed."""
-    done = {record.run_id for record in evidence.drawn}
+    done = {record.run_id for record in (*evidence.drawn, *evidence.records)}
     failed = {record.run_id: record.failure for record in evidence.unfinished if record.failure}
     lines: dict[tuple[str, str], dict[str, int]] = {}
     reasons = []
     for run in expand_study(track):
-        if run.dataset != dataset or run.run_id in done or not family_of(run.protocol):
+        is_whole = run.protocol == REFERENCE
+        again = is_whole and is_fitted(run.model) and run.seed  # fitted on the whole split, all seeds are one
+        if run.dataset != dataset or run.run_id in done or again:
             continue
-        _, level, arm = setting(load_protocol(run.protocol))
+        level, arm = (WHOLE_SPLIT[track], PLAIN) if is_whole else setting(load_protocol(run.protocol))[1:]
         models = lines.setdefault((level, arm), {})
         models[run.model] = models.get(run.model, 0) + 1
         failure = failed.get(run.run_id)
@@ -209,6 +232,7 @@ def _missing(evidence: Evidence, track: Track, dataset: str) -> list[Block]:
     if not items:
         return []
     return [
-        f"Planned and not run, with the number of draws (`medbench run --study {track}` runs them):",
+        f"Planned and not run, with the number of draws, of {WHOLE_SPLIT[track]} of seeds "
+        f"(`medbench run --study {track}` runs them):",
         Bullets([*items, *reasons]),
     ]

@@ -14,12 +14,12 @@ from dataclasses import dataclass
 import numpy as np
 
 from bench.errors import RecordError
+from bench.protocols.loading import list_studies, load_study
 from bench.records.card import DataCard
-from bench.records.own_models import is_fitted
 from bench.records.run_record import Record
 from bench.records.tracks.record import TrackRecord
 from bench.report.analysis.seeds import of_weights, pooled
-from bench.report.analysis_plan import OURS, comparison_order, is_ours
+from bench.report.analysis_plan import OURS, best_baseline, comparison_order
 from bench.report.evidence import Evidence
 from bench.report.robustness.drops import ALL, METRICS, RunDrops, run_drops
 from bench.report.tidy import grouped, model_order, ten_digits
@@ -72,6 +72,7 @@ class DropPair:
     ci_low: float
     ci_high: float
     p: float
+    interval: str  # what it is over, as of `Drop`
 
 
 @dataclass(frozen=True)
@@ -190,7 +191,7 @@ def _pairs(group: _Group) -> Iterator[DropPair]:
     if OURS not in group.runs:
         return
     roles = {TRUNK: "trunk"}
-    best = best_baseline(group.runs)
+    best = _best(group)
     roles[best] = f"{roles[best]}, best baseline" if best in roles else "best baseline"
     for metric in TESTED:
         values = {model: _values(runs, metric) for model, runs in group.runs.items()}
@@ -208,6 +209,7 @@ def _pairs(group: _Group) -> Iterator[DropPair]:
                 *(group.track, group.protocol, group.card.dataset, metric, OURS, baseline, roles.get(baseline, "")),
                 *(len(sides[0]), len(sides[1]), ten_digits(found.value), ten_digits(found.low), ten_digits(found.high)),
                 ten_digits(found.p),
+                interval=IMAGES if weights == (FITTED, FITTED) else IMAGES_AND_SEEDS,
             )
 
 
@@ -216,11 +218,25 @@ def _values(runs: Sequence[RunDrops], metric: str) -> list[float | None]:
     return [None if score is None else score.clean - score.corrupted for score in scores]
 
 
-def best_baseline(runs: Mapping[str, Sequence[RunDrops]]) -> str:
-    """The network outside MedSpectralNet's file whose clean AUC is highest of those scored, "" without one."""
-    means = {
-        model: mean([run.scores["auc", ALL].clean for run in own])
-        for model, own in runs.items()
-        if not is_fitted(model) and not is_ours(model) and all(("auc", ALL) in run.scores for run in own)
-    }
-    return max(sorted(means), key=lambda model: means[model]) if means else ""
+def _best(group: _Group) -> str:
+    """The best baseline by the analysis plan: among the networks that a study plans for the track here, by clean AUC.
+
+    Where no study plans any, as on synthetic data, among all. "" without one.
+    """
+    planned = {model for model, _ in planned_runs(group.track, group.protocol, group.card.dataset)}
+    return best_baseline(
+        (model, mean([run.scores["auc", ALL].clean for run in runs]), len(runs))
+        for model, runs in group.runs.items()
+        if (model in planned or not planned) and all(("auc", ALL) in run.scores for run in runs)
+    )
+
+
+def planned_runs(track: str, protocol: str, dataset: str) -> dict[tuple[str, int], str]:
+    """(model, seed) -> the study that plans it for a track."""
+    found: dict[tuple[str, int], str] = {}
+    for name in list_studies():
+        study = load_study(name)
+        for part in study.parts if track in study.tracks else ():
+            if protocol in part.protocols and dataset in part.datasets:
+                found |= dict.fromkeys(itertools.product(part.models, part.seeds), name)
+    return found

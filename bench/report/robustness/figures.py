@@ -34,7 +34,10 @@ def plots(evidence: Evidence, drops: Sequence[Drop], *, synthetic: bool) -> Iter
     areas = [drop for drop in drops if drop.metric == "auc"]
     for (track, protocol, dataset), own in grouped(areas, lambda d: (d.track, d.protocol, d.dataset)).items():
         records = used(evidence, own)
-        data = data_words(evidence.cards.get(dataset), dataset, "test")
+        whole = evidence.cards.get(dataset)
+        data = data_words(whole, dataset, "test")
+        if whole is not None and own[0].num_images < whole.num_images["test"]:
+            data += f" Scored: {own[0].num_images} of them, the same for all."
         yield drops_plot(f"robustness__{dataset}__{protocol}__{track}", own, records, data)
     for card in evidence.track_cards:
         if card.synthetic == synthetic and card.images_sha256 is not None:
@@ -54,8 +57,9 @@ def drops_plot(name: str, drops: Sequence[Drop], records: Sequence[TrackRecord],
     title = f"AUC lost by corruption on {dataset_name(first.dataset)}, {first.protocol}, {first.track}"
     text = (
         "AUC on the clean test images minus the mean over five severities of each corruption, mean over seeds; red: "
-        "lost, blue: gained. Last column: over all corruptions. Bold: the 95 % interval over images and seeds excludes "
-        f"0, not corrected for how many are looked at. Not in the paper. {data} {len(records)} track records."
+        "lost, blue: gained. Last column: over all corruptions. Bold: the 95 % interval (over images and seeds; of "
+        "what is fitted over images) excludes 0, not corrected for how many are looked at. Not in the paper. "
+        f"{data} {len(records)} track records."
     )
     return Plot(
         name,

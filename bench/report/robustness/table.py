@@ -5,14 +5,14 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Mapping, Sequence
 
-from bench.protocols.loading import list_studies, load_study
+from bench.records.names import SYNTHETIC_PREFIX, Run
 from bench.records.tracks.record import TrackRecord
 from bench.report.analysis.analyse import Analysis
 from bench.report.analysis_plan import OURS
 from bench.report.evidence import Evidence, first_line
 from bench.report.formats import NOTHING, Block, Bullets, Heading, Row, Table, latex, markdown, signed
 from bench.report.published.names import dataset_name, model_name, model_names
-from bench.report.robustness.compare import Drop, DropPair
+from bench.report.robustness.compare import Drop, DropPair, planned_runs
 from bench.report.robustness.drops import ALL
 from bench.report.site.layout import document
 from bench.report.tables.score_cells import exploratory_text
@@ -25,8 +25,9 @@ READING = (
     f"Each model as it was trained, on its test images and on {len(CORRUPTIONS) * len(SEVERITIES)} corrupted copies "
     f"of them ({len(CORRUPTIONS)} corruptions at {len(SEVERITIES)} severities), the same pixels for all. Scores are "
     "fractions, means over n seeds; corrupted: the mean over all copies; drop: clean minus corrupted, with its paired "
-    "95 % interval over test images and seeds (of what is fitted, over images). Balanced ACC is the mean of the "
-    "classes' recalls, by the usual rule and by the threshold that clean val gives (Youden's). A small drop is no "
+    "95 % interval over test images and seeds (of what is fitted, or where no network has two seeds, over images). "
+    "Balanced ACC is the mean of the classes' recalls, by the usual rule and by the threshold that clean val gives "
+    "(Youden's), which its interval takes as given. A small drop is no "
     "merit of a model that has little to lose: the corrupted score stands beside it."
 )
 NO_RBE = (
@@ -51,7 +52,7 @@ def render(evidence: Evidence, analysis: Analysis, *, synthetic: bool) -> dict[s
         pairs = [p for p in analysis.drop_pairs if (p.track, p.protocol, p.dataset) == (track, protocol, dataset)]
         blocks += [Heading(where), _scores_table(own, where), CALIBRATION, _calibration_table(own, where)]
         blocks += _comparisons(pairs, where)
-        blocks += _missing(own, track, protocol, dataset)
+        blocks += _missing(evidence, own, track, protocol, dataset)
     line = first_line(used(evidence, drops))
     frame = table(drops, list(Drop.__dataclass_fields__))
     files = {
@@ -123,16 +124,22 @@ def _comparisons(pairs: Sequence[DropPair], where: str) -> list[Block]:
     by_baseline = grouped(pairs, lambda pair: pair.baseline)
     for baseline, own in by_baseline.items():
         by_metric = {pair.metric: pair for pair in own}
-        texts = [baseline, own[0].role or "exploratory"]
+        seeds = f"{own[0].n_seeds}, {own[0].n_seeds_baseline}"
+        texts = [baseline, own[0].role or "exploratory", seeds]
         for metric in NAMES:
             pair = by_metric.get(metric)
             texts += [NOTHING, ""] if pair is None else [drop_text(pair), _p_text(pair.p)]
         rows.append(Row(texts))
-    header = ["minus that of", "by the plan", *(text for name in NAMES.values() for text in (f"{name}, 95 %", "p"))]
+    header = [
+        "minus that of",
+        "by the plan",
+        "n",
+        *(text for name in NAMES.values() for text in (f"{name}, 95 %", "p")),
+    ]
     reading = (
         f"Below: the drop of {model_name(OURS)} minus that of another model; above 0 it loses more. Of the two that "
         "the analysis plan names (its trunk, and the best baseline by clean AUC) each is tested at 5 %; the others are "
-        "exploratory."
+        "exploratory. n: seeds of both."
     )
     others = [pair.p for pair in pairs if not pair.role and pair.metric == "auc"]
     compared = Table(f"Differences of drops, {where}", header, rows)
@@ -143,16 +150,38 @@ def _p_text(p: float) -> str:
     return "< 0.001" if p < 0.001 else f"{p:.3f}"
 
 
-def _missing(drops: Sequence[Drop], track: str, protocol: str, dataset: str) -> list[Block]:
-    """Models that a study plans for the track here and that have no record of it."""
-    have = {drop.model for drop in drops}
-    wanted: dict[str, str] = {}
-    for name in list_studies():
-        study = load_study(name)
-        for part in study.parts if track in study.tracks else ():
-            if protocol in part.protocols and dataset in part.datasets:
-                wanted |= dict.fromkeys((model for model in part.models if model not in have), name)
-    if track not in list_tracks() or not wanted or dataset not in load_track(track).datasets:
+def _missing(evidence: Evidence, drops: Sequence[Drop], track: str, protocol: str, dataset: str) -> list[Block]:
+    """Runs without a score of the track: those that a study plans for it here, and those of a model beside scored ones.
+
+    A scored model's other finished runs are named, too: its mean is over fewer seeds than elsewhere.
+    """
+    if track not in list_tracks() or dataset not in load_track(track).datasets:
         return []
-    studies = " ".join(f"`medbench track {track} --study {study}`" for study in dict.fromkeys(wanted.values()))
-    return ["Missing cells:", Bullets([f"not scored on {track}: {model_names(wanted)}"]), f"{studies} scores them."]
+    studies = planned_runs(track, protocol, dataset)
+    have = {run_id for drop in drops for run_id in drop.run_ids}
+    shown = {drop.model for drop in drops}
+    beside = [
+        (record.model, record.seed)
+        for record in evidence.finished(synthetic=dataset.startswith(SYNTHETIC_PREFIX))
+        if (record.protocol, record.dataset) == (protocol, dataset) and record.model in shown
+    ]
+    wanted = [
+        (model, seed)
+        for model, seed in dict.fromkeys([*studies, *beside])
+        if Run(protocol, model, dataset, seed).run_id not in have
+    ]
+    seeds = {
+        model: tuple(sorted(seed for _, seed in own)) for model, own in grouped(wanted, lambda run: run[0]).items()
+    }
+    items = [
+        f"not scored on {track}: {model_names(models)}, seed{'s' if len(missing) > 1 else ''} "
+        f"{', '.join(map(str, missing))}"
+        for missing, models in grouped(seeds, lambda model: seeds[model]).items()
+    ]
+    if not items:
+        return []
+    commands = [
+        f"`medbench track {track} --study {name}`" for name in dict.fromkeys(studies[r] for r in wanted if r in studies)
+    ]
+    last = f"{' '.join(commands)} scores those that the study plans." if commands else ""
+    return ["Missing cells:", Bullets(items), *([last] if last else [])]

@@ -15,6 +15,7 @@ from bench.report.analysis.resolution import Resolution
 from bench.report.analysis_plan import OURS, baselines
 from bench.report.evidence import Evidence
 from bench.report.formats import signed
+from bench.report.published.independence import independence
 from bench.report.published.names import dataset_name, model_name, name_in_sentence
 from bench.report.tables.score_cells import signed_interval, smallest_text
 from bench.report.tidy import grouped, model_order, paper_datasets
@@ -131,7 +132,7 @@ def answer(pairs: Sequence[Pair], resolution: Iterable[Resolution] = (), *, is_s
     found = f"{' and '.join(sides)}" if sides else "separated from that of no other model"
     separated = (
         f"On {NUMBERS[len(have)]} of the six data sets ({_sets(have)}), {model_name(OURS)}'s AUC is {found}: "
-        f"{number} of {len(pairs)} comparisons."
+        f"{number} of {len(pairs)} comparisons.{_dependence(have)}"
     )
     words = {
         "not separated": "It is not separated from that of {}, which is no evidence that they are equal.",
@@ -144,15 +145,27 @@ def answer(pairs: Sequence[Pair], resolution: Iterable[Resolution] = (), *, is_s
     return Answer(separated, " ".join(rest), _resolution(pairs, resolution), " ".join(missing).strip())
 
 
+def _dependence(datasets: Iterable[str]) -> str:
+    """What stands behind a verdict on images that belong together, with a blank before it."""
+    known = [(name, found) for name in datasets if (found := independence(name)) is not None and found.warning]
+    texts = [
+        f" On {_sets(name for name, _ in group)} several images are of one {unit}: intervals are too narrow, p-values "
+        "too small."
+        for unit, group in grouped(known, lambda item: item[1].unit).items()
+    ]
+    return "".join(texts)
+
+
 def _resolution(pairs: Sequence[Pair], resolution: Iterable[Resolution]) -> str:
     """How small a difference in AUC the comparisons find, by data set."""
     cells = {(pair.protocol, pair.dataset) for pair in pairs}
     smallest: dict[str, str] = {}
     for row in resolution:
         if (row.protocol, row.dataset) in cells and (row.metric, row.part) == ("auc", "test"):
-            smallest.setdefault(row.dataset, f"{smallest_text(row)} on {dataset_name(row.dataset)}")
-    found = f"Smallest difference in AUC that is found with a power of {POWER:g}: {'; '.join(smallest.values())}."
-    return found if smallest else ""
+            number = "" if math.isnan(row.comparisons) else f", median of {row.comparisons:g}"
+            smallest.setdefault(row.dataset, f"{smallest_text(row)} on {dataset_name(row.dataset)}{number}")
+    found = f"Smallest difference in AUC that a comparison finds with a power of {POWER:g}: "
+    return f"{found}{'; '.join(smallest.values())}." if smallest else ""
 
 
 def _missing(pairs: Sequence[Pair], have: Sequence[str], six: Sequence[str], *, synthetic: bool) -> str:

@@ -24,17 +24,15 @@ def answer_text(evidence: Evidence, analysis: Analysis, claims: str, links: Link
         claims: How many of the paper's claims got which verdict, and by what; "" for no such line.
         links: Of the page that shows it.
     """
-    records = evidence.finished(synthetic=False)
     found = the_answer(evidence, analysis, synthetic=False)
     pairs = headline(analysis.pairs)
-    runs = f"{len(records)} finished runs of {len({record.model for record in records})} models"
     table = f" [Table 3]({links.to_report('table3.md')}), protocol `{pairs[0].protocol}`." if pairs else ""
     lines = {
         "Separated": f"{found.separated}{table}" if found.separated else "",
         "Not separated": " ".join(filter(None, (found.open, found.resolution))),
         "Missing": f"{found.missing} `./run_all.sh STUDY` runs what is missing." if found.missing else "",
         "The paper's claims": f"[{claims}]({links.to_report('claims.md')})." if claims else "",
-        "Records": f"{runs}, each with its predictions.",
+        "Records": f"{evidence.counted(synthetic=False)}, each with its predictions.",
     }
     text = "\n".join(f"- **{name}**: {line}" for name, line in lines.items() if line)
     plot = links.to_report(f"figures/forest__{pairs[0].protocol}.svg") if pairs else ""

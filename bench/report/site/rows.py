@@ -228,7 +228,7 @@ def resolution_lines(resolution: Iterable[Resolution], protocol: str, dataset: s
             part = f"{TEST_PARTS[row.part]} ({row.num_images:,} images)"
             lines.setdefault(row.note, {}).setdefault(part, []).append(f"{METRICS[row.metric]} {smallest_text(row)}")
     return [
-        f"Smallest difference that the comparisons find with a power of {POWER:g}: "
+        f"Smallest difference that the comparisons find with a power of {POWER:g}, their median: "
         + "; ".join(f"{part} {', '.join(values)}" for part, values in parts.items())
         + (f". {note[0].upper()}{note[1:]}." if note else ".")
         for note, parts in lines.items()

@@ -26,8 +26,8 @@ READING = (
     "by chance alone, so its floor stands beside it: what a model with these very probabilities would show if they "
     f"were true (labels drawn from them {NUM_DRAWS:,} times; mean, and the point that 95 % of the draws lie below). "
     "Only an error above that point is called miscalibrated, and then it is these trained weights that are, on these "
-    "images. Its interval is over images and seeds, begins at 0 for an error that chance can give, and has what "
-    "sampling adds taken off its lower end."
+    "images. Its interval is over images and seeds (of what is fitted, or where no network has two seeds, over "
+    "images), begins at 0 for an error that chance can give, and has what sampling adds taken off its lower end."
 )
 PARTS_OF_IT = (
     "NLL: mean negative log-likelihood, nats. T: the temperature that makes val likeliest (one divisor of all logits, "

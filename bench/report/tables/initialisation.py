@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from bench.records.names import SYNTHETIC_PREFIX
-from bench.report.ablations import STARTED, STARTS
+from bench.report.ablations import STARTED, STARTED_SEEDS, STARTS
 from bench.report.analysis.analyse import Analysis
 from bench.report.analysis.contrasts import WHOLE, Contrast, gain_of_imagenet, start_effects, start_p, start_verdict
 from bench.report.analysis.scores import Score
@@ -63,8 +63,8 @@ def _reading() -> str:
         f"{UNITS} Shown: {READING} Each start has a protocol of its own; they differ in nothing else, and the last one "
         "in the mean and std of the images too, which are the weights' own there; MedSpectralNet beside it is from "
         "scratch. Differences are of means over all seeds, paired by test image. By the analysis plan the AUC "
-        f"difference by the start on the official test is one of {len(STARTED)} tests, its p multiplied by that; all "
-        "else is exploratory, without a correction."
+        f"difference by the start on the official test is one of {len(STARTED)} tests, its p multiplied by that; it "
+        f"has a verdict once both starts have all {STARTED_SEEDS} seeds. All else is exploratory, without a correction."
     )
 
 
@@ -91,7 +91,8 @@ def _section(
 
 
 def _is_primary(contrast: Contrast, model: str) -> bool:
-    return (contrast.effect, contrast.part, contrast.metric) == (gain_of_imagenet(model), "test", "auc")
+    named = (contrast.effect, contrast.part, contrast.metric) == (gain_of_imagenet(model), "test", "auc")
+    return named and (model, contrast.dataset.removeprefix(SYNTHETIC_PREFIX)) in STARTED
 
 
 def _effects_table(contrasts: Sequence[Contrast], model: str, caption: str) -> Table:
@@ -106,7 +107,8 @@ def _effects_table(contrasts: Sequence[Contrast], model: str, caption: str) -> T
             texts += [NOTHING, NOTHING] if row is None else [signed(row.difference), signed_interval(row)]
         auc = by_metric.get("auc")
         if auc is not None and _is_primary(auc, model):
-            texts += [f"{start_p(auc.p):.2g}", start_verdict(auc.difference, auc.p), f"{auc.detectable:.3f}"]
+            texts += [f"{start_p(auc.p):.2g}", start_verdict(auc.difference, auc.p, auc.n_seeds)]
+            texts.append(f"{auc.detectable:.3f}")
         else:
             texts += ["", "exploratory", NOTHING if auc is None else f"{auc.detectable:.3f}"]
         rows.append(Row(texts))

@@ -34,8 +34,9 @@ NOT_FOR_DIAGNOSIS = (
 TRAINED = (
     "All random streams come from hashes of names: initialisation from (model, data set, seed), batches and "
     "augmentation from (data set, seed, epoch, step), so that adding a model moves no other's numbers. A run uses one "
-    "CPU thread; on a CPU of the same kind with the same package versions a repeated run, and one that was killed and "
-    "resumed, is equal bit for bit. On a GPU that is not promised."
+    "CPU thread; on any x86-64 CPU with AVX2 and the same package versions a repeated run, and one that was killed and "
+    "resumed, is equal bit for bit. Runs without recorded arithmetic are named under the tables. On a GPU nothing of "
+    "this is promised."
 )
 FITTED_TEXT = (
     "Fitted on train alone, in one pass; it comes out the same for every seed, so there is one run a data set."

@@ -48,9 +48,8 @@ def summary_text(evidence: Evidence, analysis: Analysis, claims: str, links: Lin
         claims: How many of the paper's claims got which verdict, and by what; "" for no such row.
         links: Of the page that shows it.
     """
-    records = evidence.finished(synthetic=False)
     scores = [s for s in analysis.table_scores if s.metric == "auc" and s.model not in PARTS]
-    parts = [markdown_text([_status(records, claims, links)])]
+    parts = [markdown_text([_status(evidence, claims, links)])]
     for protocol in PROTOCOLS:
         parts += _scores(analysis, [score for score in scores if score.protocol == protocol], protocol, links)
     parts.append(markdown_text([_costs(evidence)]))
@@ -64,9 +63,12 @@ def study_counts(records: Iterable[Record]) -> list[tuple[str, int, int]]:
     return [(s, sum((r.protocol, r.model, r.dataset, r.seed) in done for r in runs[s]), len(runs[s])) for s in STUDIES]
 
 
-def _status(records: Sequence[Record], claims: str, links: Links) -> Table:
+def _status(evidence: Evidence, claims: str, links: Links) -> Table:
     """Which sets, which initialisation, how many records and seeds, and what is not reproduced."""
-    rows = [Row(["records", f"{len(records)} finished runs of {len({r.model for r in records})} models"])]
+    records, thinned = evidence.finished(synthetic=False), evidence.thinned(synthetic=False)
+    rows = [Row(["records", evidence.counted(synthetic=False)])]
+    if thinned:
+        rows.append(Row(["of them with rare classes or few images", f"{len(thinned)}, in no mean of this page"]))
     for protocol in sorted({record.protocol for record in records}):
         own = [record for record in records if record.protocol == protocol]
         start = INITIALISATION[own[0].resolved_protocol["init"]["kind"]]

@@ -7,7 +7,7 @@ fitted again, and must give the record's predictions. What is scored already and
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -89,6 +89,22 @@ def score_selection(
             except BenchError as error:
                 scored.problems[run] = str(error)
     return scored
+
+
+def unscored(planned: Iterable[PlannedRun], names: Iterable[str], results: Path) -> dict[str, int]:
+    """How many finished runs have no current record of a track that applies to them, by track; those that have none.
+
+    Args:
+        planned: The runs.
+        names: The tracks.
+        results: Where records stand.
+    """
+    items, counts = list(planned), {}
+    for name in names:
+        track = load_track(name)
+        mine = [item.run for item in items if not _refused(item, track)]
+        counts[name] = sum(current_record(results, name, run) is None for run in mine)
+    return {name: count for name, count in counts.items() if count}
 
 
 def _refused(item: PlannedRun, track: Track) -> str:
