@@ -142,7 +142,8 @@ class Evidence:
     def counted(self, *, synthetic: bool) -> str:
         """How many finished runs of how many models there are: `249 finished runs of 20 models`."""
         runs = [*self.finished(synthetic=synthetic), *self.thinned(synthetic=synthetic)]
-        return f"{len(runs)} finished runs of {len({record.model for record in runs})} models"
+        models = len({record.model for record in runs})
+        return f"{len(runs)} finished run{'s'[: len(runs) != 1]} of {models} model{'s'[: models != 1]}"
 
     def thinned(self, *, synthetic: bool) -> list[Record]:
         """Those of `drawn` on synthetic data, or on real data."""

@@ -232,7 +232,7 @@ def _missing(evidence: Evidence, track: Track, dataset: str) -> list[Block]:
     if not items:
         return []
     return [
-        f"Planned and not run, with the number of draws, of {WHOLE_SPLIT[track]} of seeds "
-        f"(`medbench run --study {track}` runs them):",
+        f"Planned and not run, with the number of draws ({WHOLE_SPLIT[track]}, plain: of seeds); "
+        f"`medbench run --study {track}` runs them:",
         Bullets([*items, *reasons]),
     ]

@@ -116,7 +116,7 @@ def _index(site: _Site) -> Files:
     return html(
         site.page(stamped("index.html", synthetic=site.synthetic), TITLE),
         "index.html.jinja",
-        num_records=len(site.evidence.finished(synthetic=site.synthetic)),
+        runs=site.evidence.counted(synthetic=site.synthetic),
         answer=the_answer(site.evidence, site.analysis, synthetic=site.synthetic),
         forest=forest(pairs),
         tables=matrix(site.ranked, datasets),
