@@ -19,11 +19,9 @@ from pydantic import Field, ValidationError, field_validator, model_validator
 from bench.check.verdicts import AGREEING, Ends, RerunVerdict, judge
 from bench.data.names import flag_of
 from bench.errors import BenchError, RecordError
-from bench.records.card import DataCard
-from bench.records.names import SYNTHETIC_PREFIX, predictions_path
-from bench.records.predictions import read_attached, read_predictions
-from bench.records.run_record import SCORES, Record, read_record
-from bench.records.scoring import same_score, score_predictions, wrong_labels
+from bench.records.names import SYNTHETIC_PREFIX
+from bench.records.run_record import Record, read_record
+from bench.records.scoring import same_score
 from bench.records.sealed import Line, Sealed, Strict, explain_validation, read_all, read_file
 
 Level = Literal["published", "self-reported", "re-scored", "re-run"]
@@ -217,21 +215,6 @@ def contradiction(rerun: Rerun, record: Record) -> str:
     if rerun.verdict == "bit-equal" and not same_file and writers[0] == writers[1]:
         return "the verdict is 'bit-equal', yet the same pandas and pyarrow wrote other predictions than the record's"
     return ""
-
-
-def is_rescored(record: Record, results: Path, card: DataCard | None) -> bool:
-    """Whether the stored predictions are the record's, on the stored labels, and give every one of its scores."""
-    if record.status != "done" or card is None or record.labels_digest != card.labels_digest:
-        return False
-    file = predictions_path(record.run.path(results))
-    try:
-        table = read_predictions(read_attached(file, record.predictions_sha256))
-        if wrong_labels(table, card):
-            return False
-        again = score_predictions(table, card)
-    except (BenchError, KeyError):
-        return False
-    return all(same_scores(getattr(record, part), again.get(part, {})) for part in SCORES)
 
 
 def same_scores(stored: Mapping[str, float | None] | None, computed: Mapping[str, float | None]) -> bool:

@@ -189,7 +189,7 @@ def _images(images: NDArray[Any], card: OwnCard, where: str) -> NDArray[np.uint8
     if images.shape[1] != images.shape[2]:
         raise DataError(f"{where} has {images.shape[1]} x {images.shape[2]} pixels; images must be square")
     if images.size == 0:
-        raise DataError(f"{where} holds no image")
+        raise DataError(f"{where} holds no image; each split needs one")
     return images
 
 

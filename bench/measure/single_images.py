@@ -108,7 +108,8 @@ def _protocol_of(kept: KeptWeights, run: Run, file: str) -> Protocol:
         line = f"The weights were trained by {run.protocol}, no protocol of the suite: name its file with --protocol"
         raise BenchError(line) from None
     if rules.digest() != kept.about.get("protocol_digest"):
-        raise BenchError(f"The weights were trained by other rules than those of {file or run.protocol}")
+        name = file or run.protocol
+        raise BenchError(f"The weights were trained by other rules than those of {name}; name theirs with --protocol")
     return rules
 
 

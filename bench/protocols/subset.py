@@ -31,7 +31,8 @@ def class_sizes(rules: DataRules, counts: Sequence[int], positive: int | None) -
         kept[positive] = round(others * rules.positive_share / (1.0 - rules.positive_share))
     for label, (wanted, there) in enumerate(zip(kept, counts, strict=True)):
         if not 0 < wanted <= there:
-            raise ProtocolError(f"the protocol keeps {wanted} training images of class {label}, which has {there}")
+            have = f"of class {label}, which has {there}"
+            raise ProtocolError(f"the protocol keeps {wanted} training images {have}; choose another")
     return kept
 
 

@@ -53,8 +53,8 @@ def new_protocol(path: Path, parent: str, settings: Sequence[str]) -> NewProtoco
     if path.suffix != ".toml":
         raise ProtocolError(f"{path}: the file of a protocol ends in .toml; its name is the protocol's")
     base = load_protocol(parent)
-    if family_of(base.name):
-        raise ProtocolError(f"{base.name} is a member of the family {family_of(base.name)}, which cannot be extended")
+    if family := family_of(base.name):
+        raise ProtocolError(f"{base.name} is a member of the family {family}, which cannot be extended; choose another")
     rules: Rules = {}
     for setting in settings:
         rules = merge(rules, setting_rules(setting))

@@ -140,6 +140,19 @@ def card_path(results: Path, dataset: str) -> Path:
     return results / "data" / f"{dataset}.json"
 
 
+def known_card(results: Path, dataset: str) -> DataCard:
+    """As `read_card`, of a data set that must have been measured.
+
+    Raises:
+        RecordError: As `read_card`; also if there is none.
+    """
+    card = read_card(results, dataset)
+    if card is None:
+        command = f"medbench measure data --datasets {dataset}"
+        raise RecordError(f"{results} has no card of {dataset}; measure it with: {command}")
+    return card
+
+
 def read_card(results: Path, dataset: str) -> DataCard | None:
     """The data set's card, None where it was not measured.
 

@@ -51,7 +51,7 @@ def family_size(protocol: str, *, fitted: bool, synthetic: bool) -> int:
     Args:
         protocol: Its name.
         fitted: With the baselines that are fitted, or with the networks.
-        synthetic: On data made here.
+        synthetic: On synthetic data.
     """
     return sum(is_fitted(baseline) == fitted for baseline in baselines(protocol, synthetic=synthetic))
 

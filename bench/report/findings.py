@@ -22,7 +22,7 @@ from bench.report.formats import NOTHING, signed
 from bench.report.published.names import name_in_sentence
 from bench.report.published.numbers import reference_score
 from bench.report.rendering import template
-from bench.report.tables.score_cells import exploratory_text, interval_text, value_text
+from bench.report.tables.score_cells import exploratory_text, interval_text, signed_interval, value_text
 from bench.stats.intervals import IMAGES, LEVEL
 from bench.stats.probabilities import LOSSES
 
@@ -126,7 +126,7 @@ class Facts:
 
     def drop(self, row: pd.Series) -> str:
         """`+0.032 (+0.004 to +0.060)`, of a row of `robustness`."""
-        return f"{signed(row['drop'])} ({signed(row['ci_low'])} to {signed(row['ci_high'])})"
+        return f"{signed(row['drop'])} ({signed_interval(row['ci_low'], row['ci_high'])})"
 
     def lost_beside(self, protocol: str, metric: str) -> str:
         """What corruption costs MedSpectralNet beside the baselines of the analysis plan, in sentences; "" without."""
@@ -244,7 +244,7 @@ class Facts:
 def _signed(row: pd.Series | None) -> str:
     if row is None:
         return NOTHING
-    return f"{signed(row['difference'])} ({signed(row['ci_low'])} to {signed(row['ci_high'])})"
+    return f"{signed(row['difference'])} ({signed_interval(row['ci_low'], row['ci_high'])})"
 
 
 def render(tables: Mapping[str, bytes], claims: bytes) -> bytes:

@@ -199,7 +199,7 @@ def ready_card(results: Path, dataset: str, sizes: Sequence[int], data_root: str
     if changed:
         raise RecordError(
             f"{dataset}: changed since results/data/{dataset}.json was measured: {changed}; give the set another name, "
-            "or measure it anew with medbench measure data, which makes its runs stale"
+            f"or measure it anew with medbench measure data --datasets {dataset}, which makes its runs stale"
         )
     for loaded, size in zip(arrays, sizes, strict=True):
         if size == card.source_size and loaded.md5 != card.md5:

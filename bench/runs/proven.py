@@ -18,7 +18,7 @@ from bench.machine import cpu_isa as isa
 from bench.machine.cpu_isa import CpuIsa
 from bench.machine.signals import signals_noted
 from bench.protocols.schema import Protocol
-from bench.records.card import labels_digest, read_card
+from bench.records.card import known_card, labels_digest
 from bench.records.names import lock_path, predictions_path, weights_path
 from bench.records.predictions import read_attached, read_predictions
 from bench.records.run_record import Record, read_record
@@ -80,9 +80,7 @@ def proven_model(
         Interrupted: If the training received a signal to stop.
         RecordError: If predictions are damaged or a file cannot be written.
     """
-    card = read_card(results, record.dataset)
-    if card is None:
-        raise BenchError(f"{results} has no card of {record.dataset}; measure it with: medbench measure data")
+    card = known_card(results, record.dataset)
     if record.status != "done" or get_spec(record.model).kind != "network":
         raise BenchError(f"{record.run_id} left no weights: it is no finished run of a network")
     reason = staleness(record, card)

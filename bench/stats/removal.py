@@ -38,11 +38,6 @@ class Removal:
     drop: Influence
     error: float
 
-    @property
-    def expected(self) -> Floats:
-        """(R,) the mean score over random removals of as many images of each class."""
-        return self.left + self.drop.values
-
 
 def area_removal(labels: NDArray[Any], scores: Floats, kept: Bools, task: str) -> Removal:
     """By AUC, whose mean over random removals within classes is that of all images.

@@ -15,17 +15,19 @@ from bench.check.trust import (
     MEASURED,
     UNSEEN,
     Rerun,
-    is_rescored,
     read_reruns,
     read_self_reported,
     rerun_path,
     trust_of_cell,
 )
 from bench.check.verify import verify
-from bench.records.card import read_card, write_card
+from bench.errors import RecordError
+from bench.records.card import write_card
 from bench.records.names import Run, predictions_path
-from bench.records.run_record import read_record
 from bench.records.sealed import canonical, pretty, write_atomic
+from bench.report.analysis.analyse import analyse
+from bench.report.evidence import gather
+from bench.report.site.rows import entries
 from tests.making import make_card, make_record, make_rerun, make_run
 
 RUN = Run("smoke", "resnet18_28", "breastmnist", 0)
@@ -40,10 +42,12 @@ ROW = {
 }
 
 
-def level(results: Path, run: Run = RUN) -> str:
-    record = read_record(run.path(results), results)
-    rescored = is_rescored(record, results, read_card(results, run.dataset))
-    return trust_of_cell([record], read_reruns(results)[0], rescored=rescored).level
+def level(results: Path) -> str:
+    """Of the one cell of a store, as the pages show it."""
+    evidence = gather(results)
+    analysis = analyse(evidence, synthetic=False)
+    (entry,) = entries(evidence, analysis, read_reruns(results)[0], synthetic=False)
+    return entry.trust.level
 
 
 NUMBERS: dict[str, dict[str, Any]] = {  # verdict -> what it can rest on
@@ -102,17 +106,22 @@ def test_a_whole_record_is_re_scored(tmp_path: Path) -> None:
 
 
 def test_scores_that_the_predictions_do_not_give_are_somebody_s_word(tmp_path: Path) -> None:
-    """A changed score, other labels and missing predictions all end the same way."""
+    """A score that was changed in the record stands beside predictions that give another."""
     record = make_run(tmp_path, RUN)
-    make_run(tmp_path, RUN, test={**(record.test or {}), "acc": (record.test or {}).get("acc", 0) - 1e-9})
+    make_run(tmp_path, RUN, test={**(record.test or {}), "acc": (record.test or {}).get("acc", 0) - 1e-6})
     assert level(tmp_path) == "self-reported"
+
+
+def test_without_predictions_or_on_other_labels_nothing_is_reported(tmp_path: Path) -> None:
+    """A cell is refused, not shown by the word of its record."""
+    make_run(tmp_path, RUN)
+    predictions_path(RUN.path(tmp_path)).unlink()
+    with pytest.raises(RecordError, match="the statistics need the predictions of every run"):
+        level(tmp_path)
     make_run(tmp_path, RUN)
     card = make_card(RUN.dataset)
     write_card(tmp_path, card.model_copy(update={"labels_digest": {**card.labels_digest, "test": "0" * 64}}))
-    assert level(tmp_path) == "self-reported"
-    make_run(tmp_path, RUN)
-    predictions_path(RUN.path(tmp_path)).unlink()
-    assert level(tmp_path) == "self-reported"
+    assert [reason for _, reason in gather(tmp_path).stale] == ["the data changed"]
 
 
 def test_a_re_run_that_agrees_raises_the_level(tmp_path: Path) -> None:

@@ -67,8 +67,8 @@ def cells_of(evidence: Evidence) -> dict[str, analysis_cells.Cell]:
     records: dict[str, list[Record]] = {}
     for record in evidence.finished(synthetic=False):
         records.setdefault(record.model, []).append(record)
-    card, reader = evidence.cards["breastmnist"], analysis_cells.Reader(evidence.results)
-    return {model: analysis_cells.read_cell(reader, found, card) for model, found in records.items()}
+    jobs = [(found, evidence.cards["breastmnist"]) for found in records.values()]
+    return dict(zip(records, analysis_cells.read_cells(evidence.results, jobs), strict=True))
 
 
 def equal(one: Analysis, other: Analysis) -> bool:

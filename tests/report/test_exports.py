@@ -28,7 +28,7 @@ RUNS = [Run("lite-96", name, "breastmnist", seed) for name in ("medspectralnet",
 
 @pytest.fixture
 def records(tmp_path: Path) -> dict[Run, Record]:
-    """Two models with two seeds, and a run on data made here, below `results`."""
+    """Two models with two seeds, and a run on synthetic data, below `results`."""
     made = {run: make_run(tmp_path / "results", run) for run in RUNS}
     make_run(tmp_path / "results", Run("smoke", "resnet18_28", "synthetic-breastmnist", 0))
     return made
@@ -40,7 +40,7 @@ def mean(records: dict[Run, Record], model: str, metric: str) -> float:
 
 
 def test_croissant_says_where_the_official_file_is(tmp_path: Path) -> None:
-    """Address and MD5 are medmnist's own; data made here is described nowhere."""
+    """Address and MD5 are medmnist's own; synthetic data are described nowhere."""
     info = pytest.importorskip("medmnist", reason="medmnist is not installed").INFO
     files = api.export("croissant", tmp_path, OWN)
     assert {path.stem for path in files} == {path.stem for path in (OWN / "data").glob("*.json")}

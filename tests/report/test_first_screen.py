@@ -95,7 +95,7 @@ def test_a_picture_is_shown_where_there_is_one(results: Path, tmp_path: Path) ->
     assert "forest__lite-96.svg" not in summary(results)
     other = tmp_path / "other"
     make_run(other, Run("lite-96", "resnet18", "bloodmnist", 0), num_classes=8, **PARAMS)
-    assert "Table 3 in small" not in summary(other)
+    assert "Table 3, condensed" not in summary(other)
 
 
 def test_records_of_a_protocol_that_is_not_at_hand_are_reported(tmp_path: Path) -> None:

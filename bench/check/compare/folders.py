@@ -93,7 +93,8 @@ def _row(comparison: Comparison, path_a: Path, path_b: Path) -> RunRow:
         return RunRow(name, verdict, f"{a.status} in A, {b.status} in B", None, a, b)
     card = cards[0] or cards[1]
     if card is None:
-        return RunRow(name, "damaged", f"neither folder has data/{a.dataset}.json: medbench measure data", None, a, b)
+        missing = f"neither folder has data/{a.dataset}.json: medbench measure data --datasets {a.dataset}"
+        return RunRow(name, "damaged", missing, None, a, b)
     try:
         tables = read_table(comparison.a, a), read_table(comparison.b, b)
         compared = contrast(*tables, card, (f"{name} in A", f"{name} in B"))

@@ -26,7 +26,8 @@ def track_card_problems(results: Path, cards: Sequence[TrackCard], data: Mapping
     for card in cards:
         path, known = track_card_path(results, card.track, card.dataset), data.get(card.dataset)
         if known is None:
-            yield f"{path}: results/data/{card.dataset}.json is missing: medbench measure data"
+            name = card.dataset
+            yield f"{path}: results/data/{name}.json is missing: medbench measure data --datasets {name}"
         elif card.labels_digest != known.labels_digest["test"]:
             yield f"{path}: its test labels are not those of the data set's card"
         try:

@@ -118,23 +118,15 @@ class Cell:
         return [(getattr(record, part) or {}).get(metric) for record in self.records]
 
 
-def read_cell(reader: Reader, records: Sequence[Record], card: DataCard) -> Cell:
-    """A cell from its records, from the cache where that can be trusted.
-
-    Raises:
-        RecordError, PairingError: As `Reader.read`.
-    """
-    ordered = _by_seed(records)
-    arrays = _cached(reader.results, ordered, card)
-    return _cell(ordered, card, _arrays(reader, ordered, card) if arrays is None else arrays)
-
-
 def read_cells(results: Path, jobs: Sequence[Job]) -> list[Cell]:
-    """As `read_cell`, many at once: what the cache does not hold is measured on all cores.
+    """Cells from their records: from the cache where that can be trusted, else measured, on all cores.
 
     Args:
         results: The results folder.
         jobs: Of each cell its records and its data set's card.
+
+    Raises:
+        RecordError, PairingError: As `Reader.read`.
     """
     ordered = [(_by_seed(records), card) for records, card in jobs]
     cached = [_cached(results, *job) for job in ordered]

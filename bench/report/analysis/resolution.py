@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from decimal import Decimal
 
@@ -137,16 +137,10 @@ def _with_design_effect(card: DataCard, row: Resolution) -> list[Resolution]:
     return [replace(row, note=bound), wider]
 
 
-def published_checks(
-    published: Iterable[PublishedScore], sizes: Mapping[str, int] = TEST_IMAGES
-) -> list[PublishedCheck]:
-    """A check of each published accuracy on a known data set, each once, in the order of names.
-
-    Args:
-        published: Scores of any metric.
-        sizes: Data set -> test images.
-    """
-    checks = dict.fromkeys(_check(s, sizes[s.dataset]) for s in published if s.metric == "acc" and s.dataset in sizes)
+def published_checks(published: Iterable[PublishedScore]) -> list[PublishedCheck]:
+    """A check of each published accuracy on a known data set, each once, in the order of names."""
+    known = [s for s in published if s.metric == "acc" and s.dataset in TEST_IMAGES]
+    checks = dict.fromkeys(_check(s, TEST_IMAGES[s.dataset]) for s in known)
     return sorted(checks, key=lambda c: (c.model, c.variant, c.resolution, c.dataset, c.value))
 
 

@@ -48,9 +48,8 @@ def lead_over(sources: Sources, theirs: Quantity, dataset: str, model: str = "")
     """
     ours, number = stated(dataset), int(images(sources, dataset, "test").known())
     errors = [accuracy_error(float(value.known()) / 100, number) for value in (ours, theirs)]
-    over = f"{number:,} test images, the two taken as independent"
     why = f"the test images do not tell, the predictions behind printed numbers are not public, and {refused(model)}"
-    doubt = Doubt(Uncertainty((100 * math.hypot(*errors)) ** 2), over, why, testable=False)
+    doubt = Doubt(Uncertainty((100 * math.hypot(*errors)) ** 2), why, testable=False)
     return replace(gain(ours, theirs), doubts=(doubt,))
 
 

@@ -56,8 +56,7 @@ def training_lead(sources: Sources, dataset: str, split: Literal["val", "test"])
         likely = stated(dataset) / 100
         power = Power(dataset, power_at(MARGIN, found(likely, likely)), at_most=True)
         return absent(run_command(dataset), powers=(power,))
-    over = f"{numbers[0]:,} train and {numbers[1]:,} {split} images"
-    return replace(train - other, doubts=(Doubt(found(train, other), over, RECORDED),))
+    return replace(train - other, doubts=(Doubt(found(train, other), RECORDED),))
 
 
 def _of_histories(sources: Sources, dataset: str, column: str, epoch: int) -> Quantity:

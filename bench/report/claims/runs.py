@@ -147,7 +147,7 @@ def _over_classes(
     value = choose([getattr(row, measure) for row in rows])
     row = next(row for row in rows if getattr(row, measure) == value)
     error = class_error(value, counts[row.class_index], sum(counts), measure)
-    doubt = Doubt(Uncertainty(error**2), f"{counts[row.class_index]:,} test images of the class", RECORDED)
+    doubt = Doubt(Uncertainty(error**2), RECORDED)
     return replace(leaf(Fraction(float(value)), _class_source(dataset, measure)), doubts=(doubt,))
 
 

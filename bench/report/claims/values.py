@@ -80,13 +80,11 @@ class Doubt:
 
     Attributes:
         found: In the unit of the score.
-        over: What is drawn: `3,421 test images of either`.
         why: Why nothing that is left to run decides where the interval does not.
         testable: Whether a run of the plan could have.
     """
 
     found: Uncertainty
-    over: str
     why: str
     testable: bool = True
 

@@ -27,7 +27,7 @@ from bench.report.evidence import Evidence, first_line
 from bench.report.formats import NOTHING, Block, Bullets, Heading, Row, Table, Text, latex, markdown, quoted, signed
 from bench.report.published.names import dataset_name, model_name, name_in_sentence
 from bench.report.site.layout import document
-from bench.report.tables.score_cells import exploratory_text, interval_text, value_text
+from bench.report.tables.score_cells import exploratory_text, interval_text, signed_interval, value_text
 from bench.report.tidy import STAMP, csv_bytes, dirty_lines, grouped, model_order, table, unpinned_lines
 from bench.stats.prevalence import COST_RATIOS, FEWEST_POSITIVES
 
@@ -201,7 +201,7 @@ def _pair_table(pairs: Sequence[DrawPair], where: str) -> Table:
 def _difference(pair: DrawPair | None) -> Text | str:
     if pair is None or not pair.n_draws:
         return NOTHING
-    interval = f"{signed(pair.ci_low)} to {signed(pair.ci_high)}"
+    interval = signed_interval(pair.ci_low, pair.ci_high)
     text = f"{signed(pair.difference)} ({interval}), n {pair.n_draws}{' *' if pair.is_best else ''}"
     return Text(text, strong=pair.verdict in ("higher", "lower"))
 

@@ -18,6 +18,7 @@ from bench.protocols.loading import list_studies, load_study
 from bench.records.card import DataCard
 from bench.records.run_record import Record
 from bench.records.tracks.record import TrackRecord
+from bench.report.ablations import REMOVAL
 from bench.report.analysis.seeds import of_weights, pooled
 from bench.report.analysis_plan import OURS, best_baseline, comparison_order
 from bench.report.evidence import Evidence
@@ -30,7 +31,7 @@ from bench.stats.seed_variance import FITTED, SeedVariance
 from bench.stats.uncertainty import around, difference, of_difference, of_mean
 from bench.tracks.schema import CORRUPTIONS
 
-TRUNK = "resnet18"
+TRUNK = REMOVAL.trunk
 TESTED = ("auc", "balanced_acc", "balanced_acc_youden")  # what has an interval; the others stand beside it
 
 

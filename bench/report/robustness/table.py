@@ -15,7 +15,7 @@ from bench.report.published.names import dataset_name, model_name, model_names
 from bench.report.robustness.compare import Drop, DropPair, planned_runs
 from bench.report.robustness.drops import ALL
 from bench.report.site.layout import document
-from bench.report.tables.score_cells import exploratory_text
+from bench.report.tables.score_cells import exploratory_text, p_text, signed_interval
 from bench.report.tidy import STAMP, csv_bytes, grouped, seeds_text, table
 from bench.tracks.loading import list_tracks, load_track
 from bench.tracks.schema import CORRUPTIONS, SEVERITIES
@@ -79,13 +79,13 @@ def drop_text(drop: Drop | DropPair) -> str:
     value = drop.drop if isinstance(drop, Drop) else drop.difference
     if math.isnan(drop.ci_low):
         return signed(value)
-    return f"{signed(value)} ({signed(drop.ci_low)} to {signed(drop.ci_high)})"
+    return f"{signed(value)} ({signed_interval(drop.ci_low, drop.ci_high)})"
 
 
-def score_texts(measures: Mapping[str, Drop], metrics: Iterable[str] = NAMES) -> list[str]:
+def score_texts(measures: Mapping[str, Drop]) -> list[str]:
     """Clean, corrupted and drop of each measure."""
     texts: list[str] = []
-    for metric in metrics:
+    for metric in NAMES:
         drop = measures.get(metric)
         clean = [NOTHING] * 3 if drop is None else [f"{drop.clean:.3f}", f"{drop.corrupted:.3f}", drop_text(drop)]
         texts += clean
@@ -128,7 +128,7 @@ def _comparisons(pairs: Sequence[DropPair], where: str) -> list[Block]:
         texts = [baseline, own[0].role or "exploratory", seeds]
         for metric in NAMES:
             pair = by_metric.get(metric)
-            texts += [NOTHING, ""] if pair is None else [drop_text(pair), _p_text(pair.p)]
+            texts += [NOTHING, ""] if pair is None else [drop_text(pair), p_text(pair.p)]
         rows.append(Row(texts))
     header = [
         "minus that of",
@@ -144,10 +144,6 @@ def _comparisons(pairs: Sequence[DropPair], where: str) -> list[Block]:
     others = [pair.p for pair in pairs if not pair.role and pair.metric == "auc"]
     compared = Table(f"Differences of drops, {where}", header, rows)
     return [reading, compared, *([exploratory_text(others, "the other AUC drops")] if others else [])]
-
-
-def _p_text(p: float) -> str:
-    return "< 0.001" if p < 0.001 else f"{p:.3f}"
 
 
 def _missing(evidence: Evidence, drops: Sequence[Drop], track: str, protocol: str, dataset: str) -> list[Block]:

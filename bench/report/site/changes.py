@@ -96,7 +96,8 @@ def _differences(old: Iterable[Pair], pairs: Iterable[Pair], changed: set[Cell])
         if turned or _pair_key(pair) in changed:
             p = pair.p_corrected if pair.family == "primary" else pair.p
             probability = NOTHING if math.isnan(p) else f"{p:.3g}"
-            start = [pair.baseline, pair.protocol, pair.dataset, signed(pair.difference), signed_interval(pair)]
+            start = [pair.baseline, pair.protocol, pair.dataset, signed(pair.difference)]
+            start.append(signed_interval(pair.ci_low, pair.ci_high))
             rows.append(Row([*start, probability, f"{turned}{pair.verdict}", pair.family]))
     header = ["minus", "protocol", "data set", "difference", "95 %", "p", "verdict", "family"]
     caption = f"AUC of {model_name(OURS)} minus that of others, official test; p of primary comparisons is corrected:"

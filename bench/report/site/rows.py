@@ -14,10 +14,19 @@ from bench.report.analysis.pairs import Pair
 from bench.report.analysis.resolution import Resolution
 from bench.report.analysis.scores import ClassScore, Score
 from bench.report.evidence import Evidence
+from bench.report.formats import signed
 from bench.report.links import Links
 from bench.report.published.numbers import PublishedScore
 from bench.report.tables.calibration import number
-from bench.report.tables.score_cells import METRICS, TEST_PARTS, interval_text, smallest_text, value_text
+from bench.report.tables.score_cells import (
+    METRICS,
+    TEST_PARTS,
+    interval_text,
+    p_text,
+    signed_interval,
+    smallest_text,
+    value_text,
+)
 from bench.report.tidy import grouped, seeds_text
 from bench.stats.power import POWER
 
@@ -56,7 +65,6 @@ class Entry:
     dataset: str
     model: str
     recorded: tuple[int, ...]  # its seeds
-    num_images: Mapping[str, int]
     measured: Mapping[tuple[str, str], Value]
     published: Mapping[str, Value]
     trust: CellTrust
@@ -114,7 +122,6 @@ def _entry(key: Cell, scores: Sequence[Score], errors: Sequence[Calibration], tr
         dataset=dataset,
         model=model,
         recorded=scores[0].seeds,
-        num_images={score.part: score.num_images for score in scores},
         measured={(score.part, score.metric): _measured(score, trust) for score in scores},
         published={score.metric: _published(score) for score in scores if score.part == "test"},
         trust=trust,
@@ -150,7 +157,7 @@ def _measured(score: Score, trust: CellTrust) -> Value:
 
 
 def _published(score: Score) -> Value:
-    difference = f"measured minus published {score.difference:+.4f}, between two protocols; ".replace("-", "−")
+    difference = f"measured minus published {signed(score.difference, 4)}, between two protocols; "
     return printed_value(score.reference, difference)
 
 
@@ -201,18 +208,14 @@ def comparison_rows(pairs: Iterable[Pair], dataset: str, protocol: str) -> Itera
                 "model": pair.model,
                 "baseline": pair.baseline,
                 "n_seeds": pair.seeds,
-                "difference": f"{pair.difference:+.3f}".replace("-", "−"),
-                "interval": f"{pair.ci_low:+.3f} to {pair.ci_high:+.3f}".replace("-", "−"),
-                "p": _probability(pair.p),
-                "p_corrected": _probability(pair.p_corrected),
+                "difference": signed(pair.difference),
+                "interval": signed_interval(pair.ci_low, pair.ci_high),
+                "p": p_text(pair.p),
+                "p_corrected": p_text(pair.p_corrected),
                 "verdict": pair.verdict,
                 "p_higher": _share(pair.p_higher),
                 "rope_inside": _share(pair.rope_inside),
             }
-
-
-def _probability(p: float) -> str:
-    return "n/a" if math.isnan(p) else "< 0.001" if p < 0.001 else f"{p:.3f}"
 
 
 def _share(probability: float) -> str:

@@ -81,7 +81,7 @@ class Scatter:
     """One protocol, data set and measure.
 
     Attributes:
-        protocol, dataset, metric: Which.
+        dataset, metric: Which.
         img_size: Of scores and costs, in pixels.
         points: By cost.
         front: The points of the front, by cost.
@@ -90,7 +90,6 @@ class Scatter:
         without: Models with a score and no cost at this size.
     """
 
-    protocol: str
     dataset: str
     metric: str
     img_size: int
@@ -142,7 +141,6 @@ def scatter(scores: Sequence[Score], costs: Iterable[CostRecord], img_size: int,
         points.append(Point(score.model, x, y, low, high, label, on_front, is_ours(score.model), tip))
     first = both[0]
     return Scatter(
-        protocol=first.protocol,
         dataset=first.dataset,
         metric=first.metric,
         img_size=img_size,

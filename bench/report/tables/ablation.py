@@ -148,7 +148,7 @@ def _plain(score: Score, links: Links) -> Text:
 
 def _with_interval(row: Pair | Contrast) -> str:
     """`+0.012 (−0.010 to +0.034)`."""
-    return f"{signed(row.difference)} ({signed_interval(row)})"
+    return f"{signed(row.difference)} ({signed_interval(row.ci_low, row.ci_high)})"
 
 
 def _factorial(

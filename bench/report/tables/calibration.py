@@ -113,7 +113,7 @@ def _likelihoods(rows: Sequence[Calibration], where: str) -> Table:
                 number(row.nll_refinement),
                 interval_text(row.refinement_low, row.refinement_high),
                 signed(row.nll_calibration),
-                f"{signed(row.calibration_low)} to {signed(row.calibration_high)}",
+                signed_interval(row.calibration_low, row.calibration_high),
             ],
             _comment(row),
         )
@@ -127,7 +127,7 @@ def _differences(pairs: Sequence[Pair], where: str) -> Table:
     header = ["minus", "seeds", "NLL", "95 %", "refinement", "95 %", "calibration", "95 %"]
     rows = []
     for baseline, own in grouped((pair for pair in pairs if pair.baseline not in PARTS), lambda p: p.baseline).items():
-        texts = [text for pair in own for text in (signed(pair.difference), signed_interval(pair))]
+        texts = [text for pair in own for text in (signed(pair.difference), signed_interval(pair.ci_low, pair.ci_high))]
         rows.append(Row([baseline, own[0].seeds, *texts]))
     return Table(
         f"{model_name(pairs[0].model)} minus the other model, nats, {where}", header, rows, frozenset({2, 4, 6})

@@ -104,7 +104,10 @@ def _effects_table(contrasts: Sequence[Contrast], model: str, caption: str) -> T
         texts: list[Text | str] = [shown[effect], TEST_PARTS[part], str(group[0].n_seeds)]
         for metric in METRICS:
             row = by_metric.get(metric)
-            texts += [NOTHING, NOTHING] if row is None else [signed(row.difference), signed_interval(row)]
+            if row is None:
+                texts += [NOTHING, NOTHING]
+            else:
+                texts += [signed(row.difference), signed_interval(row.ci_low, row.ci_high)]
         auc = by_metric.get("auc")
         if auc is not None and _is_primary(auc, model):
             texts += [f"{start_p(auc.p):.2g}", start_verdict(auc.difference, auc.p, auc.n_seeds)]

@@ -148,7 +148,7 @@ def _scores(analysis: Analysis, scores: Sequence[Score], protocol: str, links: L
         f"accuracy: [Table 3]({links.to_report('table3.md')}); statistics fixed beforehand: "
         f"{f'[analysis plan]({fixed})' if fixed else 'analysis plan'}."
     )
-    table = Table(f"Table 3 in small, protocol `{protocol}`: AUC with 95 % intervals.", header, rows)
+    table = Table(f"Table 3, condensed, protocol `{protocol}`: AUC with 95 % intervals.", header, rows)
     return [markdown_text([table]), notes]
 
 
@@ -171,7 +171,7 @@ def _costs(evidence: Evidence) -> Table:
         rows.append(Row([model, *sizes]))
     header = ["model", "M parameters, published / counted", "GMACs, published / thop", "GMACs, aten"]
     return Table(
-        f"Table 4 in small, {SIZE} px, K = {NUM_CLASSES}: parameters and multiply-accumulates.",
+        f"Table 4, condensed, {SIZE} px, K = {NUM_CLASSES}: parameters and multiply-accumulates.",
         header,
         rows,
         frozenset({1, 2, 3}),

@@ -12,8 +12,6 @@ from dataclasses import dataclass
 import pandas as pd
 
 from bench.records.run_record import Record
-from bench.report.analysis.contrasts import Contrast
-from bench.report.analysis.pairs import Pair
 from bench.report.analysis.resolution import Resolution
 from bench.report.analysis.scores import Score
 from bench.report.evidence import Evidence, first_line
@@ -128,11 +126,14 @@ def interval_text(low: float, high: float) -> str:
     return NOTHING if math.isnan(low) or math.isnan(high) else f"{low:.3f}–{high:.3f}"
 
 
-def signed_interval(row: Pair | Contrast) -> str:
+def signed_interval(low: float, high: float) -> str:
     """`−0.010 to +0.034`, of a difference."""
-    if math.isnan(row.ci_low) or math.isnan(row.ci_high):
-        return NOTHING
-    return f"{signed(row.ci_low)} to {signed(row.ci_high)}"
+    return NOTHING if math.isnan(low) or math.isnan(high) else f"{signed(low)} to {signed(high)}"
+
+
+def p_text(p: float) -> str:
+    """`0.034`, `< 0.001`; `n/a` where there was no test."""
+    return "n/a" if math.isnan(p) else "< 0.001" if p < 0.001 else f"{p:.3f}"
 
 
 def measured_text(score: Score, links: Links) -> Text:

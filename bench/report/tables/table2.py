@@ -124,7 +124,10 @@ def _gain_table(gains: Mapping[tuple[str, str], Contrast], caption: str) -> Tabl
         texts = [title]
         for metric in METRICS:
             row = gains.get((optimiser, metric))
-            texts += [NOTHING, NOTHING] if row is None else [signed(row.difference), signed_interval(row)]
+            if row is None:
+                texts += [NOTHING, NOTHING]
+            else:
+                texts += [signed(row.difference), signed_interval(row.ci_low, row.ci_high)]
         rows.append(Row([*texts, NOTHING]))
     columns = [text for name in METRICS.values() for text in (f"{name}, CutMix minus plain", f"{name} 95 %")]
     return Table(f"CutMix minus plain, official test; {caption}", ["optimiser", *columns, "published"], rows)

@@ -65,7 +65,7 @@ def render(evidence: Evidence, analysis: Analysis, *, synthetic: bool) -> dict[s
 def _head(*, synthetic: bool) -> list[Block]:
     title = "Table 3: AUC and ACC on the test splits"
     if synthetic:
-        title = f"{STAMP}: Table 3 on data made here; proves that the suite works, nothing else"
+        title = f"{STAMP}: Table 3 on synthetic data; proves that the suite works, nothing else"
     twins = "Twin-free: without test images that have a near twin (pixel correlation ≥ 0.99) in train or val."
     published = (
         "Published: the number printed elsewhere for the same model, with its row among the published numbers below; "
@@ -83,7 +83,7 @@ def _head(*, synthetic: bool) -> list[Block]:
         f"No rank test over the {len(PAPER_DATASETS)} data sets: the smallest two-sided p of Wilcoxon's is 2/{signs} = "
         f"{2 / signs:.3f}, which a correction for two baselines already lifts above 5 %."
     )
-    explain = "`medbench explain table3 --model M --dataset D --metric acc` tells where a cell comes from."
+    explain = "`medbench explain table3 --model M --dataset D --metric acc` shows where a cell comes from."
     reading = f"{UNITS} Shown: {READING} n stands in the table of each set. {MARKS}"
     parts = "MedSpectralNet without one of its parts: the ablation table; it takes no part in the marks."
     rest = [] if synthetic else [published, parts]

@@ -105,10 +105,10 @@ def _claim_blocks(shown: Mapping[str, CostRecord]) -> list[Block]:
     """The paper's claims about its own model, beside what was counted."""
     quoted = quoted_cost(CLAIMED)
     assert quoted is not None
-    rows = [_claim_row("parameters (M)", quoted.num_params_m, {m: r.num_params / 1e6 for m, r in shown.items()}, 3)]
+    rows = [_claim_row("parameters (M)", quoted.num_params_m, {m: r.num_params / 1e6 for m, r in shown.items()})]
     for counter in COUNTERS:
         counted = {m: r.count(counter).macs / 1e9 for m, r in shown.items()}
-        rows.append(_claim_row(f"GMACs, {counter}", quoted.gmacs, counted, 3))
+        rows.append(_claim_row(f"GMACs, {counter}", quoted.gmacs, counted))
     text = (
         f"The claim is judged on `{CLAIMED}`, the text as written; `{BESIDE}`, one block shorter, shows what the "
         f"claimed size would take. Claimed: {row_ids()[quoted.name]}."
@@ -118,15 +118,11 @@ def _claim_blocks(shown: Mapping[str, CostRecord]) -> list[Block]:
     return [Heading("MedSpectralNet: claimed and counted"), text, Table(caption, header, rows, frozenset(range(1, 6)))]
 
 
-def _claim_row(name: str, claimed: float, counted: Mapping[str, float], digits: int) -> Row:
+def _claim_row(name: str, claimed: float, counted: Mapping[str, float]) -> Row:
     cells = [name, f"{claimed:.2f}"]
     for model in (CLAIMED, BESIDE):
         value = counted.get(model, math.nan)
-        cells += (
-            [NOTHING, ""]
-            if math.isnan(value)
-            else [f"{value:.{digits}f}", signed(percent_difference(value, claimed), 1)]
-        )
+        cells += [NOTHING, ""] if math.isnan(value) else [f"{value:.3f}", signed(percent_difference(value, claimed), 1)]
     return Row(cells)
 
 

@@ -17,7 +17,7 @@ from bench.report.formats import NOTHING, Block, Heading, Row, Table, Text, mark
 from bench.report.published.independence import independences
 from bench.report.published.names import dataset_name
 from bench.report.site.layout import document
-from bench.report.tables.score_cells import METRICS, exploratory_text
+from bench.report.tables.score_cells import METRICS, exploratory_text, p_text, signed_interval
 from bench.report.tidy import STAMP, grouped, seeds_text
 
 READING = (
@@ -129,5 +129,4 @@ def _drop_texts(row: TwinScore | None) -> list[str]:
         return [NOTHING, NOTHING, NOTHING]
     if math.isnan(row.p):
         return [signed(row.drop), f"fewer than {FEWEST_REMOVED} images", NOTHING]
-    p = "< 0.001" if row.p < 0.001 else f"{row.p:.3f}"
-    return [signed(row.drop), f"{signed(row.ci_low)} to {signed(row.ci_high)}", p]
+    return [signed(row.drop), signed_interval(row.ci_low, row.ci_high), p_text(row.p)]

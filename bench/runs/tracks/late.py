@@ -17,7 +17,7 @@ from bench.machine import provenance
 from bench.machine.signals import signals_noted
 from bench.plan.state import PlannedRun, make_plan
 from bench.protocols.schema import Protocol
-from bench.records.card import DataCard
+from bench.records.card import known_card
 from bench.records.names import Run, predictions_path
 from bench.records.predictions import frame_bytes, read_attached
 from bench.records.run_record import Record
@@ -110,7 +110,10 @@ def unscored(planned: Iterable[PlannedRun], names: Iterable[str], results: Path)
 def _refused(item: PlannedRun, track: Track) -> str:
     """Why a run cannot be scored on a track, "" if it can."""
     if item.state != "done" or item.record is None:
-        return f"{item.reason or item.state}: medbench run --track {track.name} does both"
+        if item.refusal:
+            return item.refusal
+        again = "" if item.state == "missing" else f" --overwrite {item.state}"
+        return f"{item.reason or item.state}: medbench run --track {track.name}{again} does both"
     if not applies(track, Protocol.model_validate(item.record.resolved_protocol), item.run.dataset):
         sets = ", ".join(track.datasets)
         return f"{track.name} is for {track.source_size} px files of {sets}"
@@ -198,7 +201,7 @@ def _proven(
 
     foreign.limit_pools()
     torch.set_num_threads(1)
-    protocol, card = Protocol.model_validate(record.resolved_protocol), _card(record, launch.results)
+    protocol, card = Protocol.model_validate(record.resolved_protocol), known_card(launch.results, record.dataset)
     common = {"data_root": launch.data_root, "plugins": launch.plugins, "cpu_isa": launch.cpu_isa}
     request = RunRequest(record.run, protocol, card, launch.device, **common)  # type: ignore[arg-type]
     on_event(Event("started", request))
@@ -216,15 +219,6 @@ def _proven(
         **common,  # type: ignore[arg-type]
     )
     return back.request, network_predictor(back.model, back.request), back.arrays
-
-
-def _card(record: Record, results: Path) -> DataCard:
-    from bench.records.card import read_card
-
-    card = read_card(results, record.dataset)
-    if card is None:
-        raise BenchError(f"{results} has no card of {record.dataset}; measure it with: medbench measure data")
-    return card
 
 
 def _fitted_arrays(record: Record, request: RunRequest) -> Arrays:
