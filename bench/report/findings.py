@@ -14,14 +14,16 @@ from typing import Any
 
 import pandas as pd
 
+from bench.records.names import Run
 from bench.report.analysis.contrasts import gain_of_imagenet, start_verdict
 from bench.report.analysis_plan import best_baseline
 from bench.report.draws.findings import has_network, sentences, undecidable
 from bench.report.draws.scores import Track
 from bench.report.formats import NOTHING, signed
-from bench.report.published.names import name_in_sentence
+from bench.report.published.names import model_name, name_in_sentence
 from bench.report.published.numbers import reference_score
 from bench.report.rendering import template
+from bench.report.robustness.compare import planned_runs
 from bench.report.tables.score_cells import exploratory_text, interval_text, signed_interval, value_text
 from bench.stats.intervals import IMAGES, LEVEL
 from bench.stats.probabilities import LOSSES
@@ -141,6 +143,18 @@ class Facts:
                 verdict = "it loses more" if row["difference"] > 0 else "it loses less"
             texts.append(f"Beside its {row['role']}, {name_in_sentence(row['baseline'])}: {_signed(row)}, {verdict}.")
         return " ".join(texts)
+
+    def unscored(self, protocol: str) -> str:
+        """Models that a study plans for the track `c28` on BreastMNIST and that lack a planned seed of it; ""."""
+        frame = self.tables["robustness"]
+        rows = frame[(frame["dataset"] == DATASET) & (frame["protocol"] == protocol)]
+        have = set(" ".join(rows["run_ids"]).split())
+        lacking = [
+            model
+            for model, seed in planned_runs("c28", protocol, DATASET)
+            if Run(protocol, model, DATASET, seed).run_id not in have
+        ]
+        return ", ".join(model_name(model) for model in dict.fromkeys(lacking))
 
     def best(self, protocol: str) -> str:
         """The baseline with the highest AUC on BreastMNIST under a protocol, "" where there is none."""

@@ -197,6 +197,11 @@ def test_findings_say_whichever_way_it_falls(results: Path) -> None:
         pairs = frames["robustness_pairs"].assign(p=p, difference=difference)
         said = findings.Facts({**frames, "robustness_pairs": pairs}).lost_beside("lite-96", "auc")
         assert said.count(f", {words}.") == 2
+    missing = "MedSpectralNet-8.5M, EfficientFormerV2-S0, MobileNetV4-S, EdgeNeXt-S"
+    assert (
+        findings.Facts(frames).unscored("lite-96")
+        == f"{missing}, Majority class, Logistic regression, Gradient boosting"
+    )
     empty = {name: frame.iloc[:0] for name, frame in frames.items()}
     assert findings.Facts(empty).lost_beside("lite-96", "auc") == ""
     assert findings.Facts(empty).corrupted("lite-96", "resnet18") == {}
