@@ -17,7 +17,7 @@ import pandas as pd
 from bench.records.names import Run
 from bench.report.analysis.contrasts import gain_of_imagenet, start_verdict
 from bench.report.analysis_plan import best_baseline
-from bench.report.draws.findings import has_network, sentences, undecidable
+from bench.report.draws.findings import VERDICTS, has_network, sentences, undecidable
 from bench.report.draws.scores import Track
 from bench.report.formats import NOTHING, signed
 from bench.report.published.names import model_name, name_in_sentence
@@ -194,6 +194,12 @@ class Facts:
         return exploratory_text(
             frame[frame["family"] == "exploratory"]["p"], "every pair in `results/tables/pairs.csv`"
         )
+
+    def exploratory_draws(self, track: Track) -> str:
+        """As `exploratory`, of MedSpectralNet's differences at all levels of rare classes, or of few images."""
+        frame = self.tables["draw_pairs"]
+        decided = (frame["track"] == track) & frame["verdict"].isin(VERDICTS)
+        return exploratory_text(frame[decided]["p"], "MedSpectralNet's differences at all levels, the whole split too")
 
     def seeds(self, protocol: str, model: str) -> str:
         """How many seeds a cell has, in digits."""
