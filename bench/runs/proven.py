@@ -16,6 +16,7 @@ from bench.data.loading import Arrays, load
 from bench.errors import BenchError, Interrupted, RecordError
 from bench.machine import cpu_isa as isa
 from bench.machine.cpu_isa import CpuIsa
+from bench.machine.provenance import device_name
 from bench.machine.signals import signals_noted
 from bench.protocols.schema import Protocol
 from bench.records.card import known_card, labels_digest
@@ -91,10 +92,26 @@ def proven_model(
     arrays = load(record.dataset, protocol.data.source_size, root=data_root, download=False)
     if {split: labels_digest(labels) for split, labels in arrays.labels.items()} != record.labels_digest:
         raise BenchError(f"{record.dataset}: the labels are not those of {record.run_id}")
+    if kept_weights(request, kept_path(request, results, weights)) is None:
+        _check_reachable(record, device)
     chosen = chosen_weights(request, results, weights, on_progress)
     model = trained_model(request, chosen.state)
     _prove(record, results, chosen, split_logits(request, model, arrays), kept_path(request, results, weights))
     return ProvenModel(model, chosen, request, arrays)
+
+
+def _check_reachable(record: Record, device: str) -> None:
+    """Refuse a training, of hours perhaps, that cannot give the record's bits: unpinned ones are of one device alone.
+
+    Raises:
+        BenchError: If the record is neither pinned nor from such a device.
+    """
+    if record.cpu_isa not in (CpuIsa.avx2, CpuIsa.avx512) and record.device != device_name(device):
+        raise BenchError(
+            f"{record.run_id}: its record is from {record.device or 'another device'} at an arithmetic of its own, "
+            "whose bits no training here gives; medbench run --overwrite isa makes the run again, and --track scores "
+            "it then"
+        )
 
 
 def _prove(record: Record, results: Path, weights: KeptWeights, logits: Logits, path: Path) -> None:

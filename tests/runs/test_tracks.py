@@ -305,6 +305,18 @@ def test_weights_that_are_not_the_records_are_refused(store: Path, bundle: RunBu
         score_recorded(read_record(run.path(store)), launch_of(store, plugin), TRACK)
 
 
+def test_a_record_whose_bits_are_out_of_reach_is_not_trained_for(
+    store: Path, bundle: RunBundle, plugin: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Unpinned on another processor: said before a training of hours, with the command that helps."""
+    run = bundle.record.run
+    shutil.rmtree(store / "checkpoints", ignore_errors=True)
+    reseal(run.path(store), cpu_isa=None, device="cpu: AMD EPYC")
+    monkeypatch.setattr("bench.runs.proven.run_one", lambda *_: pytest.fail("trained for nothing"))
+    with pytest.raises(BenchError, match=r"from cpu: AMD EPYC at an arithmetic .* medbench run --overwrite isa"):
+        score_recorded(read_record(run.path(store)), launch_of(store, plugin), TRACK)
+
+
 def digest_of(content: bytes) -> str:
     return hashlib.sha256(content).hexdigest()
 
