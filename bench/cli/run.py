@@ -126,13 +126,14 @@ def plan(
     from bench import api
     from bench.cli.console import out, print_json, print_table
 
-    planned = api.plan(selection_of(study, protocol, models, datasets, seeds, plugin, shard), results)
+    selection = selection_of(study, protocol, models, datasets, seeds, plugin, shard)
+    planned = api.plan(selection, results)
     if as_json:
         print_json(_rows(planned))
         return
     print_table("plan", _rows(planned))
     out.print(_summary(planned))
-    _print_unscored(planned, study, (), results)
+    _print_unscored(planned, selection, (), results)
 
 
 def run(
@@ -209,7 +210,7 @@ def _watched(selection: Selection, launch: Launch, overwrite: OverwriteChoice, *
         def on_plan(planned: Sequence[PlannedRun], left: Sequence[PlannedRun]) -> None:
             out.print(_summary(planned))
             _print_left(left)
-            _print_unscored(planned, selection.study, launch.tracks, launch.results)
+            _print_unscored(planned, selection, launch.tracks, launch.results)
             if launch.keep_weights is not None:
                 _print_unkept(planned, launch.keep_weights)
 
@@ -269,15 +270,13 @@ def _print_unkept(planned: Sequence[PlannedRun], folder: Path) -> None:
         note(f"note: {unkept} finished runs have no weights in {folder}; --overwrite always trains them again")
 
 
-def _print_unscored(planned: Sequence[PlannedRun], study: str, tracks: Sequence[str], results: Path) -> None:
+def _print_unscored(planned: Sequence[PlannedRun], selection: Selection, tracks: Sequence[str], results: Path) -> None:
     """How many finished runs lack a track that is asked for, and the command that scores it: `run` leaves them."""
     from bench.cli.console import note
-    from bench.protocols.loading import load_study
     from bench.runs.tracks.late import unscored
 
-    names = dict.fromkeys([*tracks, *(load_study(study).tracks if study else ())])
-    for name, count in unscored(planned, names, results).items():
-        chosen = f" --study {study}" if study else " and the same options"
+    for name, count in unscored(planned, selection.tracks(tracks), results).items():
+        chosen = f" --study {selection.study}" if selection.study else " and the same options"
         note(f"note: {_runs(count)} done without {name}; medbench track {name}{chosen} scores what is done")
 
 

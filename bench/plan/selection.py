@@ -116,6 +116,10 @@ class Selection:
     plugins: tuple[Path, ...] = ()
     shard: str = ""
 
+    def tracks(self, more: Iterable[str] = ()) -> tuple[str, ...]:
+        """The corruption tracks that are asked for, each once: these, and those that the study names."""
+        return tuple(dict.fromkeys([*more, *(load_study(self.study).tracks if self.study else ())]))
+
     def runs(self) -> list[Run]:
         """The runs, each once, in a fixed order; plugins are loaded.
 

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field, field_validator, model_validator
 
-from bench.errors import RecordError
+from bench.errors import BenchError, RecordError
 from bench.records.names import SLUG, SYNTHETIC_PREFIX
 from bench.records.sealed import Sealed, read_sealed, write_sealed
 
@@ -144,12 +144,13 @@ def known_card(results: Path, dataset: str) -> DataCard:
     """As `read_card`, of a data set that must have been measured.
 
     Raises:
-        RecordError: As `read_card`; also if there is none.
+        RecordError: As `read_card`.
+        BenchError: If there is none, which ends what needs it and nothing else.
     """
     card = read_card(results, dataset)
     if card is None:
         command = f"medbench measure data --datasets {dataset}"
-        raise RecordError(f"{results} has no card of {dataset}; measure it with: {command}")
+        raise BenchError(f"{results} has no card of {dataset}; measure it with: {command}")
     return card
 
 

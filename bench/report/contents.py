@@ -143,7 +143,7 @@ def _pages(
 
 def _tidy(evidence: Evidence, analysis: Analysis, *, synthetic: bool) -> Files:
     """The tables of `results/tables/`: one measurement, run or statistic a row."""
-    records = [*evidence.finished(synthetic=synthetic), *evidence.thinned(synthetic=synthetic)]
+    records = evidence.every(synthetic=synthetic)
     records += evidence.chosen(synthetic=synthetic)
     apart = (*evidence.unfinished, *evidence.unplanned)
     every = records + [record for record in apart if record.synthetic == synthetic]

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
-from typing import TypeVar
+from typing import Protocol, TypeVar
 
 from bench import __version__
 from bench.protocols.loading import family_of
@@ -47,6 +47,14 @@ class Reason:
 
     text: str
     option: str | None = None
+
+
+class OfRuns(Protocol):
+    """A row that names the runs that it comes from."""
+
+    @property
+    def run_ids(self) -> Sequence[str]:
+        """Their ids."""
 
 
 @dataclass
@@ -139,11 +147,21 @@ class Evidence:
         """Finished runs on synthetic data, or on real data, without those of `drawn`."""
         return [record for record in self.records if record.synthetic == synthetic]
 
+    def every(self, *, synthetic: bool) -> list[Record]:
+        """Those of `finished` and of `thinned`."""
+        return [*self.finished(synthetic=synthetic), *self.thinned(synthetic=synthetic)]
+
+    def behind(self, rows: Iterable[OfRuns], *, synthetic: bool) -> list[Record]:
+        """The records of the runs that some rows of a table or figure come from, those of `thinned` first."""
+        shown = {run_id for row in rows for run_id in row.run_ids}
+        every = (*self.thinned(synthetic=synthetic), *self.finished(synthetic=synthetic))
+        return [record for record in every if record.run_id in shown]
+
     def counted(self, *, synthetic: bool) -> str:
         """How many finished runs of how many models there are: `249 finished runs of 20 models`."""
-        runs = [*self.finished(synthetic=synthetic), *self.thinned(synthetic=synthetic)]
+        runs = self.every(synthetic=synthetic)
         models = len({record.model for record in runs})
-        return f"{len(runs)} finished run{'s'[: len(runs) != 1]} of {models} model{'s'[: models != 1]}"
+        return f"{len(runs)} finished run{'' if len(runs) == 1 else 's'} of {models} model{'' if models == 1 else 's'}"
 
     def thinned(self, *, synthetic: bool) -> list[Record]:
         """Those of `drawn` on synthetic data, or on real data."""

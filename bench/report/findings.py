@@ -14,7 +14,6 @@ from typing import Any
 
 import pandas as pd
 
-from bench.records.names import Run
 from bench.report.analysis.contrasts import gain_of_imagenet, start_verdict
 from bench.report.analysis_plan import best_baseline
 from bench.report.draws.findings import VERDICTS, has_network, sentences, undecidable
@@ -23,8 +22,8 @@ from bench.report.formats import NOTHING, signed
 from bench.report.published.names import model_name, name_in_sentence
 from bench.report.published.numbers import reference_score
 from bench.report.rendering import template
-from bench.report.robustness.compare import planned_runs
-from bench.report.tables.score_cells import exploratory_text, interval_text, signed_interval, value_text
+from bench.report.robustness.compare import planned_runs, without_score
+from bench.report.tables.score_cells import difference_text, exploratory_text, interval_text, value_text
 from bench.stats.intervals import IMAGES, LEVEL
 from bench.stats.probabilities import LOSSES
 
@@ -128,7 +127,7 @@ class Facts:
 
     def drop(self, row: pd.Series) -> str:
         """`+0.032 (+0.004 to +0.060)`, of a row of `robustness`."""
-        return f"{signed(row['drop'])} ({signed_interval(row['ci_low'], row['ci_high'])})"
+        return difference_text(row["drop"], row["ci_low"], row["ci_high"])
 
     def lost_beside(self, protocol: str, metric: str) -> str:
         """What corruption costs MedSpectralNet beside the baselines of the analysis plan, in sentences; "" without."""
@@ -149,12 +148,8 @@ class Facts:
         frame = self.tables["robustness"]
         rows = frame[(frame["dataset"] == DATASET) & (frame["protocol"] == protocol)]
         have = set(" ".join(rows["run_ids"]).split())
-        lacking = [
-            model
-            for model, seed in planned_runs("c28", protocol, DATASET)
-            if Run(protocol, model, DATASET, seed).run_id not in have
-        ]
-        return ", ".join(model_name(model) for model in dict.fromkeys(lacking))
+        lacking = without_score(planned_runs("c28", protocol, DATASET), protocol, DATASET, have)
+        return ", ".join(dict.fromkeys(model_name(model) for model, _ in lacking))
 
     def best(self, protocol: str) -> str:
         """The baseline with the highest AUC on BreastMNIST under a protocol, "" where there is none."""
@@ -264,7 +259,7 @@ class Facts:
 def _signed(row: pd.Series | None) -> str:
     if row is None:
         return NOTHING
-    return f"{signed(row['difference'])} ({signed_interval(row['ci_low'], row['ci_high'])})"
+    return difference_text(row["difference"], row["ci_low"], row["ci_high"])
 
 
 def render(tables: Mapping[str, bytes], claims: bytes) -> bytes:

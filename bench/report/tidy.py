@@ -110,6 +110,11 @@ def seeds_text(protocol: str, model: str, dataset: str, num_seeds: int) -> str:
     return str(num_seeds) if is_fitted(model) or num_seeds >= planned_ else f"{num_seeds} of {planned_}"
 
 
+def seed_list(seeds: Sequence[int]) -> str:
+    """`seed 2`, `seeds 0, 1`."""
+    return f"seed{'s' if len(seeds) > 1 else ''} {', '.join(map(str, seeds))}"
+
+
 def dirty_lines(records: Iterable[Record]) -> list[str]:
     """Which runs were made by code that had been changed after its commit; nothing where none was."""
     return [

@@ -17,7 +17,7 @@ from bench.machine.devices import choose_device, device_slots
 from bench.machine.signals import interruptible
 from bench.plan.selection import Selection, optional_runs
 from bench.plan.state import Overwrite, PlannedRun, choose, make_plan
-from bench.protocols.loading import load_protocol, load_study
+from bench.protocols.loading import load_protocol
 from bench.records.card import DataCard, read_card, write_card
 from bench.records.names import Run, apart, is_own, lock_path
 from bench.records.run_record import Failure, Record, real_only, write_run
@@ -105,8 +105,8 @@ def run(
     surroundings.complete()
     watcher = watcher or Watcher()
     plugins = tuple(dict.fromkeys([*launch.plugins, *(str(path.resolve()) for path in selection.plugins)]))
-    tracks = (*launch.tracks, *(load_study(selection.study).tracks if selection.study else ()))
-    launch = replace(launch, plugins=plugins, cpu_isa=cpu_isa.pin(launch.cpu_isa), tracks=tuple(dict.fromkeys(tracks)))
+    tracks = selection.tracks(launch.tracks)
+    launch = replace(launch, plugins=plugins, cpu_isa=cpu_isa.pin(launch.cpu_isa), tracks=tracks)
     for name in launch.tracks:
         load_track(name)
     planned = make_plan(selection.runs(), launch.results)

@@ -92,11 +92,13 @@ def proven_model(
     arrays = load(record.dataset, protocol.data.source_size, root=data_root, download=False)
     if {split: labels_digest(labels) for split, labels in arrays.labels.items()} != record.labels_digest:
         raise BenchError(f"{record.dataset}: the labels are not those of {record.run_id}")
-    if kept_weights(request, kept_path(request, results, weights)) is None:
+    path = kept_path(request, results, weights)
+    chosen = kept_weights(request, path)
+    if chosen is None:
         _check_reachable(record, device)
-    chosen = chosen_weights(request, results, weights, on_progress)
+        chosen = chosen_weights(request, results, weights, on_progress)
     model = trained_model(request, chosen.state)
-    _prove(record, results, chosen, split_logits(request, model, arrays), kept_path(request, results, weights))
+    _prove(record, results, chosen, split_logits(request, model, arrays), path)
     return ProvenModel(model, chosen, request, arrays)
 
 

@@ -24,7 +24,7 @@ from bench.errors import BenchError, RecordError
 from bench.machine import provenance
 from bench.plan.selection import Selection
 from bench.protocols.loading import load_protocol
-from bench.records.card import write_card
+from bench.records.card import card_path, write_card
 from bench.records.names import Run, predictions_path
 from bench.records.predictions import frame_bytes, read_predictions
 from bench.records.run_record import read_record
@@ -291,6 +291,16 @@ def test_a_missing_file_ends_one_run_alone(store: Path, plugin: str, tmp_path: P
     scored = score_selection(chosen, replace(launch_of(store, plugin), data_root=str(tmp_path)), "c28")
     assert "is not available" in scored.problems[real]
     assert len(scored.problems) == 2
+
+
+def test_a_missing_card_ends_one_run_alone(store: Path, plugin: str) -> None:
+    """It is named with the command that measures it; other errors of a store end the whole call."""
+    track_path(store, "c28", Run("smoke", "track_net", SET, 0)).unlink()
+    card_path(store, SET).unlink()
+    chosen = Selection(("smoke",), ("track_net",), (SET,), (0, 1), plugins=(Path(plugin),))
+    scored = score_selection(chosen, launch_of(store, plugin), "c28")
+    assert len(scored.problems) == 2
+    assert f"medbench measure data --datasets {SET}" in scored.problems[Run("smoke", "track_net", SET, 0)]
 
 
 def test_weights_that_are_not_the_records_are_refused(store: Path, bundle: RunBundle, plugin: str) -> None:

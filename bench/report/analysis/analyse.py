@@ -165,8 +165,9 @@ def _contrasts(groups: Sequence[tuple[str, DataCard, dict[str, Cell], SeedVarian
 def _with_tracks(analysis: Analysis, evidence: Evidence, *, synthetic: bool) -> Analysis:
     """With the statistics of thinned training sets and of corrupted test images."""
     drawn, finished = evidence.thinned(synthetic=synthetic), evidence.finished(synthetic=synthetic)
-    for record in filter(repeats_reference, drawn):
-        evidence.notes.append(f"shown nowhere: {record.run_id}: {REFERENCE} has its rules, whose runs count")
+    again = [record.run_id for record in drawn if repeats_reference(record)]
+    evidence.notes.extend(f"shown nowhere: {run_id}: {REFERENCE} has its rules, whose runs count" for run_id in again)
+    drawn = [record for record in drawn if record.run_id not in again]
     thinned = draw_cells(evidence.results, drawn, finished, evidence.cards)
     drops, drop_pairs = robustness(evidence, synthetic=synthetic)
     return dataclasses.replace(

@@ -54,10 +54,8 @@ SPREAD = (
 
 def draw_plots(evidence: Evidence, scores: Sequence[DrawScore], *, synthetic: bool) -> Iterator[Plot]:
     """A figure a track and data set that has another level than the whole split."""
-    every = [*evidence.thinned(synthetic=synthetic), *evidence.finished(synthetic=synthetic)]
     for (track, dataset), own in grouped(scores, lambda score: (score.track, score.dataset)).items():
-        shown = {run_id for score in own for run_id in score.run_ids}
-        records = [record for record in every if record.run_id in shown]
+        records = evidence.behind(own, synthetic=synthetic)
         if records:
             yield (_efficiency if track == "efficiency" else _imbalance)(
                 track, own, records, evidence.cards.get(dataset)

@@ -34,11 +34,12 @@ def sentences(draws: pd.DataFrame, pairs: pd.DataFrame, track: Track) -> list[st
     planned = len({run.seed for run in expand_study(track) if family_of(run.protocol)})
     texts = []
     for key, cells in groups:
+        dataset, level, arm = key
         parts = [f"AUC {_scores(cells, planned)}."]
         if key in single:
             parts.append(f"One draw, nothing said of it: {', '.join(map(name_in_sentence, single[key]))}.")
-        level, first = pairs["level"].astype(str) == str(key[1]), cells.iloc[0]
-        at = (pairs["track"] == track) & (pairs["dataset"] == first["dataset"]) & level & (pairs["arm"] == key[2])
+        at = (pairs["track"] == track) & (pairs["dataset"] == dataset) & (pairs["arm"] == arm)
+        at &= pairs["level"].astype(str) == str(level)
         parts += _compared(pairs[at & pairs["verdict"].isin(VERDICTS)], planned)
         texts.append(f"{_where(cells, track)}: {' '.join(parts)}")
     return texts

@@ -151,7 +151,7 @@ def draw_cells(
 
     Args:
         results: The results folder.
-        drawn: Finished runs of the families; `repeats_reference` are left out.
+        drawn: Finished runs of the families, but those that `repeats_reference`.
         others: Other finished runs, of which those of the reference are taken.
         cards: By data set.
 
@@ -159,7 +159,7 @@ def draw_cells(
         RecordError, PairingError: As `Reader.read`.
     """
     groups: dict[Key, list[Record]] = {}
-    for record in (record for record in drawn if not repeats_reference(record)):
+    for record in drawn:
         track, level, arm = setting(Protocol.model_validate(record.resolved_protocol))
         groups.setdefault(Key(track, record.dataset, level, arm, record.model), []).append(record)
     there = {(key.track, key.dataset) for key in groups}

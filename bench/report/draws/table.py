@@ -7,7 +7,6 @@ from collections.abc import Iterable, Sequence
 from bench.plan.selection import expand_study
 from bench.protocols.loading import load_protocol
 from bench.records.own_models import is_fitted
-from bench.records.run_record import Record
 from bench.report.analysis.analyse import DRAWS, Analysis
 from bench.report.draws.pairs import DrawPair
 from bench.report.draws.scores import (
@@ -24,10 +23,10 @@ from bench.report.draws.scores import (
     setting,
 )
 from bench.report.evidence import Evidence, first_line
-from bench.report.formats import NOTHING, Block, Bullets, Heading, Row, Table, Text, latex, markdown, quoted, signed
+from bench.report.formats import NOTHING, Block, Bullets, Heading, Row, Table, Text, latex, markdown, quoted
 from bench.report.published.names import dataset_name, model_name, name_in_sentence
 from bench.report.site.layout import document
-from bench.report.tables.score_cells import exploratory_text, interval_text, signed_interval, value_text
+from bench.report.tables.score_cells import difference_text, exploratory_text, interval_text, value_text
 from bench.report.tidy import STAMP, csv_bytes, dirty_lines, grouped, model_order, table, unpinned_lines
 from bench.stats.prevalence import COST_RATIOS, FEWEST_POSITIVES
 
@@ -68,7 +67,7 @@ def render(evidence: Evidence, analysis: Analysis, *, synthetic: bool) -> dict[s
     files: dict[str, bytes] = {}
     for track, blocks in sections(evidence, analysis, synthetic=synthetic).items():
         scores = [score for score in analysis.draws if score.track == track]
-        records = _records(evidence, scores, synthetic=synthetic)
+        records = evidence.behind(scores, synthetic=synthetic)
         lines = [*dirty_lines(records), *unpinned_lines(records)]
         written = (
             [*blocks, Heading("Runs of changed code, or whose bits are those of one processor"), Bullets(lines)]
@@ -103,12 +102,6 @@ def sections(evidence: Evidence, analysis: Analysis, *, synthetic: bool) -> dict
             blocks += [] if synthetic else _missing(evidence, track, dataset)
         found[track] = blocks
     return found
-
-
-def _records(evidence: Evidence, scores: Iterable[DrawScore], *, synthetic: bool) -> list[Record]:
-    shown = {run_id for score in scores for run_id in score.run_ids}
-    every = [*evidence.thinned(synthetic=synthetic), *evidence.finished(synthetic=synthetic)]
-    return [record for record in every if record.run_id in shown]
 
 
 def _dataset(
@@ -201,8 +194,8 @@ def _pair_table(pairs: Sequence[DrawPair], where: str) -> Table:
 def _difference(pair: DrawPair | None) -> Text | str:
     if pair is None or not pair.n_draws:
         return NOTHING
-    interval = signed_interval(pair.ci_low, pair.ci_high)
-    text = f"{signed(pair.difference)} ({interval}), n {pair.n_draws}{' *' if pair.is_best else ''}"
+    text = difference_text(pair.difference, pair.ci_low, pair.ci_high)
+    text += f", n {pair.n_draws}{' *' if pair.is_best else ''}"
     return Text(text, strong=pair.verdict in ("higher", "lower"))
 
 

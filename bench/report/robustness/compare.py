@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Container, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -16,6 +16,7 @@ import numpy as np
 from bench.errors import RecordError
 from bench.protocols.loading import list_studies, load_study
 from bench.records.card import DataCard
+from bench.records.names import Run
 from bench.records.run_record import Record
 from bench.records.tracks.record import TrackRecord
 from bench.report.ablations import REMOVAL
@@ -241,3 +242,10 @@ def planned_runs(track: str, protocol: str, dataset: str) -> dict[tuple[str, int
             if protocol in part.protocols and dataset in part.datasets:
                 found |= dict.fromkeys(itertools.product(part.models, part.seeds), name)
     return found
+
+
+def without_score(
+    runs: Iterable[tuple[str, int]], protocol: str, dataset: str, scored: Container[str]
+) -> list[tuple[str, int]]:
+    """Those of some (model, seed) under a protocol on a data set whose run ids are not among the scored ones."""
+    return [(model, seed) for model, seed in runs if Run(protocol, model, dataset, seed).run_id not in scored]

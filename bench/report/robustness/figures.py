@@ -59,8 +59,7 @@ def drops_plot(name: str, drops: Sequence[Drop], records: Sequence[TrackRecord],
         "AUC on the clean test images minus the mean over five severities of each corruption, mean over seeds; red: "
         "lost, blue: gained. Last column: over all corruptions. Bold: the 95 % interval (over images and seeds; of "
         "what is fitted, or where no network has two seeds, over images) excludes 0, not corrected for how many are "
-        "looked at. Not in the paper. "
-        f"{data} {len(records)} track records."
+        f"looked at. Not in the paper. {data} {len(records)} track records."
     )
     return Plot(
         name,

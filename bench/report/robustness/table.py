@@ -5,18 +5,18 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Mapping, Sequence
 
-from bench.records.names import SYNTHETIC_PREFIX, Run
+from bench.records.names import SYNTHETIC_PREFIX
 from bench.records.tracks.record import TrackRecord
 from bench.report.analysis.analyse import Analysis
 from bench.report.analysis_plan import OURS
 from bench.report.evidence import Evidence, first_line
 from bench.report.formats import NOTHING, Block, Bullets, Heading, Row, Table, latex, markdown, signed
 from bench.report.published.names import dataset_name, model_name, model_names
-from bench.report.robustness.compare import Drop, DropPair, planned_runs
+from bench.report.robustness.compare import Drop, DropPair, planned_runs, without_score
 from bench.report.robustness.drops import ALL
 from bench.report.site.layout import document
-from bench.report.tables.score_cells import exploratory_text, p_text, signed_interval
-from bench.report.tidy import STAMP, csv_bytes, grouped, seeds_text, table
+from bench.report.tables.score_cells import difference_text, exploratory_text, p_text
+from bench.report.tidy import STAMP, csv_bytes, grouped, seed_list, seeds_text, table
 from bench.tracks.loading import list_tracks, load_track
 from bench.tracks.schema import CORRUPTIONS, SEVERITIES
 
@@ -79,7 +79,7 @@ def drop_text(drop: Drop | DropPair) -> str:
     value = drop.drop if isinstance(drop, Drop) else drop.difference
     if math.isnan(drop.ci_low):
         return signed(value)
-    return f"{signed(value)} ({signed_interval(drop.ci_low, drop.ci_high)})"
+    return difference_text(value, drop.ci_low, drop.ci_high)
 
 
 def score_texts(measures: Mapping[str, Drop]) -> list[str]:
@@ -161,17 +161,12 @@ def _missing(evidence: Evidence, drops: Sequence[Drop], track: str, protocol: st
         for record in evidence.finished(synthetic=dataset.startswith(SYNTHETIC_PREFIX))
         if (record.protocol, record.dataset) == (protocol, dataset) and record.model in shown
     ]
-    wanted = [
-        (model, seed)
-        for model, seed in dict.fromkeys([*studies, *beside])
-        if Run(protocol, model, dataset, seed).run_id not in have
-    ]
+    wanted = without_score(dict.fromkeys([*studies, *beside]), protocol, dataset, have)
     seeds = {
         model: tuple(sorted(seed for _, seed in own)) for model, own in grouped(wanted, lambda run: run[0]).items()
     }
     items = [
-        f"not scored on {track}: {model_names(models)}, seed{'s' if len(missing) > 1 else ''} "
-        f"{', '.join(map(str, missing))}"
+        f"not scored on {track}: {model_names(models)}, {seed_list(missing)}"
         for missing, models in grouped(seeds, lambda model: seeds[model]).items()
     ]
     if not items:

@@ -17,7 +17,7 @@ from bench.report.evidence import Evidence
 from bench.report.formats import signed
 from bench.report.published.independence import independence
 from bench.report.published.names import dataset_name, model_name, name_in_sentence
-from bench.report.tables.score_cells import p_text, signed_interval, smallest_text
+from bench.report.tables.score_cells import difference_text, p_text, smallest_text
 from bench.report.tidy import grouped, model_order, paper_datasets
 from bench.stats.power import POWER
 
@@ -237,7 +237,7 @@ def forest(pairs: Sequence[Pair]) -> Forest | None:
 
 
 def _mark(pair: Pair, place: Callable[[float], str]) -> Mark:
-    text = f"{signed(pair.difference)} ({signed_interval(pair.ci_low, pair.ci_high)})"
+    text = difference_text(pair.difference, pair.ci_low, pair.ci_high)
     names = f"{model_name(pair.model)} minus {model_name(pair.baseline)} on {dataset_name(pair.dataset)}"
     tip = f"{names}: {text}, {pair.verdict}, corrected p {p_text(pair.p_corrected)}, seeds {pair.seeds}"
     ends = [pair.difference if math.isnan(end) else end for end in (pair.ci_low, pair.ci_high)]

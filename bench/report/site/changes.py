@@ -11,10 +11,10 @@ from bench.report.analysis.analyse import analyse
 from bench.report.analysis.pairs import Pair
 from bench.report.analysis_plan import OURS
 from bench.report.evidence import gather
-from bench.report.formats import NOTHING, Block, Bullets, Heading, Row, Table, markdown_text, signed
+from bench.report.formats import NOTHING, Block, Bullets, Heading, Row, Table, markdown_text
 from bench.report.published.names import model_name
 from bench.report.site.rows import Cell, Entry, entries
-from bench.report.tables.score_cells import signed_interval
+from bench.report.tables.score_cells import difference_cells
 
 MARKS = {"best": " (best)", "tie": " ≈"}
 COLUMNS = (("test", "auc"), ("test", "acc"), ("test_twin_free", "auc"))
@@ -96,8 +96,7 @@ def _differences(old: Iterable[Pair], pairs: Iterable[Pair], changed: set[Cell])
         if turned or _pair_key(pair) in changed:
             p = pair.p_corrected if pair.family == "primary" else pair.p
             probability = NOTHING if math.isnan(p) else f"{p:.3g}"
-            start = [pair.baseline, pair.protocol, pair.dataset, signed(pair.difference)]
-            start.append(signed_interval(pair.ci_low, pair.ci_high))
+            start = [pair.baseline, pair.protocol, pair.dataset, *difference_cells(pair)]
             rows.append(Row([*start, probability, f"{turned}{pair.verdict}", pair.family]))
     header = ["minus", "protocol", "data set", "difference", "95 %", "p", "verdict", "family"]
     caption = f"AUC of {model_name(OURS)} minus that of others, official test; p of primary comparisons is corrected:"

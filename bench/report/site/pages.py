@@ -163,9 +163,7 @@ def _datasets(site: _Site) -> Files:
 
 def _models(site: _Site) -> Files:
     """The list of the model cards; a model that is not the suite's, but has a finished run, is named by its records."""
-    evidence = site.evidence
-    every = [*evidence.finished(synthetic=False), *evidence.thinned(synthetic=False)]
-    runs = grouped(every, lambda record: record.model)
+    runs = grouped(site.evidence.every(synthetic=False), lambda record: record.model)
     specs = [get_spec(name) for name in sorted(own_models(), key=model_order)]
     counts = {spec.name: len(runs.get(spec.name, [])) for spec in specs}
     others = [(name, model_slug(name), len(runs[name])) for name in sorted(runs.keys() - counts.keys())]

@@ -17,7 +17,7 @@ from bench.report.analysis.pairs import Pair
 from bench.report.analysis.scores import Score
 from bench.report.analysis_plan import PARTS
 from bench.report.evidence import Evidence, Reason
-from bench.report.formats import NOTHING, Block, Bullets, Heading, Row, Table, Text, quoted, signed
+from bench.report.formats import NOTHING, Block, Bullets, Heading, Row, Table, Text, quoted
 from bench.report.links import Links
 from bench.report.published.names import dataset_name, model_name, model_names
 from bench.report.tables.missing import NOT_RUN, lost_seeds, planned, why_missing
@@ -26,11 +26,11 @@ from bench.report.tables.score_cells import (
     READING,
     UNITS,
     MissingCell,
+    difference_text,
     exploratory_text,
     measured_text,
     missing_cell,
     resolution_text,
-    signed_interval,
     table_files,
 )
 from bench.report.tables.table2 import AUGMENTATIONS, OPTIMISERS
@@ -72,8 +72,7 @@ def render(evidence: Evidence, analysis: Analysis, *, synthetic: bool) -> dict[s
         rows += own
         rows += [missing_cell(evidence, *cell, name) for cell in wanted if cell not in have]
         blocks += _missing(evidence, wanted, have, name)
-    shown = {run_id for score in (*removed, *factorial) for run_id in score.run_ids}
-    records = [record for record in evidence.finished(synthetic=synthetic) if record.run_id in shown]
+    records = evidence.behind([*removed, *factorial], synthetic=synthetic)
     return table_files("ablation", [block for block in blocks if block != ""], rows, records, synthetic=synthetic)
 
 
@@ -148,7 +147,7 @@ def _plain(score: Score, links: Links) -> Text:
 
 def _with_interval(row: Pair | Contrast) -> str:
     """`+0.012 (−0.010 to +0.034)`."""
-    return f"{signed(row.difference)} ({signed_interval(row.ci_low, row.ci_high)})"
+    return difference_text(row.difference, row.ci_low, row.ci_high)
 
 
 def _factorial(

@@ -15,7 +15,7 @@ from bench.report.formats import NOTHING, Block, Heading, Row, Table, Text, late
 from bench.report.links import Links
 from bench.report.published.names import dataset_name, model_name
 from bench.report.site.layout import document
-from bench.report.tables.score_cells import TEST_PARTS, interval_text, signed_interval
+from bench.report.tables.score_cells import TEST_PARTS, difference_cells, interval_text, signed_interval
 from bench.report.tidy import STAMP, csv_bytes, grouped, seeds_text, table
 from bench.stats.calibration import HIGHEST, LOWEST, NUM_DRAWS
 from bench.stats.intervals import LEVEL
@@ -48,8 +48,7 @@ SCOPE = (
 def render(evidence: Evidence, analysis: Analysis, *, synthetic: bool) -> dict[str, bytes]:
     """`calibration.md`, `.tex`, `.csv` and `.html`; on synthetic data stamped ones of their own, without a page."""
     rows = [row for row in analysis.calibration if is_compared(row.protocol)]
-    shown = {run_id for row in rows for run_id in row.run_ids}
-    line = first_line([record for record in evidence.finished(synthetic=synthetic) if record.run_id in shown])
+    line = first_line(evidence.behind(rows, synthetic=synthetic))
     title = "Calibration: what the probabilities are worth"
     blocks: list[Block] = [Heading(f"{STAMP}: {title}, on synthetic data" if synthetic else title, 1)]
     blocks += [READING, PARTS_OF_IT, CLASSES, SCOPE, _count(rows)] if rows else ["No records yet."]
@@ -127,7 +126,7 @@ def _differences(pairs: Sequence[Pair], where: str) -> Table:
     header = ["minus", "seeds", "NLL", "95 %", "refinement", "95 %", "calibration", "95 %"]
     rows = []
     for baseline, own in grouped((pair for pair in pairs if pair.baseline not in PARTS), lambda p: p.baseline).items():
-        texts = [text for pair in own for text in (signed(pair.difference), signed_interval(pair.ci_low, pair.ci_high))]
+        texts = [text for pair in own for text in difference_cells(pair)]
         rows.append(Row([baseline, own[0].seeds, *texts]))
     return Table(
         f"{model_name(pairs[0].model)} minus the other model, nats, {where}", header, rows, frozenset({2, 4, 6})

@@ -14,7 +14,7 @@ from bench.report.analysis.analyse import Analysis
 from bench.report.analysis.contrasts import WHOLE, Contrast, gain_of_imagenet, start_effects, start_p, start_verdict
 from bench.report.analysis.scores import Score
 from bench.report.evidence import Evidence
-from bench.report.formats import NOTHING, Block, Bullets, Heading, Row, Table, Text, quoted, signed
+from bench.report.formats import NOTHING, Block, Bullets, Heading, Row, Table, Text, quoted
 from bench.report.published.names import dataset_name, model_name
 from bench.report.tables.missing import NOT_RUN, lost_seeds, why_missing
 from bench.report.tables.score_cells import (
@@ -24,9 +24,9 @@ from bench.report.tables.score_cells import (
     UNITS,
     MissingCell,
     detail_table,
+    difference_cells,
     exploratory_text,
     missing_cell,
-    signed_interval,
     table_files,
 )
 from bench.report.tidy import STAMP, grouped
@@ -53,8 +53,7 @@ def render(evidence: Evidence, analysis: Analysis, *, synthetic: bool) -> dict[s
         absent = [protocol for protocol in STARTS if protocol not in {score.protocol for score in own}]
         missing += [missing_cell(evidence, protocol, model, dataset) for protocol in absent]
         blocks += _section(evidence, analysis, own, (model, dataset), stamp)
-    shown = {run_id for score in scores for run_id in score.run_ids}
-    records = [record for record in evidence.finished(synthetic=synthetic) if record.run_id in shown]
+    records = evidence.behind(scores, synthetic=synthetic)
     return table_files("initialisation", blocks, [*scores, *missing], records, synthetic=synthetic)
 
 
@@ -103,11 +102,7 @@ def _effects_table(contrasts: Sequence[Contrast], model: str, caption: str) -> T
         by_metric = {contrast.metric: contrast for contrast in group}
         texts: list[Text | str] = [shown[effect], TEST_PARTS[part], str(group[0].n_seeds)]
         for metric in METRICS:
-            row = by_metric.get(metric)
-            if row is None:
-                texts += [NOTHING, NOTHING]
-            else:
-                texts += [signed(row.difference), signed_interval(row.ci_low, row.ci_high)]
+            texts += difference_cells(by_metric.get(metric))
         auc = by_metric.get("auc")
         if auc is not None and _is_primary(auc, model):
             texts += [f"{start_p(auc.p):.2g}", start_verdict(auc.difference, auc.p, auc.n_seeds)]

@@ -16,7 +16,7 @@ from bench.records.run_record import Record
 from bench.report.evidence import Evidence, Reason
 from bench.report.formats import quoted
 from bench.report.published.names import dataset_name, dataset_names, model_name, model_names
-from bench.report.tidy import model_order
+from bench.report.tidy import model_order, seed_list
 
 NOT_RUN = Reason("not run", "")
 
@@ -129,8 +129,7 @@ def lost_seeds(evidence: Evidence, protocol: str, models: Iterable[str], dataset
         if seeds:
             open_seeds.setdefault((name, seeds), []).append(model)
     for (name, seeds), group in open_seeds.items():
-        numbers = f"seed{'s' if len(seeds) > 1 else ''} {', '.join(map(str, seeds))}"
-        lacking.append(LackingSeeds(name, f"{numbers} not run", tuple(group)))
+        lacking.append(LackingSeeds(name, f"{seed_list(seeds)} not run", tuple(group)))
     for record in evidence.unplanned:
         if record.protocol == protocol and record.model in shown:
             text = (

@@ -21,7 +21,7 @@ from bench.report.published.numbers import quoted_cost
 from bench.report.site.readme_answer import answer_text
 from bench.report.tables.score_cells import interval_text, measured_text, smallest_text
 from bench.report.tables.table4 import NUM_CLASSES
-from bench.report.tidy import grouped, model_order, seeds_text
+from bench.report.tidy import grouped, model_order, seed_list, seeds_text
 from bench.stats.power import POWER
 
 PROTOCOLS = ("lite-96", "paper-224-scratch", "paper-224-imagenet")  # the ones with MedSpectralNet, weakest first
@@ -102,10 +102,7 @@ def _networks(records: Sequence[Record], dataset: str) -> str:
     runs = grouped(networks, lambda record: record.model)
     models = sorted(runs, key=lambda model: (-len(runs[model]), model_order(model)))
     groups = grouped(models, lambda model: tuple(record.seed for record in runs[model]))
-    texts = [
-        f"seed{'s' if len(group) > 1 else ''} {', '.join(map(str, group))} of {model_names(models)}"
-        for group, models in groups.items()
-    ]
+    texts = [f"{seed_list(group)} of {model_names(models)}" for group, models in groups.items()]
     return "; ".join(texts) or "no network yet"
 
 

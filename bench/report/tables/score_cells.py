@@ -12,6 +12,8 @@ from dataclasses import dataclass
 import pandas as pd
 
 from bench.records.run_record import Record
+from bench.report.analysis.contrasts import Contrast
+from bench.report.analysis.pairs import Pair
 from bench.report.analysis.resolution import Resolution
 from bench.report.analysis.scores import Score
 from bench.report.evidence import Evidence, first_line
@@ -129,6 +131,16 @@ def interval_text(low: float, high: float) -> str:
 def signed_interval(low: float, high: float) -> str:
     """`−0.010 to +0.034`, of a difference."""
     return NOTHING if math.isnan(low) or math.isnan(high) else f"{signed(low)} to {signed(high)}"
+
+
+def difference_text(value: float, low: float, high: float) -> str:
+    """`+0.012 (−0.010 to +0.034)`."""
+    return f"{signed(value)} ({signed_interval(low, high)})"
+
+
+def difference_cells(row: Pair | Contrast | None) -> list[str]:
+    """A difference and its interval, in two cells."""
+    return [NOTHING, NOTHING] if row is None else [signed(row.difference), signed_interval(row.ci_low, row.ci_high)]
 
 
 def p_text(p: float) -> str:

@@ -12,7 +12,7 @@ from bench.report.analysis.analyse import Analysis
 from bench.report.analysis.contrasts import Contrast, gain_of_cutmix
 from bench.report.analysis.scores import Score
 from bench.report.evidence import Evidence
-from bench.report.formats import NOTHING, Block, Bullets, Heading, Row, Table, quoted, signed
+from bench.report.formats import NOTHING, Block, Bullets, Heading, Row, Table, quoted
 from bench.report.published.names import dataset_name, model_name
 from bench.report.tables.missing import NOT_RUN, lost_seeds, why_missing
 from bench.report.tables.score_cells import (
@@ -22,9 +22,9 @@ from bench.report.tables.score_cells import (
     UNITS,
     MissingCell,
     detail_table,
+    difference_cells,
     exploratory_text,
     missing_cell,
-    signed_interval,
     table_files,
 )
 from bench.report.tidy import STAMP, grouped
@@ -123,11 +123,7 @@ def _gain_table(gains: Mapping[tuple[str, str], Contrast], caption: str) -> Tabl
     for optimiser, title in OPTIMISERS.items():
         texts = [title]
         for metric in METRICS:
-            row = gains.get((optimiser, metric))
-            if row is None:
-                texts += [NOTHING, NOTHING]
-            else:
-                texts += [signed(row.difference), signed_interval(row.ci_low, row.ci_high)]
+            texts += difference_cells(gains.get((optimiser, metric)))
         rows.append(Row([*texts, NOTHING]))
     columns = [text for name in METRICS.values() for text in (f"{name}, CutMix minus plain", f"{name} 95 %")]
     return Table(f"CutMix minus plain, official test; {caption}", ["optimiser", *columns, "published"], rows)

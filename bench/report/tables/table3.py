@@ -39,8 +39,7 @@ Missing = list[tuple[str, str]]
 def render(evidence: Evidence, analysis: Analysis, *, synthetic: bool) -> dict[str, bytes]:
     """`table3.md`, `table3.tex` and `table3.csv`; runs on synthetic data get files of their own, stamped."""
     scores = [s for s in analysis.table_scores if is_compared(s.protocol) and s.model not in PARTS]
-    shown = {run_id for score in scores for run_id in score.run_ids}
-    records = [record for record in evidence.finished(synthetic=synthetic) if record.run_id in shown]
+    records = evidence.behind(scores, synthetic=synthetic)
     stamp = f" ({STAMP})" if synthetic else ""
     blocks = _head(synthetic=synthetic)
     groups = grouped(scores, lambda score: score.protocol)
