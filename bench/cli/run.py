@@ -24,7 +24,7 @@ from bench.cli.options import (
     chosen_names,
     pin_cpu,
 )
-from bench.machine.cpu_isa import CpuIsa
+from bench.machine.cpu_isa import DEFAULT, CpuIsa
 
 if TYPE_CHECKING:
     from bench.plan.selection import Selection
@@ -275,9 +275,16 @@ def _print_unscored(planned: Sequence[PlannedRun], selection: Selection, tracks:
     from bench.cli.console import note
     from bench.runs.tracks.late import unscored
 
-    for name, count in unscored(planned, selection.tracks(tracks), results).items():
-        chosen = f" --study {selection.study}" if selection.study else " and the same options"
-        note(f"note: {_runs(count)} done without {name}; medbench track {name}{chosen} scores what is done")
+    chosen = f" --study {selection.study}" if selection.study else " and the same options"
+    for name, records in unscored(planned, selection.tracks(tracks), results).items():
+        note(f"note: {_runs(len(records))} done without {name}; medbench track {name}{chosen} scores what is done")
+        others = sum(record.is_of_other_cpu(DEFAULT) for record in records)
+        if others:
+            asked = "" if name in selection.tracks(()) else f" --track {name}"
+            note(
+                f"note: {others} of them are not pinned, only their own processor gives their bits again; medbench run"
+                f"{asked}{chosen} --overwrite isa makes new ones, with scores"
+            )
 
 
 def merge(

@@ -74,11 +74,6 @@ def make_plan(runs: Sequence[Run], results: Path) -> list[PlannedRun]:
     return planned
 
 
-def _computed_otherwise(record: Record | None, isa: CpuIsa) -> bool:
-    """Whether a finished record was made on a CPU without the arithmetic `isa`."""
-    return record is not None and (record.device or "").startswith("cpu") and record.cpu_isa != isa
-
-
 def choose(planned: Sequence[PlannedRun], overwrite: Overwrite, isa: CpuIsa = DEFAULT) -> list[PlannedRun]:
     """The runs to do: the missing ones, and what `overwrite` adds to them.
 
@@ -88,7 +83,9 @@ def choose(planned: Sequence[PlannedRun], overwrite: Overwrite, isa: CpuIsa = DE
         isa: The arithmetic of this call.
     """
     if overwrite == "isa":
-        return [item for item in planned if item.state == "missing" or _computed_otherwise(item.record, isa)]
+        return [
+            item for item in planned if item.state == "missing" or (item.record and item.record.is_of_other_cpu(isa))
+        ]
     redo: dict[str, tuple[State, ...]] = {
         "never": ("missing",),
         "stale": ("missing", "stale"),

@@ -97,6 +97,10 @@ class Record(Sealed):
         """The run that left this record."""
         return Run(self.protocol, self.model, self.dataset, self.seed)
 
+    def is_of_other_cpu(self, isa: str) -> bool:
+        """Whether it was made on a CPU, and not with the arithmetic `isa` (`bench.machine.cpu_isa.CpuIsa`)."""
+        return (self.device or "").startswith("cpu") and self.cpu_isa != isa
+
 
 def is_done(path: Path) -> bool:
     """Whether a record file holds a finished run."""

@@ -129,7 +129,7 @@ def unpinned_lines(records: Iterable[Record]) -> list[str]:
 
     One line for those whose records do not name their arithmetic, one for each other arithmetic than the default.
     """
-    unpinned = [r for r in records if (r.device or "").startswith("cpu") and r.cpu_isa != DEFAULT]
+    unpinned = [record for record in records if record.is_of_other_cpu(DEFAULT)]
     lines = []
     for isa, group in sorted(grouped(unpinned, lambda r: r.cpu_isa or "not recorded").items()):
         ordered = sorted(group, key=lambda record: record.run)

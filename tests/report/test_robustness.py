@@ -254,13 +254,37 @@ def test_plan_says_how_many_finished_runs_lack_the_studys_track(
     results: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """`run` leaves what is done, so `29 done` alone would pass for the whole study."""
-    lacking = train(results, Run("lite-96", "edgenext_s", "breastmnist", 0), 1.0)
+    lacking = train(results, Run("lite-96", "edgenext_s", "breastmnist", 0), 1.0, device="cpu: A", cpu_isa="avx2")
     monkeypatch.setattr(sys, "argv", ["medbench", "plan", "--study", "robustness", "--results", str(results)])
     with pytest.raises(SystemExit):
         app.main()
     note = "1 run done without c28; medbench track c28 --study robustness scores what is done"
-    assert note in capsys.readouterr().err
+    said = capsys.readouterr().err
+    assert note in said
+    assert "not pinned" not in said
     make_track(results, lacking, noisy(0.1, 0))
     with pytest.raises(SystemExit):
         app.main()
     assert "without c28" not in capsys.readouterr().err
+
+
+def test_records_whose_bits_no_training_gives_need_a_new_run(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """`track` would train for hours and then refuse them, so the page and `plan` name the command that does it."""
+    first, *others = runs(tmp_path)
+    make_track(tmp_path, first, noisy(0.1, 0))
+    assert first.model == "medspectralnet"
+    for record in others:
+        if record.model == "resnet50":
+            train(tmp_path, record.run, 1.2, device="cpu: A", cpu_isa=None)
+    text = robustness.render(gather(tmp_path), run(tmp_path), synthetic=False)["robustness.md"].decode()
+    assert "Not ResNet-50, whose records are not pinned" in text
+    assert "medbench run --study robustness --overwrite isa" in text
+    monkeypatch.setattr(sys, "argv", ["medbench", "plan", "--study", "robustness", "--results", str(tmp_path)])
+    with pytest.raises(SystemExit):
+        app.main()
+    said = capsys.readouterr().err
+    assert "9 runs done without c28" in said
+    assert "3 of them are not pinned" in said
+    assert "medbench run --study robustness --overwrite isa makes new ones" in said

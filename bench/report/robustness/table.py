@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Mapping, Sequence
 
+from bench.machine.cpu_isa import DEFAULT
 from bench.records.names import SYNTHETIC_PREFIX
 from bench.records.tracks.record import TrackRecord
 from bench.report.analysis.analyse import Analysis
@@ -156,11 +157,12 @@ def _missing(evidence: Evidence, drops: Sequence[Drop], track: str, protocol: st
     studies = planned_runs(track, protocol, dataset)
     have = {run_id for drop in drops for run_id in drop.run_ids}
     shown = {drop.model for drop in drops}
-    beside = [
-        (record.model, record.seed)
+    finished = {
+        (record.model, record.seed): record
         for record in evidence.finished(synthetic=dataset.startswith(SYNTHETIC_PREFIX))
-        if (record.protocol, record.dataset) == (protocol, dataset) and record.model in shown
-    ]
+        if (record.protocol, record.dataset) == (protocol, dataset)
+    }
+    beside = [run for run in finished if run[0] in shown]
     wanted = without_score(dict.fromkeys([*studies, *beside]), protocol, dataset, have)
     seeds = {
         model: tuple(sorted(seed for _, seed in own)) for model, own in grouped(wanted, lambda run: run[0]).items()
@@ -171,8 +173,15 @@ def _missing(evidence: Evidence, drops: Sequence[Drop], track: str, protocol: st
     ]
     if not items:
         return []
-    commands = [
-        f"`medbench track {track} --study {name}`" for name in dict.fromkeys(studies[r] for r in wanted if r in studies)
-    ]
-    last = f"{' '.join(commands)} scores those that the study plans." if commands else ""
-    return ["Missing cells:", Bullets(items), *([last] if last else [])]
+    commands = []
+    for name in dict.fromkeys(studies[run] for run in wanted if run in studies):
+        commands.append(f"`medbench track {track} --study {name}` scores those that study `{name}` plans.")
+        again = [run for run in wanted if studies.get(run) == name and run in finished]
+        again = [run for run in again if finished[run].is_of_other_cpu(DEFAULT)]
+        if again:
+            commands.append(
+                f"Not {model_names(dict.fromkeys(model for model, _ in again))}, whose records are not pinned (only "
+                f"their own processor gives their bits again): `medbench run --study {name} --overwrite isa` makes new "
+                "ones, with scores."
+            )
+    return ["Missing cells:", Bullets(items), *([" ".join(commands)] if commands else [])]

@@ -91,20 +91,20 @@ def score_selection(
     return scored
 
 
-def unscored(planned: Iterable[PlannedRun], names: Iterable[str], results: Path) -> dict[str, int]:
-    """How many finished runs have no current record of a track that applies to them, by track; those that have none.
+def unscored(planned: Iterable[PlannedRun], names: Iterable[str], results: Path) -> dict[str, list[Record]]:
+    """The finished runs without a current record of a track that applies to them, by track; no track without such.
 
     Args:
         planned: The runs.
         names: The tracks.
         results: Where records stand.
     """
-    items, counts = list(planned), {}
+    items, found = list(planned), {}
     for name in names:
         track = load_track(name)
-        mine = [item.run for item in items if not _refused(item, track)]
-        counts[name] = sum(current_record(results, name, run) is None for run in mine)
-    return {name: count for name, count in counts.items() if count}
+        mine = [item.record for item in items if item.record and not _refused(item, track)]
+        found[name] = [record for record in mine if current_record(results, name, record.run) is None]
+    return {name: records for name, records in found.items() if records}
 
 
 def _refused(item: PlannedRun, track: Track) -> str:
