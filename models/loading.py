@@ -22,7 +22,7 @@ _SCRIPT = HERE.parent / "run_all.sh"  # of a checkout
 RUN_ADVICE = (
     "`./run_all.sh setup` installs what runs need"
     if _SCRIPT.is_file()
-    else "install the suite with its extra [run]: pip install 'medspectral-bench[run]'"
+    else "install the suite with its extra [run]: pip install '.[run]' in its checkout"
 )
 
 

@@ -51,7 +51,7 @@ class CostEstimate:
             size = record.resolved_protocol.get("data", {}).get("img_size")
             if record.status == "done" and record.images_per_second and size:
                 rates.setdefault(size, {}).setdefault(record.model, []).append(record.images_per_second)
-        # Images a second of training by size and model.
+        # Images per second of training by size and model.
         self.rates = {size: {model: mean(seen) for model, seen in by.items()} for size, by in rates.items()}
 
     def of(self, run: Run) -> Estimate | None:
@@ -90,7 +90,7 @@ class CostEstimate:
         return Estimate(images / rate, "runs" if own else "timings")
 
     def _scaled(self, model: str, rates: dict[str, float]) -> float | None:
-        """Images a second, from models that were both run at a size and timed as this one was."""
+        """Images per second, from models that were both run at a size and timed as this one was."""
         if not rates or model not in self.speeds:
             return None
         mine = self.speeds[model]
@@ -103,7 +103,7 @@ class CostEstimate:
 
     @cached_property
     def speeds(self) -> dict[str, dict[tuple[str, Setting], float]]:
-        """Images a second of a timed training step by model, then device and setting."""
+        """Images per second of a timed training step by model, then device and setting."""
         speeds: dict[str, dict[tuple[str, Setting], float]] = {}
         for record in read_timings(self.results)[0]:
             speeds.setdefault(record.model, {}).update(_training_speeds(record))

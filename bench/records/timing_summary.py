@@ -20,7 +20,7 @@ MIN_BLOCKS = 30  # of a cell that a summary can rest on: fewer are measured only
 
 @dataclass(frozen=True)
 class Summary:
-    """What the blocks of a cell say, in images a second.
+    """What the blocks of a cell say, in images per second.
 
     Attributes:
         median: Over all blocks of all rounds.

@@ -14,6 +14,7 @@ from typing import Any
 
 import pandas as pd
 
+from bench.records.timing_summary import MIN_BLOCKS
 from bench.report.analysis.contrasts import gain_of_imagenet, start_verdict
 from bench.report.analysis_plan import best_baseline
 from bench.report.draws.findings import VERDICTS, has_network, sentences, undecidable
@@ -23,7 +24,7 @@ from bench.report.published.names import model_name, name_in_sentence
 from bench.report.published.numbers import reference_score
 from bench.report.rendering import template
 from bench.report.robustness.compare import planned_runs, without_score
-from bench.report.tables.score_cells import difference_text, exploratory_text, interval_text, value_text
+from bench.report.tables.score_cells import difference_text, exploratory_text, interval_text, p_text, value_text
 from bench.stats.intervals import IMAGES, LEVEL
 from bench.stats.probabilities import LOSSES
 
@@ -33,6 +34,7 @@ TABLES = (  # what the page is made of
     *("draws.csv", "pairs.csv", "robustness.csv", "robustness_pairs.csv", "timings.csv"),
 )
 DATASET = "breastmnist"
+TWIN_FREE = "test_twin_free"
 IMG_SIZE, NUM_CLASSES, BATCH_SIZE = 224, 8, 32
 
 
@@ -42,9 +44,11 @@ class Facts:
 
     Attributes:
         tables: Tidy tables by name, and `claims`.
+        min_blocks: Of a timing whose interval is one of 95 %.
     """
 
     tables: Mapping[str, pd.DataFrame]
+    min_blocks: int = MIN_BLOCKS
 
     def row(self, table: str, **keys: Any) -> pd.Series | None:
         """The only row with these values, None where there is none."""
@@ -103,6 +107,18 @@ class Facts:
         rows = frame[(frame["effect"] == effect) & frame["optimiser"].isin(optimisers) & (frame["part"] == "test")]
         return set(rows["optimiser"]) == set(optimisers) and not (rows["ci_low"] > 0).any()
 
+    def below_zero(self, effect: str, optimiser: str = "adam") -> str:
+        """Where the interval of a contrast lies below zero: `AUC (p 0.049), ACC, twin-free (p 0.027)`; "" nowhere."""
+        frame = self.tables["contrasts"]
+        keys = {"dataset": DATASET, "effect": effect, "optimiser": optimiser}
+        rows = frame[(frame[list(keys)] == pd.Series(keys)).all(axis=1) & (frame["ci_high"] < 0)]
+        texts = []
+        for part, name in (("test", ""), ("test_twin_free", ", twin-free")):
+            for metric in ("auc", "acc"):
+                for _, row in rows[(rows["part"] == part) & (rows["metric"] == metric)].iterrows():
+                    texts.append(f"{metric.upper()}{name} (p {p_text(row['p'])})")
+        return ", ".join(texts)
+
     def separated(self, protocol: str, metric: str, models: Sequence[str], *, corrected: bool) -> str:
         """Baselines that differ from MedSpectralNet: by the corrected test, or by the single interval alone; `none`."""
         frame = self.tables["pairs"]
@@ -140,7 +156,9 @@ class Facts:
                 verdict = "these weights alone, no network has two seeds"
             elif row["p"] < LEVEL:
                 verdict = "it loses more" if row["difference"] > 0 else "it loses less"
-            texts.append(f"Beside its {row['role']}, {name_in_sentence(row['baseline'])}: {_signed(row)}, {verdict}.")
+            test = "" if row["interval"] == IMAGES else f"p {p_text(row['p'])}, "
+            who = name_in_sentence(row["baseline"])
+            texts.append(f"Compared with its {row['role']}, {who}: {_signed(row)}, {test}{verdict}.")
         return " ".join(texts)
 
     def unscored(self, protocol: str) -> str:
@@ -164,7 +182,7 @@ class Facts:
         if row is None:
             return " | ".join([NOTHING] * 7)
         error = f"{row['ece']:.3f} ({interval_text(row['ece_low'], row['ece_high'])})"
-        chance = f"{row['ece_floor']:.3f}, at most {row['ece_floor_95']:.3f}"
+        chance = f"{row['ece_floor']:.3f}, {row['ece_floor_95']:.3f}"
         verdict = row["verdict"] if isinstance(row["verdict"], str) and row["verdict"] else NOTHING
         above = f"{verdict} ({row['seeds_above']} of {row['n_seeds']})"
         parts = (f"{row['temperature']:.2f}", *(f"{row[metric]:.3f}" for metric in LOSSES[:2]))
@@ -184,11 +202,16 @@ class Facts:
         return self.row("calibration_pairs", **keys, model="medspectralnet", baseline=baseline)
 
     def exploratory(self) -> str:
-        """How many of all exploratory pairs are below 5 %, and how many would be by chance."""
-        frame = self.tables["pairs"]
-        return exploratory_text(
-            frame[frame["family"] == "exploratory"]["p"], "every pair in `results/tables/pairs.csv`"
-        )
+        """How many of all exploratory pairs are below 5 %, and how many would be by chance.
+
+        A data set without twins has the same pairs on both parts: they count once.
+        """
+        frame, cells = self.tables["pairs"], self.tables["cells"]
+        number = {key: own.max() for key, own in cells.groupby(["dataset", "part"])["num_images"]}
+        whole = [name for name, part in number if part == TWIN_FREE and number[name, TWIN_FREE] == number[name, "test"]]
+        twice = frame["dataset"].isin(whole) & (frame["part"] == TWIN_FREE)
+        chosen = frame[(frame["family"] == "exploratory") & ~twice]
+        return exploratory_text(chosen["p"], "every pair in `results/tables/pairs.csv`")
 
     def exploratory_draws(self, track: Track) -> str:
         """As `exploratory`, of MedSpectralNet's differences at all levels of rare classes, or of few images."""
@@ -218,15 +241,31 @@ class Facts:
         return float("nan") if row is None else float(row["num_params"]) / 1e6
 
     def speed(self, model: str) -> str:
-        """Images a second of inference on a CPU at 224 px, fp32, batch 32, in the faster memory format."""
-        frame = self.tables["timings"]
-        rows = frame[(frame["model"] == model) & (frame["img_size"] == IMG_SIZE) & (frame["mode"] == "inference")]
-        rows = rows[(rows["precision"] == "fp32") & (rows["batch_size"] == BATCH_SIZE) & ~rows["compiled"]]
-        rows = rows[(rows["status"] == "done") & rows["device"].str.startswith("cpu")]
+        """Images per second of inference on a CPU at 224 px, fp32, batch 32, in the faster memory format."""
+        rows = self._timed(model)
         if rows.empty:
             return NOTHING
-        best = rows.sort_values("median_images_per_second").iloc[-1]
+        best = rows.iloc[-1]
         return f"{best['median_images_per_second']:.1f} ({best['ci_low']:.1f} to {best['ci_high']:.1f})"
+
+    def blocks(self, model: str) -> str:
+        """How many blocks of batches `speed` rests on."""
+        rows = self._timed(model)
+        return NOTHING if rows.empty else str(rows.iloc[-1]["num_blocks"])
+
+    def timed_on(self) -> str:
+        """The CPUs that the models were timed on: `AMD EPYC, 1 thread`."""
+        devices = self._timed()["device"].str.removeprefix("cpu: ")
+        return "; ".join(sorted(set(devices))) or NOTHING
+
+    def _timed(self, *models: str) -> pd.DataFrame:
+        """Rows of models, of all without a name, as `speed` reads them; the fastest last."""
+        frame = self.tables["timings"]
+        rows = frame[(frame["img_size"] == IMG_SIZE) & (frame["mode"] == "inference") & ~frame["compiled"]]
+        rows = rows[(rows["precision"] == "fp32") & (rows["batch_size"] == BATCH_SIZE) & (rows["status"] == "done")]
+        rows = rows[rows["device"].str.startswith("cpu")]
+        rows = rows[rows["model"].isin(models)] if models else rows
+        return rows.sort_values("median_images_per_second")
 
     def published(self, model: str, protocol: str, metric: str) -> str:
         """What is printed elsewhere for the model on BreastMNIST."""

@@ -50,6 +50,7 @@ TEX_HEAD = r"""\makeatletter
 \begingroup\footnotesize\sloppy\setlength{\tabcolsep}{4pt}\setlength{\LTleft}{0pt}\setlength{\parindent}{0pt}"""
 TEX_TAIL = r"""\par\endgroup
 \medbenchend"""
+ROUNDING = 1e-9  # less than that is what sums of floats leave of 0
 
 
 @dataclass(frozen=True)
@@ -104,11 +105,10 @@ def quoted(text: object) -> str:
 
 
 def signed(value: float, digits: int = 3) -> str:
-    """`+0.028`, `−0.070`; nothing at all for what is not known."""
+    """`+0.028`, `−0.070`, `−0.000` for what lies below 0 by less than is printed; nothing for what is not known."""
     if value != value:
         return ""
-    text = f"{value:+.{digits}f}"
-    return f"{0:.{digits}f}" if float(text) == 0 else text.replace("-", "−")
+    return f"{value:+.{digits}f}".replace("-", "−") if abs(value) > ROUNDING else f"{0:.{digits}f}"
 
 
 def markdown(blocks: Sequence[Block], first_line: str) -> bytes:

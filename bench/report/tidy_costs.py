@@ -120,7 +120,7 @@ def best_modes(timings: Iterable[Timing]) -> list[Timing]:
 
 
 def one_device(timings: Iterable[Timing]) -> str:
-    """The only device of some timings, for a column or an axis of images a second.
+    """The only device of some timings, for a column or an axis of images per second.
 
     Raises:
         RecordError: If there are several: their numbers do not belong in one column.

@@ -33,6 +33,25 @@ def single_step(p_values: Sequence[float], size: int) -> list[float]:
     return [min(1.0, size * p) for p in p_values]
 
 
+def step_down(p_values: Sequence[float], size: int) -> list[float]:
+    """Holm's adjusted p-values (1979), planned comparisons that were not made counting as p = 1.
+
+    Args:
+        p_values: Of the comparisons that were made.
+        size: How many were planned.
+
+    Raises:
+        StatsError: If more were made than planned.
+    """
+    if size < len(p_values):
+        raise StatsError(f"{len(p_values)} p-values in a family of {size}; a family has at least as many as were made")
+    p = np.asarray(p_values, dtype=np.float64)
+    order = np.argsort(p, kind="stable")
+    adjusted = np.empty_like(p)
+    adjusted[order] = np.minimum(1.0, np.maximum.accumulate((size - np.arange(len(p))) * p[order]))
+    return [float(p) for p in adjusted]
+
+
 @dataclass(frozen=True)
 class Discoveries:
     """What a page of uncorrected tests holds.
@@ -54,7 +73,7 @@ def discoveries(p_values: Sequence[float], level: float = LEVEL) -> Discoveries:
     """Counts for a page of exploratory tests.
 
     Benjamini and Hochberg's correction (1995) keeps its promise for independent tests and for those that depend
-    positively, as comparisons on the same images with one model in common do.
+    positively. Comparisons of one model with others on the same images do; all pairs of models need not.
 
     Args:
         p_values: Of every test on the page, each in [0, 1].

@@ -35,7 +35,7 @@ def smoke(model: str, dataset: str = "breastmnist") -> Run:
 
 
 def time_steps(results: Path, model: str, *rates: float | None, **changes: Any) -> None:
-    """A timing record with a training step a round, None for a round that failed; images a second."""
+    """A timing record with a training step a round, None for a round that failed; images per second."""
     rounds = [
         Round(index=index, status="failed", reason="why")
         if rate is None

@@ -437,7 +437,8 @@ def test_exploratory_counts_say_what_chance_gives() -> None:
     p_values = [0.0001, 0.03, 0.04, *[0.5] * 37, math.nan]
     text = exploratory_text(p_values, "here")
     assert "40 tests, 3 with p below 5 % where 2.0 would be expected" in text
-    assert "correction keeps 1," in text
+    assert "correction keeps 1 (of independent tests 5 % would be false on average;" in text
+    assert exploratory_text([0.03, *[0.5] * 9], "here").endswith("correction keeps none.")
     assert exploratory_text([math.nan], "here") == ""
 
 

@@ -190,8 +190,8 @@ def test_findings_say_whichever_way_it_falls(results: Path) -> None:
     """More, less, or not told apart: by the pair's own p; without records nothing is said."""
     frames = {name: frame for name, frame in run(results).tables().items() if name.startswith("robustness")}
     said = findings.Facts(frames).lost_beside("lite-96", "auc")
-    assert "Beside its trunk, ResNet-18: " in said
-    assert "Beside its best baseline, ResNet-50: " in said
+    assert "Compared with its trunk, ResNet-18: " in said
+    assert "Compared with its best baseline, ResNet-50: " in said
     cases = ((0.01, 0.02, "it loses more"), (0.01, -0.02, "it loses less"), (0.2, 0.02, "not separated"))
     for p, difference, words in cases:
         pairs = frames["robustness_pairs"].assign(p=p, difference=difference)

@@ -18,12 +18,14 @@ from bench.check.compare.folders import compare_folders
 from bench.records.card import read_card, write_card
 from bench.records.names import Run
 from bench.report.analysis.analyse import analyse
+from bench.report.analysis.resolution import Resolution
 from bench.report.evidence import gather
 from bench.report.figures.style import Caption
 from bench.report.site.answer import answer, forest, headline
 from bench.report.site.figures import page_figures
 from bench.report.site.pages import render
 from bench.report.site.tracks import TRACKS, tracks
+from bench.stats.uncertainty import Uncertainty
 from tests.check.test_trust import ROW
 from tests.making import make_rerun, make_run
 from tests.report.rows import make_pair, only
@@ -379,11 +381,13 @@ def test_the_answer_names_who_is_separated_where() -> None:
         make_pair("swin_t", -0.2, -0.3, -0.1, 1e-9, protocol="lite-96"),
         make_pair("swin_t", 0.05, -0.1, 0.2, 0.4, protocol="lite-96", dataset="pneumoniamnist"),
     ]
-    found = answer(made, is_stated=False, synthetic=False)
+    found = answer(made, synthetic=False)
     assert found.separated == (
         "On two of the six data sets (BreastMNIST and PneumoniaMNIST), MedSpectralNet's AUC is higher than that of "
-        "ResNet-18 and lower than that of Swin-T (BreastMNIST): 3 of 4 comparisons. On BreastMNIST several "
-        "images are of one patient: intervals are too narrow, p-values too small."
+        "ResNet-18 and lower than that of Swin-T (BreastMNIST): 3 of 4 comparisons."
+    )
+    assert found.caveats == (
+        "On BreastMNIST several images are of one patient: intervals are too narrow, p-values too small."
     )
     assert found.open == (
         "It is not separated from that of Swin-T (PneumoniaMNIST), which is no evidence that they are equal."
@@ -391,7 +395,37 @@ def test_the_answer_names_who_is_separated_where() -> None:
     assert found.missing.startswith("98 of 102 planned comparisons have no finished run: ")
     assert "MedSpectralNet on BloodMNIST, DermaMNIST, OrganCMNIST and OrganSMNIST" in found.missing
     assert "paper-224-imagenet" in found.missing
-    assert "paper-224-imagenet" not in answer(made, is_stated=True, synthetic=False).missing
+    assert "paper-224-imagenet" not in answer(made, have={"paper-224-imagenet"}, synthetic=False).missing
+
+
+def test_the_answer_says_what_weakens_it() -> None:
+    """Networks below the floor, the plan's first correction, and comparisons that could never find a difference.
+
+    By hand: of a family of 102, 0.0004 x 102 = 0.041 and 0.0006 x 101 = 0.061; without the floor nothing is below it.
+    """
+    blind = Uncertainty(0.25)  # 2.8 standard errors of 0.5
+    resolution = Resolution(
+        *("lite-96", "breastmnist", "test", "auc", 156, 0.9, 0.05, 4),
+        correlation=0.5,
+        smallest_difference=0.1,
+        smallest_corrected=0.2,
+        tests=13,
+        note="",
+    )
+    made = [
+        make_pair("floor/knn1", 0.13, 0.05, 0.2, 0.0004, protocol="lite-96"),
+        make_pair("edgenext_s", 0.15, 0.05, 0.25, 0.0006, protocol="lite-96"),
+        make_pair("resnet18", 0.12, 0.05, 0.2, 0.5, protocol="lite-96"),
+        make_pair("swin_t", 0.1, -0.1, 0.3, 0.3, protocol="lite-96", uncertainty=blind),
+    ]
+    found = answer(made, [resolution], synthetic=False)
+    assert "EdgeNeXt-S scores below the nearest neighbour" in found.caveats
+    assert (
+        "By the plan's first rule (Holm over all 102), replaced with the p-values known: the nearest neighbour alone."
+        in found.caveats
+    )
+    assert found.resolution.endswith("Too few seeds to find any: Swin-T.")
+    assert "below the nearest" not in answer(made[1:], synthetic=False).caveats
 
 
 def test_the_forest_plot_has_one_axis_for_all_sets() -> None:

@@ -138,11 +138,11 @@ def test_a_cpu_and_a_gpu_never_share_a_column(results: Path) -> None:
     for record in (timing("medvit_t", CPU, 10.0), timing("medvit_t", GPU, 900.0), timing("swin_t", CPU, 1.0, "oom")):
         write_sealed(timing_path(results, record.device, record.model), record)
     text = render(results)["table4.md"].decode()
-    rows = rows_of(text, f"Images a second, inference, 224 px, {CPU}")
+    rows = rows_of(text, f"Images per second, inference, 224 px, {CPU}")
     assert rows["MedViT-T"][1] == "10.0 (10.0–10.0)"
     assert rows["Swin-T"][1] == "oom"
     assert not [cells for cells in rows.values() if "900" in " ".join(cells)]
-    assert rows_of(text, f"Images a second, inference, 224 px, {GPU}")["MedViT-T"][1] == "900.0 (900.0–900.0)"
+    assert rows_of(text, f"Images per second, inference, 224 px, {GPU}")["MedViT-T"][1] == "900.0 (900.0–900.0)"
     with pytest.raises(RecordError, match="2 devices"):
         _table(timing_rows([timing("medvit_t", CPU, 10.0), timing("medvit_t", GPU, 900.0)]))
     assert timing_blocks([]) == []
@@ -158,13 +158,13 @@ def test_two_scans_of_a_model_are_two_rows(results: Path) -> None:
     found = [[cell.strip() for cell in line.split("|")[1:-1]] for line in text.splitlines() if line.startswith("| Med")]
     assert ["MedMamba-T", "90.0 (90.0–90.0)", "mamba_ssm"] in found
     assert ["MedMamba-T", "9.00 (9.00–9.00)", "torch"] in found
-    assert rows_of(text, f"Images a second, inference, 224 px, {GPU}")["ResNet-18"][-1] == "–"
+    assert rows_of(text, f"Images per second, inference, 224 px, {GPU}")["ResNet-18"][-1] == "–"
     assert "Fewer than 30 blocks in all rounds" in text
 
 
 def test_no_timing_no_columns(results: Path) -> None:
     """Without a timing record nothing is stated about speed."""
-    assert "Images a second" not in render(results)["table4.md"].decode()
+    assert "Images per second" not in render(results)["table4.md"].decode()
 
 
 def test_data_made_here_has_no_table_4(results: Path) -> None:

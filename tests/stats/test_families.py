@@ -10,7 +10,7 @@ from scipy.special import ndtr
 from statsmodels.stats.multitest import multipletests
 
 from bench.errors import ShapeError
-from bench.stats.families import discoveries, may_be_best, one_sided, single_step
+from bench.stats.families import discoveries, may_be_best, one_sided, single_step, step_down
 from bench.stats.intervals import StatsError
 
 P_VALUES = st.lists(st.floats(0, 1), min_size=1, max_size=12)
@@ -72,3 +72,13 @@ def test_false_statements_stay_rare() -> None:
     p_values = 2 * ndtr(-np.abs(0.7 * shared + np.sqrt(1 - 0.49) * generator.normal(size=(3000, 20))))
     false = np.mean([min(single_step(row.tolist(), 20)) < 0.05 for row in p_values])
     assert false <= 0.05 + 2 * np.sqrt(0.05 * 0.95 / 3000)
+
+
+def test_holm_by_hand() -> None:
+    """A family of 5 with three made: 0.01 x 5, 0.02 x 4, then 0.03 x 3 that cannot be below its forerunner's 0.08."""
+    assert step_down([0.03, 0.01, 0.02], 5) == pytest.approx([0.09, 0.05, 0.08])
+    assert step_down([0.02, 0.01], 5) == pytest.approx([0.08, 0.05])
+    assert step_down([0.9, 0.01, 0.011], 3) == pytest.approx([0.9, 0.03, 0.03])
+    assert step_down([], 3) == []
+    with pytest.raises(StatsError):
+        step_down([0.1, 0.2], 1)

@@ -23,10 +23,21 @@ from bench.report.claims.verdict import (
     Beside,
     Check,
     Judged,
+    Kind,
     Outcome,
     every,
     settled,
 )
+
+KIND_WORDS: dict[Kind, str] = {
+    "arithmetic": "arithmetic",
+    "data": "data",
+    "costs": "counted costs",
+    "timing": "timings",
+    "published": "published numbers",
+    "records": "runs of this suite",
+    "granularity": "printed digits",
+}
 
 
 def judge(sources: Sources) -> list[Judged]:
@@ -88,10 +99,12 @@ def facts(judged: Iterable[Judged]) -> list[list[Judged]]:
 
 def headline(judged: Sequence[Judged]) -> str:
     """How many claims hold, fail or stay open, and how many are decided by each kind of check."""
-    numbers = [(name, sum(item.outcome.verdict == name for item in judged)) for name in VERDICTS]
-    texts = [f"{number} {name}" for name, number in numbers]
+    holds, fails, undecided, untestable = (sum(item.outcome.verdict == name for item in judged) for name in VERDICTS)
     kinds = []
     for kind in KINDS:
         own = [item for item in judged if item.kind == kind]
-        kinds += [f"{kind} {sum(map(settled, own))} of {len(own)}"] if own else []
-    return f"{', '.join(texts)}; decided by {', '.join(kinds)}; {len(facts(judged))} facts in {len(judged)} sentences"
+        kinds += [f"{KIND_WORDS[kind]} {sum(map(settled, own))} of {len(own)}"] if own else []
+    return (
+        f"Of {len(judged)} sentences ({len(facts(judged))} different facts) {holds} hold, {fails} fail, {undecided} "
+        f"are undecided, {untestable} cannot be tested; decided by {', '.join(kinds)}"
+    )

@@ -19,7 +19,7 @@ KERNELS = ("", "mamba_ssm")  # a scan in plain torch is no ground for calling a 
 
 
 def throughput(sources: Sources, model: str, batch_size: int) -> Quantity:
-    """Lowest median of images a second at 224 px over the devices timed, each at its fastest way to run."""
+    """Lowest median of images per second at 224 px over the devices timed, each at its fastest way to run."""
     rows = [t for t in _fastest(sources, model) if (t.batch_size, t.img_size) == (batch_size, SIZE)]
     if not rows:
         return absent(_timing_command(model))
@@ -29,14 +29,14 @@ def throughput(sources: Sources, model: str, batch_size: int) -> Quantity:
 
 
 def faster(sources: Sources, ours: str, theirs: str) -> Outcome:
-    """More images a second than another on every CUDA device and batch size timed; intervals must be apart."""
+    """More images per second than another on every CUDA device and batch size timed; intervals must be apart."""
 
     def judge(first: Timing, second: Timing) -> str:
         if first.ci_low > second.ci_high:
             return HOLDS
         return FAILS if first.ci_high < second.ci_low else UNDECIDED
 
-    expected = f"{model_name(ours)} above {model_name(theirs)} in images a second on every CUDA setting timed"
+    expected = f"{model_name(ours)} above {model_name(theirs)} in images per second on every CUDA setting timed"
     return _side_by_side(sources, ours, theirs, _rate, expected, judge)
 
 
@@ -51,7 +51,7 @@ def smaller_peak(sources: Sources, ours: str, theirs: str) -> Outcome:
 
 
 def batch_gain(sources: Sources, model: str) -> Quantity:
-    """Images a second at the largest batch over those one at a time, on the CUDA device where that is smallest."""
+    """Images per second at the largest batch over those one at a time, on the CUDA device where that is smallest."""
     on_cuda = [timing for timing in _fastest(sources, model) if timing.device.startswith("cuda")]
     ratios = []
     for group in grouped(on_cuda, lambda timing: timing.device).values():

@@ -13,7 +13,7 @@ from bench.report.ablations import REMOVAL
 from bench.report.draws.scores import CHOSEN, PLAIN, WHOLE_SPLIT, Track
 from bench.report.formats import signed
 from bench.report.published.names import dataset_name, model_name, name_in_sentence
-from bench.report.tables.score_cells import interval_text, signed_interval
+from bench.report.tables.score_cells import interval_text, p_text, signed_interval
 
 OURS, TRUNK = REMOVAL.whole, REMOVAL.trunk
 VERDICTS = ("higher", "lower", "not separated")
@@ -93,4 +93,5 @@ def _compared(pairs: pd.DataFrame, planned: int) -> Iterator[str]:
         number = "" if row["n_draws"] >= planned else f" over {row['n_draws']} common draws"
         interval = f"{signed(row['difference'])}{number} ({signed_interval(row['ci_low'], row['ci_high'])})"
         baseline = name_in_sentence(row["baseline"])
-        yield f"{model_name(OURS)} minus {which}{both}, {baseline}: {interval}, {row['verdict']}."
+        told = row["verdict"] if row["verdict"] == "not separated" else f"{row['verdict']} (p {p_text(row['p'])})"
+        yield f"{model_name(OURS)} minus {which}{both}, {baseline}: {interval}, {told}."

@@ -1,4 +1,4 @@
-"""Accuracy against what models cost: multiply-accumulates, parameters, images a second.
+"""Accuracy against what models cost: multiply-accumulates, parameters, images per second.
 
 Timings of two devices never share a figure, let alone an axis.
 """
@@ -109,7 +109,7 @@ def macs_axis(records: Sequence[Record], costs: Sequence[CostRecord], num_classe
 
 
 def speed_axes(records: Sequence[Record], timings: Sequence[TimingRecord]) -> Iterator[Axis]:
-    """Images a second in inference at the size of the runs, one axis a device.
+    """Images per second in inference at the size of the runs, one axis a device.
 
     Each model is timed in its fastest way that agrees with fp32 eager.
     """
@@ -121,7 +121,7 @@ def speed_axes(records: Sequence[Record], timings: Sequence[TimingRecord]) -> It
 
 
 def speed_axis(timings: Sequence[Timing]) -> Axis:
-    """Images a second of one device, at the batch that most of the models were timed at; of several the largest.
+    """Images per second of one device, at the batch that most of the models were timed at; of several the largest.
 
     Args:
         timings: Rows of `best_modes` at one image size, at least one.
@@ -137,8 +137,8 @@ def speed_axis(timings: Sequence[Timing]) -> Axis:
     part = [timing for timing in timings if timing.batch_size == batch]
     costs = {t.model: Cost(t.median_images_per_second, t.ci_low, t.ci_high, t.way) for t in part}
     words = (
-        f"Median images a second in inference on {device}, batch {batch}, {size} px as in the runs, each model in its "
-        "fastest mode that agrees with fp32 eager; horizontal bars: 95 % interval."
+        f"Median images per second in inference on {device}, batch {batch}, {size} px as in the runs, each model in "
+        "its fastest mode that agrees with fp32 eager; horizontal bars: 95 % interval."
     )
     cold = [model_name(timing.model) for timing in part if timing.warm_up == "cold"]
     if cold:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Container, Iterable, Sequence
 from dataclasses import dataclass
 
 from bench.data.names import PAPER_DATASETS
@@ -19,12 +19,19 @@ from bench.report.published.independence import independence
 from bench.report.published.names import dataset_name, model_name, name_in_sentence
 from bench.report.tables.score_cells import difference_text, p_text, smallest_text
 from bench.report.tidy import grouped, model_order, paper_datasets
+from bench.stats.families import step_down
+from bench.stats.intervals import LEVEL
 from bench.stats.power import POWER
 
 HEADLINE = "lite-96"  # comes first wherever several protocols stand side by side
 STEP = 0.2  # of the axis, in AUC
 VERDICTS = ("higher", "lower", "comparable", "not separated")
-STATED = "paper-224-imagenet"  # the setting that the paper's numbers are of
+RECIPES = {  # of the paper, the one that its numbers are of first -> why it may have no run
+    "paper-224-imagenet": "its ImageNet weights were not available",
+    "paper-224-scratch": "it needs a GPU",
+}
+NEAREST = "floor/knn1"
+FEW = 4  # that are missing are named, more are counted
 NUMBERS = ("none", "one", "two", "three", "four", "five", "six")
 
 
@@ -84,12 +91,14 @@ class Answer:
 
     Attributes:
         separated: From which models the corrected tests tell MedSpectralNet, on how many of the six sets.
+        caveats: What weakens that.
         open: From which they do not.
         resolution: How small a difference they find.
         missing: What no finished run gives.
     """
 
     separated: str
+    caveats: str
     open: str
     resolution: str
     missing: str
@@ -109,51 +118,95 @@ def the_answer(evidence: Evidence, analysis: Analysis, *, synthetic: bool) -> An
         analysis: Its statistics.
         synthetic: Of runs on synthetic data, or of the others.
     """
-    is_stated = any(record.protocol == STATED for record in evidence.records)
-    return answer(headline(analysis.pairs), analysis.resolution, is_stated=is_stated, synthetic=synthetic)
+    have = {record.protocol for record in evidence.records}
+    return answer(headline(analysis.pairs), analysis.resolution, have=have, synthetic=synthetic)
 
 
-def answer(pairs: Sequence[Pair], resolution: Iterable[Resolution] = (), *, is_stated: bool, synthetic: bool) -> Answer:
+def answer(
+    pairs: Sequence[Pair], resolution: Iterable[Resolution] = (), *, have: Container[str] = (), synthetic: bool
+) -> Answer:
     """The answer from the primary comparisons of one protocol.
 
     Args:
         pairs: From `headline`.
         resolution: The smallest differences that are found, of any protocol.
-        is_stated: Whether there is a run under the paper's own setting.
+        have: Protocols with a finished run.
         synthetic: Whether they are on synthetic data.
     """
     six = paper_datasets(synthetic=synthetic)
     if not pairs:
-        return Answer("", "", "", f"Nothing is measured yet that the analysis plan compares: no run on {_sets(six)}.")
-    have = [name for name in six if any(pair.dataset == name for pair in pairs)]
+        return Answer(
+            "", "", "", "", f"Nothing is measured yet that the analysis plan compares: no run on {_sets(six)}."
+        )
+    sets = [name for name in six if any(pair.dataset == name for pair in pairs)]
     verdicts = grouped(pairs, lambda pair: pair.verdict)
     number = sum(len(verdicts.get(side, [])) for side in ("higher", "lower"))
-    sides = [f"{side} than that of {_models(verdicts[side], have)}" for side in ("higher", "lower") if side in verdicts]
+    sides = [f"{side} than that of {_models(verdicts[side], sets)}" for side in ("higher", "lower") if side in verdicts]
     found = f"{' and '.join(sides)}" if sides else "separated from that of no other model"
-    separated = (
-        f"On {NUMBERS[len(have)]} of the six data sets ({_sets(have)}), {model_name(OURS)}'s AUC is {found}: "
-        f"{number} of {len(pairs)} comparisons.{_dependence(have)}"
-    )
+    separated = f"On {_on(sets)}, {model_name(OURS)}'s AUC is {found}: {number} of {len(pairs)} comparisons."
+    caveats = [_first_rule(pairs, sets, six, synthetic=synthetic), _untrained(pairs, sets), *_dependence(sets)]
     words = {
         "not separated": "It is not separated from that of {}, which is no evidence that they are equal.",
         "comparable": "It is comparable to that of {}, within the margin of the analysis plan.",
     }
-    rest = [words[verdict].format(_models(verdicts[verdict], have)) for verdict in words if verdict in verdicts]
-    missing = [_missing(pairs, have, six, synthetic=synthetic)]
-    if not is_stated and not synthetic:
-        missing.append(f"The paper's own setting ({STATED}) has no run: its ImageNet weights were not available.")
-    return Answer(separated, " ".join(rest), _resolution(pairs, resolution), " ".join(missing).strip())
+    rest = [words[verdict].format(_models(verdicts[verdict], sets)) for verdict in words if verdict in verdicts]
+    missing = [_missing(pairs, sets, six, synthetic=synthetic)]
+    unrun = [f"{name} ({why})" for name, why in RECIPES.items() if name not in have]
+    if unrun and not synthetic:
+        missing.append(f"No run exists of the paper's own recipe: {', '.join(unrun)}.")
+    return Answer(
+        separated,
+        " ".join(filter(None, caveats)),
+        " ".join(rest),
+        _resolution(pairs, resolution),
+        " ".join(missing).strip(),
+    )
 
 
-def _dependence(datasets: Iterable[str]) -> str:
-    """What stands behind a verdict on images that belong together, with a blank before it."""
+def _on(sets: Sequence[str]) -> str:
+    return (
+        f"{_sets(sets)}, the only one of the six data sets that it ran on"
+        if len(sets) == 1
+        else f"{NUMBERS[len(sets)]} of the six data sets ({_sets(sets)})"
+    )
+
+
+def _first_rule(pairs: Sequence[Pair], have: Sequence[str], six: Sequence[str], *, synthetic: bool) -> str:
+    """What the plan's first correction leaves, "" where that is the same.
+
+    It was replaced with the p-values known, so a reader must see both.
+    """
+    planned = len(baselines(pairs[0].protocol, synthetic=synthetic)) * len(six)
+    adjusted = step_down([1.0 if math.isnan(pair.p) else pair.p for pair in pairs], planned)
+    left = [pair for pair, p in zip(pairs, adjusted, strict=True) if p < LEVEL]
+    if {id(pair) for pair in left} == {id(pair) for pair in pairs if pair.verdict in ("higher", "lower")}:
+        return ""
+    rule = f"By the plan's first rule (Holm over all {planned}), replaced with the p-values known"
+    return f"{rule}: {f'{_models(left, have)} alone' if left else 'none'}."
+
+
+def _untrained(pairs: Sequence[Pair], have: Sequence[str]) -> str:
+    """Which networks that are told apart score below a floor without learning, "" without one."""
+    floors = {pair.dataset: pair.difference for pair in pairs if pair.baseline == NEAREST}
+    below = [
+        pair
+        for pair in pairs
+        if pair.verdict == "higher" and not is_fitted(pair.baseline) and pair.difference > floors.get(pair.dataset, 1.0)
+    ]
+    if not below:
+        return ""
+    verb = "scores" if len(below) == 1 else "score"
+    return f"{_models(below, have)} {verb} below the nearest neighbour, which speaks of the recipe."
+
+
+def _dependence(datasets: Iterable[str]) -> list[str]:
+    """What stands behind a verdict on images that belong together."""
     known = [(name, found) for name in datasets if (found := independence(name)) is not None and found.warning]
-    texts = [
-        f" On {_sets(name for name, _ in group)} several images are of one {unit}: intervals are too narrow, p-values "
+    return [
+        f"On {_sets(name for name, _ in group)} several images are of one {unit}: intervals are too narrow, p-values "
         "too small."
         for unit, group in grouped(known, lambda item: item[1].unit).items()
     ]
-    return "".join(texts)
 
 
 def _resolution(pairs: Sequence[Pair], resolution: Iterable[Resolution]) -> str:
@@ -164,8 +217,12 @@ def _resolution(pairs: Sequence[Pair], resolution: Iterable[Resolution]) -> str:
         if (row.protocol, row.dataset) in cells and (row.metric, row.part) == ("auc", "test"):
             number = "" if math.isnan(row.comparisons) else f", median of {row.comparisons:g}"
             smallest.setdefault(row.dataset, f"{smallest_text(row)} on {dataset_name(row.dataset)}{number}")
+    if not smallest:
+        return ""
     found = f"Smallest difference in AUC that a comparison finds with a power of {POWER:g}: "
-    return f"{found}{'; '.join(smallest.values())}." if smallest else ""
+    blind = [pair for pair in pairs if pair.smallest(pair.tests) > 1.0]
+    never = f" Too few seeds to find any: {_models(blind, sorted(smallest))}." if blind else ""
+    return f"{found}{'; '.join(smallest.values())}.{never}"
 
 
 def _missing(pairs: Sequence[Pair], have: Sequence[str], six: Sequence[str], *, synthetic: bool) -> str:
@@ -175,7 +232,11 @@ def _missing(pairs: Sequence[Pair], have: Sequence[str], six: Sequence[str], *, 
     number = len(planned) * len(six) - len(made)
     absent = [name for name in six if name not in have]
     wanting = {name: [model for model in planned if (model, name) not in made] for name in have}
-    texts = [f"{_joined([model_name(m) for m in own])} on {dataset_name(name)}" for name, own in wanting.items() if own]
+    named = {name: [model_name(model) for model in own] for name, own in wanting.items() if own}
+    texts = [
+        f"{_joined(own) if len(own) <= FEW else f'{len(own)} baselines'} on {dataset_name(name)}"
+        for name, own in named.items()
+    ]
     texts += [f"{model_name(OURS)} on {_sets(absent)}"] if absent else []
     return (
         f"{number} of {len(planned) * len(six)} planned comparisons have no finished run: {'; '.join(texts)}."

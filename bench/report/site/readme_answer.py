@@ -12,6 +12,7 @@ from bench.report.evidence import Evidence
 from bench.report.links import Links
 from bench.report.site.answer import headline, the_answer
 
+HOW_MUCH = "`medbench plan --study lite` says how long a study takes."
 BEGIN, END = "<!-- measured: written by medbench report -->", "<!-- measured: end -->"
 
 
@@ -28,9 +29,9 @@ def answer_text(evidence: Evidence, analysis: Analysis, claims: str, links: Link
     pairs = headline(analysis.pairs)
     table = f" [Table 3]({links.to_report('table3.md')}), protocol `{pairs[0].protocol}`." if pairs else ""
     lines = {
-        "Separated": f"{found.separated}{table}" if found.separated else "",
+        "Separated": " ".join(filter(None, (found.separated, found.caveats))) + table if found.separated else "",
         "Not separated": " ".join(filter(None, (found.open, found.resolution))),
-        "Missing": f"{found.missing} `./run_all.sh STUDY` runs what is missing." if found.missing else "",
+        "Missing": f"{found.missing} {HOW_MUCH}" if found.missing else "",
         "The paper's claims": f"[{claims}]({links.to_report('claims.md')})." if claims else "",
         "Records": f"{evidence.counted(synthetic=False)}, each with its predictions.",
     }

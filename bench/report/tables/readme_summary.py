@@ -142,7 +142,7 @@ def _scores(analysis: Analysis, scores: Sequence[Score], protocol: str, links: L
         "≈: may be the best of the column, by a confidence set that holds the best at 95 %; bold: alone in it; one "
         "seed excludes nobody. n: seeds, in both Breast columns the same. Smallest AUC difference found with a power "
         f"of {POWER:g}: {'; '.join(gaps)}. Published numbers come from other protocols. All cells with "
-        f"accuracy: [Table 3]({links.to_report('table3.md')}); statistics fixed beforehand: "
+        f"accuracy: [Table 3]({links.to_report('table3.md')}); statistics and their dated changes: "
         f"{f'[analysis plan]({fixed})' if fixed else 'analysis plan'}."
     )
     table = Table(f"Table 3, condensed, protocol `{protocol}`: AUC with 95 % intervals.", header, rows)

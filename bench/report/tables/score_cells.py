@@ -257,8 +257,8 @@ def exploratory_text(p_values: Iterable[float], what: str) -> str:
     counts = discoveries([p for p in p_values if not math.isnan(p)])
     if not counts.tests:
         return ""
+    kept = f"{counts.kept} (of independent tests 5 % would be false on average; these share images and models)"
     return (
         f"Exploratory, {what}: {counts.tests} tests, {counts.seen} with p below 5 % where {counts.expected:.1f} would "
-        f"be expected if nothing differed; Benjamini and Hochberg's correction keeps {counts.kept}, at most 5 % of "
-        "them false on average."
+        f"be expected if nothing differed; Benjamini and Hochberg's correction keeps {kept if counts.kept else 'none'}."
     )

@@ -13,11 +13,11 @@ from bench.report.tidy_costs import Timing, one_device, timing_rows
 
 
 def timing_blocks(timings: Sequence[TimingRecord]) -> list[Block]:
-    """Images a second of every device that was timed; nothing where none was."""
+    """Images per second of every device that was timed; nothing where none was."""
     if not timings:
         return []
     text = (
-        "Images a second: median over all blocks, with a 95 % bootstrap interval over rounds and blocks. Numbers are "
+        "Images per second: median over all blocks, with a 95 % bootstrap interval over rounds and blocks. Numbers are "
         "compared within a column alone: one device, one way to run, one batch size. A cell that did not finish, or "
         "whose logits disagree with fp32 eager, says so and has no number. Scan: what ran MedMamba's selective scan. "
         "A CPU is timed with the widest instructions that it has, while runs are pinned to AVX2."
@@ -52,7 +52,7 @@ def _table(timings: Sequence[Timing]) -> Table:
         for model, scan in models
     ]
     header = ["model", *labels, "scan"]
-    caption = f"Images a second, {mode}, {size} px, {device}"
+    caption = f"Images per second, {mode}, {size} px, {device}"
     return Table(caption, header, rows, right=frozenset(range(1, len(labels) + 1)))
 
 

@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+from fractions import Fraction
+
+import numpy as np
+
 from bench.report.claims.checks import at_least, at_most, below, near, reachable, rounds, within
 from bench.report.claims.registry import claim
-from bench.report.claims.runs import class_score, highest, lowest, margin, measured, reproduced
+from bench.report.claims.runs import class_score, highest, lowest, margin, reproduced
 from bench.report.claims.sources import Sources
 from bench.report.claims.terms import published
-from bench.report.claims.values import Quantity, bound, printed
+from bench.report.claims.values import Quantity, bound, leaf, printed
 from bench.report.claims.verdict import Beside, Check, Parts, every
+from bench.stats.metrics import auc
 
 
 def _accuracy(sources: Sources, target: Quantity, dataset: str) -> Parts:
@@ -35,11 +40,11 @@ def highest_auc_of_a_class(sources: Sources) -> Parts:
     yield Check("records", near(highest(sources, "organcmnist", "auc"), printed("0.999", "C008"), margin()))
 
 
-@claim("C056", "A model that gives every image the same scores has an AUC of 0.5; 1.0 is perfect by definition.")
-def auc_of_a_random_model(sources: Sources) -> Parts:
+@claim("C056", "A definition, no result: what the same scores for every image give; 1.0 is perfect.")
+def auc_of_a_random_model(_: Sources) -> Parts:
     """“An AUC of 0.5 indicates random performance, while AUC = 1.0 represents perfect discrimination”."""
-    random = measured(sources, "floor/prior", "breastmnist", "auc", "lite-96")
-    yield Check("records", rounds(random, printed("0.5", "C056")))
+    chance = auc(np.arange(2), np.full((2, 2), 0.5), "binary-class")
+    yield Check("arithmetic", rounds(leaf(Fraction(chance or 0), "equal scores"), printed("0.5", "C056")))
 
 
 @claim("C076", "Both ends, each within the analysis plan's margin: another training never gives the same three digits.")

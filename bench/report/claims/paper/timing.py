@@ -13,7 +13,7 @@ from bench.report.claims.verdict import Check, Parts, sufficient
 
 @claim(
     "C011",
-    "MedMamba-T (with the fused scan kernel) has fewer images a second than MedSpectralNet on a GPU; the cause is "
+    "MedMamba-T (with the fused scan kernel) has fewer images per second than MedSpectralNet on a GPU; the cause is "
     "not judged.",
 )
 def sequential_operations_cost_time(sources: Sources) -> Parts:
@@ -29,13 +29,13 @@ def sequential_operations_cost_time(sources: Sources) -> Parts:
 def real_time(sources: Sources) -> Parts:
     """“well-suited for real-time and resource-constrained classification-based medical applications”."""
     why = (
-        "the paper names neither a bound nor a device; 30 images a second, one at a time, on every device timed would "
-        "be enough beyond doubt"
+        "the paper names neither a bound nor a device; 30 images per second, one at a time, on every device timed "
+        "would be enough beyond doubt"
     )
     yield Check("timing", sufficient(at_least(throughput(sources, OURS, 1), bound(30, "images/s")), why))
 
 
-@claim("C018", "More images a second than MedMamba-T on a GPU.")
+@claim("C018", "More images per second than MedMamba-T on a GPU.")
 def faster_inference(sources: Sources) -> Parts:
     """“This enables faster and more parallelizable inference suitable for practical deployments”."""
     yield Check("timing", faster(sources, OURS, "medmamba_t"))
@@ -43,14 +43,14 @@ def faster_inference(sources: Sources) -> Parts:
 
 @claim(
     "C019",
-    "The one state-space model of the suite, MedMamba-T, has fewer images a second than MedSpectralNet on a GPU.",
+    "The one state-space model of the suite, MedMamba-T, has fewer images per second than MedSpectralNet on a GPU.",
 )
 def state_space_models_are_slower(sources: Sources) -> Parts:
     """“they face challenges in throughput and latency”."""
     yield Check("timing", faster(sources, OURS, "medmamba_t"))
 
 
-@claim("C160", "More images a second than MedMamba-T on a GPU.")
+@claim("C160", "More images per second than MedMamba-T on a GPU.")
 def faster_on_parallel_hardware(sources: Sources) -> Parts:
     """“resulting in faster inference times critical for real-time diagnostic applications”."""
     yield Check("timing", faster(sources, OURS, "medmamba_t"))
