@@ -23,11 +23,11 @@ from bench.report.draws.scores import (
     setting,
 )
 from bench.report.evidence import Evidence, first_line
-from bench.report.formats import NOTHING, Block, Bullets, Heading, Row, Table, Text, latex, markdown, quoted
+from bench.report.formats import NOTHING, Block, Bullets, Heading, Row, Table, Text, quoted
 from bench.report.published.names import dataset_name, model_name, name_in_sentence
-from bench.report.site.layout import document
+from bench.report.site.layout import written
 from bench.report.tables.score_cells import difference_text, exploratory_text, interval_text, value_text
-from bench.report.tidy import STAMP, csv_bytes, dirty_lines, grouped, model_order, table, unpinned_lines
+from bench.report.tidy import STAMP, dirty_lines, grouped, model_order, table, unpinned_lines
 from bench.stats.prevalence import COST_RATIOS, FEWEST_POSITIVES
 
 TITLES: dict[Track, str] = {"imbalance": "Rare classes", "efficiency": "Few images"}
@@ -69,21 +69,10 @@ def render(evidence: Evidence, analysis: Analysis, *, synthetic: bool) -> dict[s
         scores = [score for score in analysis.draws if score.track == track]
         records = evidence.behind(scores, synthetic=synthetic)
         lines = [*dirty_lines(records), *unpinned_lines(records)]
-        written = (
-            [*blocks, Heading("Runs of changed code, or whose bits are those of one processor"), Bullets(lines)]
-            if lines
-            else blocks
-        )
-        prefix, stamp, line = (
-            (f"{STAMP}_", f"{STAMP} | ", first_line(records)) if synthetic else ("", "", first_line(records))
-        )
-        files |= {
-            f"{prefix}{track}.md": markdown(written, line),
-            f"{prefix}{track}.tex": latex(written, line),
-            f"{prefix}{track}.csv": f"# {stamp}{line}\n".encode() + csv_bytes(table(scores, DRAWS)),
-        }
-        if not synthetic:
-            files |= document(f"{track}.html", written, line, [f"{track}.{end}" for end in ("md", "tex", "csv")])
+        if lines:
+            heading = Heading("Runs of changed code, or whose bits are those of one processor")
+            blocks += [heading, Bullets(lines)]
+        files |= written(track, blocks, table(scores, DRAWS), first_line(records), synthetic=synthetic)
     return files
 
 

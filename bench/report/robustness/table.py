@@ -11,13 +11,13 @@ from bench.records.tracks.record import TrackRecord
 from bench.report.analysis.analyse import Analysis
 from bench.report.analysis_plan import OURS
 from bench.report.evidence import Evidence, first_line
-from bench.report.formats import NOTHING, Block, Bullets, Heading, Row, Table, latex, markdown, signed
+from bench.report.formats import NOTHING, Block, Bullets, Heading, Row, Table, signed
 from bench.report.published.names import dataset_name, model_name, model_names
 from bench.report.robustness.compare import Drop, DropPair, planned_runs, without_score
 from bench.report.robustness.drops import ALL
-from bench.report.site.layout import document
+from bench.report.site.layout import written
 from bench.report.tables.score_cells import difference_text, exploratory_text, p_text
-from bench.report.tidy import STAMP, csv_bytes, grouped, seed_list, seeds_text, table
+from bench.report.tidy import STAMP, grouped, seed_list, seeds_text, table
 from bench.tracks.loading import list_tracks, load_track
 from bench.tracks.schema import CORRUPTIONS, SEVERITIES
 
@@ -46,7 +46,7 @@ def render(evidence: Evidence, analysis: Analysis, *, synthetic: bool) -> dict[s
     drops = [drop for drop in analysis.drops if drop.corruption == ALL]
     if not drops:
         return {}
-    prefix, stamp = (f"{STAMP}_", f" ({STAMP})") if synthetic else ("", "")
+    stamp = f" ({STAMP})" if synthetic else ""
     blocks: list[Block] = [Heading(f"Corrupted test images{stamp}", 1), READING, NO_RBE]
     for (track, protocol, dataset), own in grouped(drops, lambda d: (d.track, d.protocol, d.dataset)).items():
         where = f"{dataset_name(dataset)}, {protocol}, {track}{stamp}"
@@ -56,12 +56,7 @@ def render(evidence: Evidence, analysis: Analysis, *, synthetic: bool) -> dict[s
         blocks += _missing(evidence, own, track, protocol, dataset)
     line = first_line(used(evidence, drops))
     frame = table(drops, list(Drop.__dataclass_fields__))
-    files = {
-        f"{prefix}robustness.md": markdown(blocks, line),
-        f"{prefix}robustness.tex": latex(blocks, line),
-        f"{prefix}robustness.csv": f"# {STAMP + ' | ' if synthetic else ''}{line}\n".encode() + csv_bytes(frame),
-    }
-    return files if synthetic else files | document("robustness.html", blocks, line, list(files))
+    return written("robustness", blocks, frame, line, synthetic=synthetic)
 
 
 def used(evidence: Evidence, drops: Iterable[Drop]) -> list[TrackRecord]:

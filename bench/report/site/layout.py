@@ -7,15 +7,17 @@ from dataclasses import dataclass
 from pathlib import PurePosixPath
 from typing import Any
 
+import pandas as pd
+
 from bench.data.names import PAPER_DATASETS
 from bench.records.names import SYNTHETIC_PREFIX
-from bench.report.formats import Block, Heading
+from bench.report.formats import Block, Heading, latex, markdown
 from bench.report.published.names import dataset_name
 from bench.report.rendering import template
 from bench.report.site.tracks import TRACKS
-from bench.report.tidy import STAMP
+from bench.report.tidy import STAMP, csv_bytes
 
-__all__ = ["Page", "dataset_path", "document", "html", "stamped"]
+__all__ = ["Page", "dataset_path", "document", "html", "stamped", "written"]
 
 
 @dataclass(frozen=True)
@@ -121,3 +123,26 @@ def document(
     assert isinstance(title, Heading)
     page = Page(path, title.text.removeprefix(f"{STAMP}: "), line, synthetic)
     return html(page, "document.html.jinja", blocks=blocks[1:], files=files)
+
+
+def written(
+    name: str, blocks: Sequence[Block], numbers: pd.DataFrame, line: str, *, synthetic: bool, has_page: bool = True
+) -> dict[str, bytes]:
+    """Blocks as Markdown, LaTeX and a page, and their numbers as CSV; on synthetic data stamped, without a page.
+
+    Args:
+        name: `calibration`.
+        blocks: The first is the heading.
+        numbers: What the CSV holds.
+        line: What it was made from.
+        synthetic: Whether it is of synthetic data: file names and CSV say so.
+        has_page: Whether it gets a page.
+    """
+    mark = f"{STAMP} | " if synthetic else ""
+    contents = {
+        "md": markdown(blocks, line),
+        "tex": latex(blocks, line),
+        "csv": f"# {mark}{line}\n".encode() + csv_bytes(numbers),
+    }
+    files = {stamped(f"{name}.{end}", synthetic=synthetic): content for end, content in contents.items()}
+    return files | document(f"{name}.html", blocks, line, tuple(files)) if has_page and not synthetic else files

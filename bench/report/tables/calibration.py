@@ -11,12 +11,12 @@ from bench.report.analysis.calibration import COLUMNS, Calibration
 from bench.report.analysis.pairs import Pair
 from bench.report.analysis_plan import PARTS
 from bench.report.evidence import Evidence, first_line
-from bench.report.formats import NOTHING, Block, Heading, Row, Table, Text, latex, markdown, signed
+from bench.report.formats import NOTHING, Block, Heading, Row, Table, Text, signed
 from bench.report.links import Links
 from bench.report.published.names import dataset_name, model_name
-from bench.report.site.layout import document
+from bench.report.site.layout import written
 from bench.report.tables.score_cells import TEST_PARTS, difference_cells, interval_text, signed_interval
-from bench.report.tidy import STAMP, csv_bytes, grouped, seeds_text, table
+from bench.report.tidy import STAMP, grouped, seeds_text, table
 from bench.stats.calibration import HIGHEST, LOWEST, NUM_DRAWS
 from bench.stats.intervals import LEVEL
 from bench.stats.metrics import NUM_ECE_BINS
@@ -60,13 +60,7 @@ def render(evidence: Evidence, analysis: Analysis, *, synthetic: bool) -> dict[s
         blocks += [_errors(own, where, evidence.links), _likelihoods(own, where)]
         pairs = [pair for pair in analysis.calibration_pairs if (pair.protocol, pair.dataset) == (protocol, dataset)]
         blocks += [_differences(pairs, where)] if pairs else []
-    prefix, mark = (f"{STAMP}_", f"{STAMP} | ") if synthetic else ("", "")
-    files = {
-        f"{prefix}calibration.md": markdown(blocks, line),
-        f"{prefix}calibration.tex": latex(blocks, line),
-        f"{prefix}calibration.csv": f"# {mark}{line}\n".encode() + csv_bytes(table(rows, COLUMNS)),
-    }
-    return files if synthetic else files | document("calibration.html", blocks, line, tuple(files))
+    return written("calibration", blocks, table(rows, COLUMNS), line, synthetic=synthetic)
 
 
 def _count(rows: Sequence[Calibration]) -> str:

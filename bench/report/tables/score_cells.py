@@ -17,13 +17,13 @@ from bench.report.analysis.pairs import Pair
 from bench.report.analysis.resolution import Resolution
 from bench.report.analysis.scores import Score
 from bench.report.evidence import Evidence, first_line
-from bench.report.formats import NOTHING, Block, Bullets, Heading, Row, Table, Text, latex, markdown, signed
+from bench.report.formats import NOTHING, Block, Bullets, Heading, Row, Table, Text, signed
 from bench.report.links import Links
 from bench.report.published.names import dataset_name
 from bench.report.published.rows import row_id
-from bench.report.site.layout import document
+from bench.report.site.layout import written
 from bench.report.tables.missing import why_missing
-from bench.report.tidy import STAMP, csv_bytes, dirty_lines, grouped, seeds_text, unpinned_lines
+from bench.report.tidy import dirty_lines, grouped, seeds_text, unpinned_lines
 from bench.stats.families import discoveries
 from bench.stats.power import POWER
 
@@ -75,9 +75,9 @@ def _columns(row: Score | MissingCell) -> dict[str, object]:
     return {name: derived[name] if name in derived else getattr(row, name) for name in COLUMNS}
 
 
-def _csv(rows: Sequence[Score | MissingCell]) -> bytes:
+def _frame(rows: Sequence[Score | MissingCell]) -> pd.DataFrame:
     frame = pd.DataFrame([_columns(row) for row in rows], columns=COLUMNS)
-    return csv_bytes(frame.astype({"n_seeds": "Int64", "num_images": "Int64"}))
+    return frame.astype({"n_seeds": "Int64", "num_images": "Int64"})
 
 
 def table_files(
@@ -99,21 +99,12 @@ def table_files(
         synthetic: Whether they are on synthetic data: file name and CSV say so, and there is no page.
         has_page: Whether it gets a page; Table 3 is spread over those of the data sets.
     """
-    prefix, stamp = (f"{STAMP}_", f"{STAMP} | ") if synthetic else ("", "")
-    line = first_line(records)
     unpinned, dirty = unpinned_lines(records), dirty_lines(records)
     if dirty:
         blocks = [*blocks, Heading("Runs of changed code"), Bullets(dirty)]
     if unpinned:
         blocks = [*blocks, Heading("Runs whose bits are those of one processor"), Bullets(unpinned)]
-    files = {
-        f"{prefix}{name}.md": markdown(blocks, line),
-        f"{prefix}{name}.tex": latex(blocks, line),
-        f"{prefix}{name}.csv": f"# {stamp}{line}\n".encode() + _csv(rows),
-    }
-    if has_page and not synthetic:
-        return files | document(f"{name}.html", blocks, line, tuple(files))
-    return files
+    return written(name, blocks, _frame(rows), first_line(records), synthetic=synthetic, has_page=has_page)
 
 
 def value_text(mean: float, sd: float) -> str:

@@ -12,13 +12,13 @@ from bench.records.names import model_slug
 from bench.records.own_models import is_fitted, own_models, own_spec
 from bench.report.analysis.analyse import Analysis
 from bench.report.evidence import Evidence, first_line
-from bench.report.formats import NOTHING, Block, Bullets, Heading, Row, Table, Text, latex, markdown, signed
+from bench.report.formats import NOTHING, Block, Bullets, Heading, Row, Table, Text, signed
 from bench.report.links import Links
 from bench.report.published.names import model_name, model_names
 from bench.report.published.numbers import NAMESAKES, PublishedCost, published_costs, quoted_cost
-from bench.report.site.layout import document
+from bench.report.site.layout import written
 from bench.report.tables.timings import timing_blocks
-from bench.report.tidy import csv_bytes, model_order
+from bench.report.tidy import model_order
 
 SIZE, NUM_CLASSES = 224, 8  # what the tables show; the CSV holds every size and number of classes that was counted
 CLAIMED, BESIDE = "medspectralnet", "medspectralnet_8m5"  # the text as written is judged, the other stands beside it
@@ -45,12 +45,7 @@ def render(evidence: Evidence, analysis: Analysis, *, synthetic: bool) -> dict[s
     blocks = [*_head(), *_claim_blocks(shown), *_count_blocks(shown, evidence.links), *timing_blocks(timings)]
     blocks += _published_blocks(set(shown))
     line = first_line([*costs, *timings])
-    files = {
-        "table4.md": markdown(blocks, line),
-        "table4.tex": latex(blocks, line),
-        "table4.csv": f"# {line}\n".encode() + csv_bytes(cost_frame(costs)),
-    }
-    return files | document("table4.html", blocks, line, tuple(files))
+    return written("table4", blocks, cost_frame(costs), line, synthetic=False)
 
 
 def own_networks() -> list[str]:
