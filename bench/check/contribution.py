@@ -100,26 +100,30 @@ def check_contribution(results: Path, base: Path) -> Contribution:
             raise RecordError(f"There is no results folder {folder}; name the contributed one and the one that stands")
     contribution = Contribution()
     theirs, ours = _files(results), _files(base)
+    filled = []
     for name in sorted(ours.keys() - theirs.keys()):
         contribution.problems.append(f"{name}: vanished; what stands stays, a maintainer removes records")
     for name in sorted(theirs.keys() & ours.keys()):
         if theirs[name].is_symlink():
             contribution.problems.append(f"{name}: symbolic links are refused")
         elif _differs(theirs[name], ours[name]):
-            contribution.problems.extend(_changed(name, ours[name], base))
+            problems = list(_changed(name, ours[name], base))
+            contribution.problems.extend(problems)
+            filled += [] if problems else [name]
     contribution.new = sorted(theirs.keys() - ours.keys())
+    brought = sorted([*contribution.new, *filled])
     inventory = take_inventory(results, MAX_FILE_BYTES)
     known = {table for name, one in inventory.evidence.items() for table in tables_of(one, name)}
-    for name in contribution.new:
+    for name in brought:
         contribution.problems.extend(f"{name}: {problem}" for problem in _refused(name, theirs[name], inventory, known))
         if name in inventory.evidence and name.parts[0] in NOTICES:
             contribution.notices.append(f"{name}: {NOTICES[name.parts[0]]}")
-    total = sum(theirs[name].lstat().st_size for name in contribution.new)
+    total = sum(theirs[name].lstat().st_size for name in brought)
     if total > MAX_TOTAL_BYTES:
         contribution.problems.append(
             f"the new files have {total:,} bytes; at most {MAX_TOTAL_BYTES:,} are taken at once"
         )
-    new = {name: inventory.evidence[name] for name in contribution.new if name in inventory.evidence}
+    new = {name: inventory.evidence[name] for name in brought if name in inventory.evidence}
     contribution.problems.extend(_unplanned(new, inventory.evidence))
     contribution.problems.extend(_own_reruns(new, ours))
     contribution.problems.extend(_other_code(new, inventory.evidence))

@@ -110,6 +110,16 @@ def test_a_run_without_scores_may_be_filled_in(folders: tuple[Path, Path]) -> No
     assert check_contribution(results, base).problems == []
 
 
+def test_what_fills_in_a_run_is_checked_as_new_files_are(folders: tuple[Path, Path]) -> None:
+    """A seed that no study plans is refused, whether it had failed before or not."""
+    results, base = folders
+    run = Run("lite-96", "resnet18", "breastmnist", 7)
+    failure = {"kind": "oom", "message": "out of memory"}
+    make_run(base, run, status="failed", failure=failure, val=None, test=None, test_twin_free=None)
+    make_run(results, run)
+    assert "seed 7 is not planned" in only(check_contribution(results, base).problems)
+
+
 def test_links_and_other_files_fail(folders: tuple[Path, Path], tmp_path: Path) -> None:
     """Nothing is followed out of the folder, and nothing but evidence comes in."""
     results, base = folders
