@@ -171,7 +171,7 @@ def run(
     ask: Annotated[bool, typer.Option("--ask", help="Print the estimate and ask before running.")] = False,
 ) -> None:
     """Run what is missing in a selection; exit code 1 if a run failed or was skipped."""
-    isa = pin_cpu(cpu_isa)
+    pin_cpu(cpu_isa)
     from bench import api
     from bench.errors import BenchError
 
@@ -188,7 +188,7 @@ def run(
         ray_address=ray_address,
         gpus_per_run=gpus_per_run,
         checkpoint_dir=checkpoint_dir,
-        cpu_isa=isa,
+        cpu_isa=cpu_isa,
         keep_weights=keep_weights,
         tracks=tuple(chosen_names(track, "--track")) if track else (),
     )

@@ -147,7 +147,10 @@ class LocalEngine:
                 child.send_signal(signal.SIGKILL)  # a model's code closed the pipe and goes on
             elif self.timeout is not None and time.monotonic() - (child.started or time.monotonic()) > self.timeout:
                 child.send_signal(signal.SIGKILL)
-                self._fail(worker, overdue(self.timeout))
+                if worker.finished:  # it ends slowly, and its record stands
+                    self._forget(worker)
+                else:
+                    self._fail(worker, overdue(self.timeout))
         return busy
 
     def _receive(self, worker: _Worker, busy: list[RunRequest]) -> None:

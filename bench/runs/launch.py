@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Literal
 from bench.data.own import card_path_of
 from bench.errors import BenchError, DataMissingError, RecordError
 from bench.machine import cpu_isa, surroundings
+from bench.machine.cpu_isa import CpuIsa
 from bench.machine.devices import choose_device, device_slots
 from bench.machine.signals import interruptible
 from bench.plan.selection import Selection, optional_runs
@@ -106,7 +107,8 @@ def run(
     watcher = watcher or Watcher()
     plugins = tuple(dict.fromkeys([*launch.plugins, *(str(path.resolve()) for path in selection.plugins)]))
     tracks = selection.tracks(launch.tracks)
-    launch = replace(launch, plugins=plugins, cpu_isa=cpu_isa.pin(launch.cpu_isa), tracks=tracks)
+    asked = launch.cpu_isa
+    launch = replace(launch, plugins=plugins, cpu_isa=cpu_isa.pin(asked), tracks=tracks)
     for name in launch.tracks:
         load_track(name)
     planned = make_plan(selection.runs(), launch.results)
@@ -119,6 +121,8 @@ def run(
     if chosen:
         check_installed()
         launch = replace(launch, device=choose_device(launch.device))
+        if overwrite == "isa":
+            _check_isa(launch, asked)
         watcher.on_start(chosen)
         runs = [item.run for item in chosen]
         for line in normalisation_notes(runs, {run.protocol: load_protocol(run.protocol) for run in runs}):
@@ -128,6 +132,18 @@ def run(
     if selection.study:  # which asks for every model under every protocol: what can never run there is no failure
         outcome.excused = optional_runs(selection.study) | {item.run for item in chosen if item.refusal}
     return outcome
+
+
+def _check_isa(launch: Launch, asked: CpuIsa) -> None:
+    """Refuse to replace records for the sake of an arithmetic that the new ones would not have either.
+
+    Raises:
+        BenchError: If this CPU lacks it, or the runs would go to a GPU.
+    """
+    if launch.cpu_isa != asked:
+        raise BenchError(f"--overwrite isa is refused: this CPU has no {asked.upper()}; run it on one that has")
+    if launch.device != "cpu":
+        raise BenchError(f"--overwrite isa is refused: {launch.device} has no {asked.upper()}; add --device cpu")
 
 
 def check_installed() -> None:

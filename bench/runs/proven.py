@@ -18,6 +18,7 @@ from bench.machine import cpu_isa as isa
 from bench.machine.cpu_isa import CpuIsa
 from bench.machine.provenance import device_name
 from bench.machine.signals import signals_noted
+from bench.plan.state import stand
 from bench.protocols.schema import Protocol
 from bench.records.card import known_card, labels_digest
 from bench.records.names import lock_path, predictions_path, weights_path
@@ -95,20 +96,30 @@ def proven_model(
     path = kept_path(request, results, weights)
     chosen = kept_weights(request, path)
     if chosen is None:
-        _check_reachable(record, device)
+        _check_reachable(record, request)
         chosen = chosen_weights(request, results, weights, on_progress)
     model = trained_model(request, chosen.state)
     _prove(record, results, chosen, split_logits(request, model, arrays), path)
     return ProvenModel(model, chosen, request, arrays)
 
 
-def _check_reachable(record: Record, device: str) -> None:
-    """Refuse a training, of hours perhaps, that cannot give the record's bits: unpinned ones are of one device alone.
+def _check_reachable(record: Record, request: RunRequest) -> None:
+    """Refuse a training, of hours perhaps, that cannot give the record's bits.
+
+    A pinned record's are those of that arithmetic, an unpinned one's those of its device alone.
 
     Raises:
-        BenchError: If the record is neither pinned nor from such a device.
+        BenchError: If the request is of another arithmetic or device.
     """
-    if record.cpu_isa not in (CpuIsa.avx2, CpuIsa.avx512) and record.device != device_name(device):
+    isa = record.cpu_isa
+    if isa in (CpuIsa.avx2, CpuIsa.avx512):
+        if request.device != "cpu" or request.cpu_isa != isa:
+            here = request.device if request.device != "cpu" else request.cpu_isa
+            raise BenchError(
+                f"{record.run_id}: its record is from a CPU held at {isa}, whose bits {here} does not give; add "
+                f"--device cpu --cpu-isa {isa}"
+            )
+    elif record.device != device_name(request.device):
         raise BenchError(
             f"{record.run_id}: its record is from {record.device or 'another device'} at an arithmetic of its own, "
             "whose bits no training here gives; medbench run --overwrite isa makes the run again, and --track scores "
@@ -154,8 +165,9 @@ def chosen_weights(
 ) -> KeptWeights:
     """The run's chosen weights: the kept ones, or those of a training now, which are kept.
 
-    A training without a record that counts leaves the run's record. Where there is one, it stays as it is: whether the
-    predictions are the same is for the caller to say (`recorded_run`).
+    A training without a finished record leaves the run's record. A record that counts stays as it is: whether the
+    predictions are the same is for the caller to say (`recorded_run`). One that does not count is replaced by `run`
+    alone, when it is told to.
 
     Args:
         request: The run.
@@ -164,7 +176,7 @@ def chosen_weights(
         on_progress: Called with the training's progress.
 
     Raises:
-        BenchError: If the training failed, or the same run goes on elsewhere.
+        BenchError: If the training failed, the same run goes on elsewhere, or its record is stale or damaged.
         Interrupted: If the training received a signal to stop; it goes on from its checkpoint.
         RecordError: If a file cannot be written.
     """
@@ -172,6 +184,9 @@ def chosen_weights(
     kept = kept_weights(request, path)
     if kept is not None:
         return kept
+    state, reason, record = stand(request.run, results, lambda _: request.card)
+    if state == "stale" or (state == "failed" and record is None):
+        raise BenchError(f"{request.run.run_id}: {reason}; medbench run --overwrite {state} makes it anew first")
     checkpoints = str(results / "checkpoints" / request.run.run_id)
     try:
         with held(lock_path(results, request.run)):

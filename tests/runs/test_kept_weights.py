@@ -23,11 +23,11 @@ from bench.protocols.loading import load_protocol
 from bench.records.card import write_card
 from bench.records.names import Run, weights_path
 from bench.records.run_record import Record, read_records
-from bench.records.sealed import write_atomic
+from bench.records.sealed import sealed_bytes, write_atomic
 from bench.runs import proven
 from bench.runs.engine_ray import RayEngine
 from bench.runs.launch import check_weights_folder
-from bench.runs.proven import proven_model
+from bench.runs.proven import chosen_weights, proven_model
 from bench.runs.request import Hooks, RunBundle, RunRequest
 from bench.runs.runner import run_one
 from bench.runs.writing import write_bundle
@@ -322,3 +322,17 @@ def test_what_left_no_weights_is_refused_by_name(store: Path, bundle: RunBundle)
     stale = bundle.record.model_copy(update={"model_fingerprint": "0" * 64})
     with pytest.raises(BenchError, match=r"is stale, .*--overwrite stale"):
         proven_model(stale, store)
+
+
+def test_a_training_for_weights_replaces_no_finished_record(
+    store: Path, request_: RunRequest, bundle: RunBundle, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Stale or damaged: it stays, and the command that may replace it is named."""
+    monkeypatch.setattr(proven, "run_one", refuse)
+    path = bundle.record.run.path(store)
+    stale = bundle.record.model_copy(update={"model_fingerprint": "0" * 64, "record_digest": ""}).sealed()
+    for content, option in ((sealed_bytes(stale), "stale"), (path.read_bytes()[:-9], "failed")):
+        path.write_bytes(content)
+        with pytest.raises(BenchError, match=f"medbench run --overwrite {option} makes it anew first"):
+            chosen_weights(request_, store)
+        assert path.read_bytes() == content

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,9 @@ from bench.data import loading
 from bench.data.card import measure
 from bench.data.loading import data_root, file_name, find_file
 from bench.errors import BenchError
+from bench.machine import cpu_isa
 from bench.machine.devices import device_slots
+from bench.plan.selection import Selection
 from bench.plan.state import PlannedRun, State
 from bench.protocols.loading import load_protocol
 from bench.records.card import read_card
@@ -22,11 +25,11 @@ from bench.records.run_record import Failure, read_record, write_run
 from bench.runs import engine_ray, launch
 from bench.runs.engine_local import BUSY_SECONDS, LocalEngine
 from bench.runs.engine_ray import TaskInput
-from bench.runs.request import Event, RunRequest
+from bench.runs.request import Event, RunBundle, RunRequest
 from bench.runs.runner import failed_record
 from bench.training.checkpoint import Checkpoint
 from models import fingerprint, get_spec
-from tests.making import make_card, make_run
+from tests.making import make_card, make_record, make_run
 
 RESULTS = Path(__file__).parents[2] / "results"
 SET = "synthetic-bloodmnist"
@@ -175,3 +178,42 @@ def test_what_a_kill_left_of_a_finished_run_goes(tmp_path: Path) -> None:
     launch.sweep_checkpoints(planned, tmp_path, None)
     assert [path.name for path in (tmp_path / "checkpoints").iterdir()] == [stale.run_id]
     assert len(list(other.iterdir())) == 2
+
+
+def hand_over_and_linger(request: RunRequest, _: str, pipe: Connection) -> None:
+    """A run that is done and whose process does not end."""
+    pipe.send(("bundle", RunBundle(make_record(request.run))))
+    pipe.recv()
+    time.sleep(600)
+
+
+def test_a_run_that_is_done_is_not_called_late(tmp_path: Path) -> None:
+    """Its process ends slowly, past the limit: it is killed, and its record is the only one."""
+    request = RunRequest(Run("smoke", "floor/prior", SET, 0), load_protocol("smoke"), measure(SET))
+    written: list[str] = []
+    engine = LocalEngine(
+        tmp_path,
+        timeout=20,
+        process=hand_over_and_linger,
+        write=lambda _, bundle: written.append(bundle.record.status),
+    )
+    assert [record.status for record in engine.run([request])] == written == ["done"]
+
+
+@pytest.mark.parametrize(("flags", "device", "says"), [((), "cpu", "has no AVX2"), (("avx2",), "cuda", "--device cpu")])
+def test_records_are_not_replaced_for_an_arithmetic_that_is_not_here(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, flags: tuple[str, ...], device: str, says: str
+) -> None:
+    """On a CPU without AVX2, or on a GPU, `--overwrite isa` would replace pinned records by others."""
+    monkeypatch.setattr(cpu_isa, "cpu_flags", lambda: set(flags))
+    monkeypatch.setattr(launch, "choose_device", lambda name: name)
+    run = Run("smoke", "floor/prior", SET, 0)
+    make_run(tmp_path, run, device="cpu: A", cpu_isa="avx2" if says == "has no AVX2" else None)
+    before = run.path(tmp_path).read_bytes()
+    with pytest.raises(BenchError, match=says):
+        launch.run(
+            Selection(("smoke",), ("floor/prior",), (SET,), (0,)),
+            launch.Launch(tmp_path, device=device),
+            overwrite="isa",
+        )
+    assert run.path(tmp_path).read_bytes() == before

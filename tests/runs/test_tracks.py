@@ -22,6 +22,7 @@ from bench.data.loading import load
 from bench.data.track_card import measure_track
 from bench.errors import BenchError, RecordError
 from bench.machine import provenance
+from bench.machine.cpu_isa import CpuIsa
 from bench.plan.selection import Selection
 from bench.protocols.loading import load_protocol
 from bench.records.card import card_path, write_card
@@ -325,6 +326,10 @@ def test_a_record_whose_bits_are_out_of_reach_is_not_trained_for(
     monkeypatch.setattr("bench.runs.proven.run_one", lambda *_: pytest.fail("trained for nothing"))
     with pytest.raises(BenchError, match=r"from cpu: AMD EPYC at an arithmetic .* medbench run --overwrite isa"):
         score_recorded(read_record(run.path(store)), launch_of(store, plugin), TRACK)
+    reseal(run.path(store), cpu_isa="avx2", device="cpu: AMD EPYC")
+    for elsewhere in ({"cpu_isa": CpuIsa.native}, {"device": "cuda"}):
+        with pytest.raises(BenchError, match=r"held at avx2, whose bits .* add --device cpu --cpu-isa avx2"):
+            score_recorded(read_record(run.path(store)), replace(launch_of(store, plugin), **elsewhere), TRACK)
 
 
 def digest_of(content: bytes) -> str:
