@@ -57,29 +57,33 @@ class Facts:
             frame = frame[frame[column] == value]
         return None if frame.empty else frame.iloc[0]
 
-    def cell(self, protocol: str, model: str, metric: str, part: str = "test") -> pd.Series | None:
-        """A model's row of `cells` on BreastMNIST."""
-        return self.row("cells", dataset=DATASET, protocol=protocol, model=model, metric=metric, part=part)
+    def cell(
+        self, protocol: str, model: str, metric: str, part: str = "test", dataset: str = DATASET
+    ) -> pd.Series | None:
+        """A model's row of `cells`."""
+        return self.row("cells", dataset=dataset, protocol=protocol, model=model, metric=metric, part=part)
 
     def value(self, *cell: str) -> str:
         """`0.863 ± 0.012`."""
         row = self.cell(*cell)
         return NOTHING if row is None else value_text(row["mean"], row["sd"])
 
-    def mean(self, *cell: str) -> str:
+    def mean(self, protocol: str, model: str, metric: str, part: str = "test", dataset: str = DATASET) -> str:
         """`0.863`."""
-        row = self.cell(*cell)
+        row = self.cell(protocol, model, metric, part, dataset)
         return NOTHING if row is None else f"{row['mean']:.3f}"
 
-    def interval(self, *cell: str) -> str:
+    def interval(self, protocol: str, model: str, metric: str, part: str = "test", dataset: str = DATASET) -> str:
         """`0.794–0.911`."""
-        row = self.cell(*cell)
+        row = self.cell(protocol, model, metric, part, dataset)
         return NOTHING if row is None else interval_text(row["ci_low"], row["ci_high"])
 
-    def difference(self, protocol: str, baseline: str, metric: str, model: str = "medspectralnet") -> str:
+    def difference(
+        self, protocol: str, baseline: str, metric: str, model: str = "medspectralnet", dataset: str = DATASET
+    ) -> str:
         """`+0.019 (−0.042 to +0.080)`, the model less the baseline."""
         row = self.row(
-            "pairs", dataset=DATASET, protocol=protocol, part="test", metric=metric, model=model, baseline=baseline
+            "pairs", dataset=dataset, protocol=protocol, part="test", metric=metric, model=model, baseline=baseline
         )
         return _signed(row)
 
@@ -219,9 +223,9 @@ class Facts:
         decided = (frame["track"] == track) & frame["verdict"].isin(VERDICTS)
         return exploratory_text(frame[decided]["p"], "MedSpectralNet's differences at all levels, the whole split too")
 
-    def seeds(self, protocol: str, model: str) -> str:
+    def seeds(self, protocol: str, model: str, dataset: str = DATASET) -> str:
         """How many seeds a cell has, in digits."""
-        row = self.cell(protocol, model, "auc")
+        row = self.cell(protocol, model, "auc", dataset=dataset)
         return NOTHING if row is None else str(int(row["n_seeds"]))
 
     def images(self, part: str = "test") -> int:

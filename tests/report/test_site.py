@@ -25,6 +25,7 @@ from bench.report.site.answer import answer, forest, headline
 from bench.report.site.figures import page_figures
 from bench.report.site.pages import render
 from bench.report.site.tracks import TRACKS, tracks
+from bench.stats.seed_variance import SeedVariance
 from bench.stats.uncertainty import Uncertainty
 from tests.check.test_trust import ROW
 from tests.making import make_rerun, make_run
@@ -375,18 +376,20 @@ def test_a_track_shows_what_there_is_of_it(results: Path) -> None:
 
 def test_the_answer_names_who_is_separated_where() -> None:
     """Higher, lower and open ones, each with its sets where not all are meant, and what no run gives."""
+    seeds = Uncertainty(0.0001, (SeedVariance(0.0001, 4.0),))
     made = [
         make_pair("resnet18", 0.1, 0.05, 0.15, 1e-9, protocol="lite-96"),
         make_pair("resnet18", 0.1, 0.05, 0.15, 1e-9, protocol="lite-96", dataset="pneumoniamnist"),
-        make_pair("swin_t", -0.2, -0.3, -0.1, 1e-9, protocol="lite-96"),
+        make_pair("swin_t", -0.2, -0.3, -0.1, 1e-9, protocol="lite-96", uncertainty=seeds),
         make_pair("swin_t", 0.05, -0.1, 0.2, 0.4, protocol="lite-96", dataset="pneumoniamnist"),
     ]
     found = answer(made, synthetic=False)
     assert found.separated == (
         "On two of the six data sets (BreastMNIST and PneumoniaMNIST), MedSpectralNet's AUC is higher than that of "
-        "ResNet-18 and lower than that of Swin-T (BreastMNIST): 3 of 4 comparisons."
+        "ResNet-18 (both) and lower than that of Swin-T (BreastMNIST): 3 of 4 comparisons."
     )
     assert found.caveats == (
+        "On PneumoniaMNIST no network has two seeds: verdicts are about these weights. "
         "On BreastMNIST several images are of one patient: intervals are too narrow, p-values too small."
     )
     assert found.open == (

@@ -31,6 +31,7 @@ RECIPES = {  # of the paper, the one that its numbers are of first -> why it may
     "paper-224-scratch": "it needs a GPU",
 }
 NEAREST = "floor/knn1"
+ON_ALL = {2: "both", **dict.fromkeys(range(3, 7), "all")}
 FEW = 4  # that are missing are named, more are counted
 NUMBERS = ("none", "one", "two", "three", "four", "five", "six")
 
@@ -144,7 +145,12 @@ def answer(
     sides = [f"{side} than that of {_models(verdicts[side], sets)}" for side in ("higher", "lower") if side in verdicts]
     found = f"{' and '.join(sides)}" if sides else "separated from that of no other model"
     separated = f"On {_on(sets)}, {model_name(OURS)}'s AUC is {found}: {number} of {len(pairs)} comparisons."
-    caveats = [_first_rule(pairs, sets, six, synthetic=synthetic), _untrained(pairs, sets), *_dependence(sets)]
+    caveats = [
+        _weights_alone(pairs, sets),
+        _first_rule(pairs, sets, six, synthetic=synthetic),
+        _untrained(pairs, sets),
+        *_dependence(sets),
+    ]
     words = {
         "not separated": "It is not separated from that of {}, which is no evidence that they are equal.",
         "comparable": "It is comparable to that of {}, within the margin of the analysis plan.",
@@ -183,6 +189,13 @@ def _first_rule(pairs: Sequence[Pair], have: Sequence[str], six: Sequence[str], 
         return ""
     rule = f"By the plan's first rule (Holm over all {planned}), replaced with the p-values known"
     return f"{rule}: {f'{_models(left, have)} alone' if left else 'none'}."
+
+
+def _weights_alone(pairs: Sequence[Pair], have: Sequence[str]) -> str:
+    """Data sets on which nothing tells how seeds vary, so that verdicts are about the weights at hand; "" without."""
+    known = {pair.dataset for pair in pairs if any(part.variance for part in pair.uncertainty.seeds)}
+    alone = [name for name in have if name not in known]
+    return f"On {_sets(alone)} no network has two seeds: verdicts are about these weights." if alone else ""
 
 
 def _untrained(pairs: Sequence[Pair], have: Sequence[str]) -> str:
@@ -246,15 +259,19 @@ def _missing(pairs: Sequence[Pair], have: Sequence[str], six: Sequence[str], *, 
 
 
 def _models(pairs: Sequence[Pair], have: Sequence[str]) -> str:
-    """Baselines by name, networks first, each with its data sets where not all of them are meant."""
+    """Baselines by name, networks first, grouped by the data sets that are meant: those of most sets first."""
     ordered = sorted(pairs, key=lambda pair: (is_fitted(pair.baseline), model_order(pair.baseline)))
     by_model = grouped(ordered, lambda pair: pair.baseline)
+    where = {
+        model: tuple(name for name in have if name in {pair.dataset for pair in own}) for model, own in by_model.items()
+    }
     texts = []
-    for model, group in by_model.items():
-        sets = [name for name in have if any(pair.dataset == name for pair in group)]
-        where = "" if len(sets) == len(have) else f" ({_sets(sets)})"
-        texts.append(f"{name_in_sentence(model)}{where}")
-    return _joined(texts)
+    for sets, models in sorted(grouped(where, lambda model: where[model]).items(), key=lambda item: -len(item[0])):
+        names = _joined([name_in_sentence(model) for model in models])
+        texts.append(
+            names if len(have) == 1 else f"{names} ({ON_ALL[len(have)] if len(sets) == len(have) else _sets(sets)})"
+        )
+    return "; ".join(texts)
 
 
 def _sets(datasets: Iterable[str]) -> str:
