@@ -9,7 +9,7 @@ import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,6 +17,9 @@ from numpy.typing import NDArray
 from bench.data.own import CARD_NAME, MAX_NAME, SPLITS, OwnCard, SeededSplit, read_content, read_own_card
 from bench.errors import DataError
 from bench.records.sealed import write_atomic
+
+if TYPE_CHECKING:
+    from PIL.Image import Image
 
 SUFFIXES = (".png", ".jpg", ".jpeg")
 NPZ_NAME = "images.npz"
@@ -80,13 +83,13 @@ def import_folder(
     parts, classes = _find(source)
     if split is not None and "" not in parts:
         raise DataError(f"{source} has folders train, val and test; leave --seed, --val and --test out")
-    modes = {part: [_decoded(path, size) for path in found.paths] for part, found in parts.items()}
+    modes = {part: [squared(read_image(path), size) for path in found.paths] for part, found in parts.items()}
     if channels is None:
         channels = 3 if any(_has_colour(image) for images in modes.values() for image in images) else 1
     content: dict[str, NDArray[Any]] = {}
     for part, found in parts.items():
         prefix = f"{part}_" if part else ""
-        content[f"{prefix}images"] = np.stack([_in_channels(image, channels) for image in modes[part]])
+        content[f"{prefix}images"] = np.stack([in_channels(image, channels) for image in modes[part]])
         content[f"{prefix}labels"] = np.array(found.labels, dtype=np.int64)[:, None]
     text = _card_text(
         name=name or _slug(source.resolve().name),
@@ -136,11 +139,11 @@ def _folders(top: Path) -> list[Path]:
     return sorted(path for path in top.iterdir() if path.is_dir() and not path.name.startswith("."))
 
 
-def _decoded(path: Path, size: int) -> NDArray[np.uint8]:
-    """An image as (size, size, 3), turned as its EXIF says, cut to the central square.
+def read_image(path: Path) -> Image:
+    """An image in RGB, turned as its EXIF says.
 
     Raises:
-        DataError: If it is broken, or Pillow is not installed.
+        DataError: If it is broken or has more than 8 bits a channel, or Pillow is not installed.
     """
     try:
         from PIL import Image, ImageOps
@@ -152,16 +155,32 @@ def _decoded(path: Path, size: int) -> NDArray[np.uint8]:
             opened = Image.open(io.BytesIO(path.read_bytes()), formats=("PNG", "JPEG"))
             opened.load()
             image: Image.Image = ImageOps.exif_transpose(opened)
-            if image.mode.startswith(("I", "F")):
-                raise DataError(f"{path} has 16 or more bits a channel; save it with 8, as its window should be yours")
-            square = min(image.size)
-            image = ImageOps.fit(image.convert("RGB"), (square, square), method=Image.Resampling.NEAREST)
-            resized = image.resize((size, size), Image.Resampling.BOX if square >= size else Image.Resampling.BILINEAR)
+            check_depth(image, path)
+            return image.convert("RGB")
     except DataError:
         raise
     except Exception as error:  # Pillow raises what its decoders do: OSError, SyntaxError, ValueError, a bomb's warning
         first = next(iter(str(error).splitlines()), type(error).__name__)
         raise DataError(f"{path} is no readable PNG or JPEG image ({first}); repair or remove it") from None
+
+
+def check_depth(image: Image, path: Path) -> None:
+    """Refuse what Pillow would cut off at 255.
+
+    Raises:
+        DataError: If an image has more than 8 bits a channel.
+    """
+    if image.mode.startswith(("I", "F")):
+        raise DataError(f"{path} has 16 or more bits a channel; save it with 8, as its window should be yours")
+
+
+def squared(image: Image, size: int) -> NDArray[np.uint8]:
+    """An image's central square as (size, size, 3)."""
+    from PIL import Image, ImageOps
+
+    square = min(image.size)
+    image = ImageOps.fit(image, (square, square), method=Image.Resampling.NEAREST)
+    resized = image.resize((size, size), Image.Resampling.BOX if square >= size else Image.Resampling.BILINEAR)
     return np.asarray(resized, dtype=np.uint8)
 
 
@@ -169,7 +188,7 @@ def _has_colour(image: NDArray[np.uint8]) -> bool:
     return bool((image != image[..., :1]).any())
 
 
-def _in_channels(image: NDArray[np.uint8], channels: int) -> NDArray[np.uint8]:
+def in_channels(image: NDArray[np.uint8], channels: int) -> NDArray[np.uint8]:
     """(S, S, 3) as it is, or gray (S, S) by the usual luma weights in whole numbers, as Pillow has them."""
     if channels == 3:
         return image

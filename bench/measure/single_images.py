@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from PIL import Image, UnidentifiedImageError
 
 from bench.data.loading import get_info
+from bench.data.own_import import check_depth, in_channels, read_image, squared
 from bench.errors import BenchError
 from bench.machine.devices import choose_device
 from bench.machine.foreign import cast, create
@@ -53,15 +54,15 @@ def predict_images(
 
     Args:
         weights: A file of `medbench run --keep-weights`.
-        images: Files that Pillow reads. One of another size is resized to that of the data set's files, as MedMNIST's
-            were (bicubic, both sides alike).
+        images: Files that Pillow reads. One of another size is resized to that of the data set's files: as MedMNIST's
+            were (bicubic, both sides alike), or for a data set of one's own as `data import` does.
         results: Where the data set's card may stand, with the names of its classes.
         protocol: The run's protocol by TOML file, "" for the suite's of the name.
         device: `cpu`, `cuda`, `cuda:1` or `auto`.
 
     Raises:
         BenchError, ModelError: If the file holds no such weights, model, protocol or classes are not those that it
-            names, or an image cannot be read.
+            names, or an image cannot be read or has more than 8 bits a channel.
     """
     kept = read_weights(weights) if weights.is_file() else None
     if kept is None:
@@ -73,7 +74,8 @@ def predict_images(
         raise BenchError(f"{weights} is of other code of {run.model} than what is here; train it again")
     names, num_channels, size = _data_of(run, rules, results)
     notes: list[str] = []
-    arrays = np.stack([_read(path, num_channels, size, notes) for path in images])
+    read = _read_own if run.own else _read
+    arrays = np.stack([read(path, num_channels, size, notes) for path in images])
     in_chans = 3 if rules.data.channels == "rgb" else num_channels
     for key, wanted in (("num_classes", len(names)), ("in_chans", in_chans)):
         if kept.about.get(key) != str(wanted):
@@ -128,6 +130,7 @@ def _read(path: Path, num_channels: int, size: int, notes: list[str]) -> NDArray
     """An image as (size, size) gray or (size, size, 3) colour."""
     try:
         with Image.open(path) as opened:
+            check_depth(opened, path)
             image = opened.convert("RGB" if num_channels == 3 else "L")
     except (UnidentifiedImageError, Image.DecompressionBombError, ValueError, SyntaxError):
         raise BenchError(f"{path} is no image that can be read; give PNG or JPEG files") from None
@@ -137,3 +140,12 @@ def _read(path: Path, num_channels: int, size: int, notes: list[str]) -> NDArray
         notes.append(f"{path}: resized from {image.width} x {image.height} to {size} x {size} px")
         image = image.resize((size, size), Image.Resampling.BICUBIC)
     return np.asarray(image, dtype=np.uint8)
+
+
+def _read_own(path: Path, num_channels: int, size: int, notes: list[str]) -> NDArray[np.uint8]:
+    """As `_read`, of a data set of one's own: what `data import` would make of the image."""
+    image = read_image(path)
+    if image.size != (size, size):
+        cut = "" if image.width == image.height else "cut to the central square and "
+        notes.append(f"{path}: {cut}resized from {image.width} x {image.height} to {size} x {size} px")
+    return in_channels(squared(image, size), num_channels)

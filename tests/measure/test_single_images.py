@@ -13,7 +13,9 @@ from typer.testing import CliRunner
 from bench.cli.app import app
 from bench.data.card import measure
 from bench.data.loading import load
+from bench.data.own_import import import_folder
 from bench.errors import BenchError
+from bench.measure import single_images
 from bench.measure.single_images import predict_images
 from bench.protocols.loading import load_protocol
 from bench.records.card import write_card
@@ -143,7 +145,7 @@ def test_weights_of_something_else_are_refused(
 
 
 def test_a_data_set_of_ones_own_is_known_by_its_card(trained: tuple[Path, RunBundle, Path], tmp_path: Path) -> None:
-    """Class names and size come from the results folder of the run."""
+    """Class names and size come from the results folder of the run; images are cut as imported ones were."""
     path, _, folder = trained
     kept = read_weights(path)
     assert kept is not None
@@ -152,6 +154,46 @@ def test_a_data_set_of_ones_own_is_known_by_its_card(trained: tuple[Path, RunBun
     names = [f"kind {label}" for label in range(8)]
     card = make_card("own-mine", 8).model_copy(update={"class_names": names, "num_channels": 3, "source_size": 40})
     write_card(tmp_path, card.sealed())
-    found = predict_images(own, [folder / "val0.png"], results=tmp_path)
-    assert found.notes == [f"{folder / 'val0.png'}: resized from 28 x 28 to 40 x 40 px"]
-    assert [list(probs) for probs in found.probabilities.values()] == [names]
+    wide = tmp_path / "wide.png"
+    Image.new("RGB", (50, 40), (10, 20, 30)).save(wide)
+    found = predict_images(own, [folder / "val0.png", wide], results=tmp_path)
+    assert found.notes == [
+        f"{folder / 'val0.png'}: resized from 28 x 28 to 40 x 40 px",
+        f"{wide}: cut to the central square and resized from 50 x 40 to 40 x 40 px",
+    ]
+    assert [list(probs) for probs in found.probabilities.values()] == [names, names]
+
+
+@pytest.mark.parametrize("mode", ["I;16", "F"])
+def test_an_image_of_more_than_8_bits_is_refused(
+    trained: tuple[Path, RunBundle, Path], tmp_path: Path, mode: str
+) -> None:
+    """Pillow would make 255 of every pixel above; which window is wanted, only the owner knows."""
+    deep = tmp_path / "deep.tif"
+    Image.fromarray(np.full((28, 28), 4000, dtype=np.uint16 if mode == "I;16" else np.float32)).save(deep)
+    with pytest.raises(BenchError, match=r"deep\.tif has 16 or more bits a channel; save it with 8"):
+        predict_images(trained[0], [deep], results=tmp_path)
+
+
+@pytest.mark.parametrize("channels", [1, 3])
+def test_an_image_for_ones_own_data_is_prepared_as_an_imported_one(tmp_path: Path, channels: int) -> None:
+    """Turned as its EXIF says, cut to its central square, averaged: the pixels that `data import` writes."""
+    pixels = np.random.default_rng(0).integers(0, 256, size=(30, 50, 3), dtype=np.uint8)
+    exif = Image.Exif()
+    exif[0x0112] = 6  # the camera was held upright
+    for name in ("a", "b"):
+        for index in range(3):
+            file = tmp_path / "in" / name / f"{index}.png"
+            file.parent.mkdir(parents=True, exist_ok=True)
+            Image.fromarray(np.roll(pixels, 7 * index + (name == "b"), axis=1)).save(file, exif=exif)
+    import_folder(tmp_path / "in", tmp_path / "out", size=10, channels=channels)
+    with np.load(tmp_path / "out" / "images.npz") as content:
+        imported = content["images"]
+    files = sorted((tmp_path / "in").rglob("*.png"))
+    notes: list[str] = []
+    read = np.stack([single_images._read_own(file, channels, 10, notes) for file in files])
+    np.testing.assert_array_equal(read, imported)
+    assert notes[0] == f"{files[0]}: cut to the central square and resized from 30 x 50 to 10 x 10 px"
+    means = np.rot90(pixels, -1)[10:40].reshape(10, 3, 10, 3, 3).mean((1, 3))  # by hand: blocks of 3 x 3 pixels
+    if channels == 3:
+        assert np.abs(read[0] - means).max() <= 1.0  # Pillow rounds after each side
