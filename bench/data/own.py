@@ -16,10 +16,10 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field, ValidationError, model_validator
 
-from bench.data.names import flag_of
+from bench.data.names import DATASETS, flag_of
 from bench.data.npz import Content, read_npz
 from bench.errors import DataError
-from bench.records.names import OWN_PREFIX, is_own
+from bench.records.names import OWN_PREFIX, SYNTHETIC_PREFIX, is_own
 from bench.records.sealed import Line, Strict, explain_validation
 
 CARD_NAME = "card.toml"
@@ -82,10 +82,13 @@ class OwnCard(Strict):
 def resolve(name: str) -> str:
     """A data set's name from what a user wrote: a name, or a card or the folder that holds one, which is known then.
 
+    A flag is the official set even where a folder is called so; `./breastmnist` is the folder.
+
     Raises:
         DataError: If no such set can be scored, or the card cannot be used.
     """
-    if not (name.endswith(".toml") or "/" in name or os.sep in name or Path(name).is_dir()):
+    is_folder = name.removeprefix(SYNTHETIC_PREFIX) not in DATASETS and Path(name).is_dir()
+    if not (name.endswith(".toml") or "/" in name or os.sep in name or is_folder):
         if name not in _cards:
             flag_of(name)
         return name

@@ -205,6 +205,18 @@ def test_a_card_selects_runs_and_a_bare_name_or_a_study_does_not(tmp_path: Path)
     _refused(lambda: expand_study(str(study)), "a data set of one's own")
 
 
+@pytest.mark.parametrize("flag", ["breastmnist", "synthetic-breastmnist"])
+def test_a_folder_hides_no_official_set(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, flag: str) -> None:
+    """A flag is a flag whatever stands in the working directory; as a path, and by any other name, it is the folder."""
+    monkeypatch.chdir(tmp_path)
+    write_set(tmp_path / flag)
+    assert own.resolve(flag) == flag
+    assert own.resolve(f"./{flag}") == "own-cells"
+    (tmp_path / flag).rename(tmp_path / "synthetic-cells")
+    monkeypatch.setattr(own, "_cards", {})
+    assert own.resolve("synthetic-cells") == "own-cells"
+
+
 def test_a_card_is_measured_and_shows_what_changed(tmp_path: Path) -> None:
     """Counts, digests and duplicates; a changed pixel, or a changed card, is seen."""
     arrays = make_arrays()
