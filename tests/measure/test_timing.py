@@ -21,6 +21,7 @@ from bench.measure.timing import rounds as timing_launch
 from bench.measure.timing.blocks import Budget
 from bench.measure.timing.gpu_meter import Meter
 from bench.measure.timing.worker import CellTimer
+from bench.records.names import lock_file
 from bench.records.sealed import read_sealed
 from bench.records.timing_record import (
     Round,
@@ -31,6 +32,7 @@ from bench.records.timing_record import (
     timing_path,
 )
 from bench.records.timing_summary import summarise
+from bench.records.writing.locks import held
 from models import catalog, load_plugin
 from tests.making import make_timing
 from tests.measure.timings import setting
@@ -214,6 +216,49 @@ def test_overwrite_forgets_a_timing_only_when_its_new_round_is_written(plugin: P
     again.close()
     assert after.keys() == before.keys()
     assert [one for one in plan.settings if after[one] != before[one]] == [plan.settings[0]]
+
+
+@pytest.mark.parametrize("what", ["torch", "code", "damage"])
+def test_a_record_that_cannot_be_gone_on_with_is_never_replaced_unasked(
+    plugin: Path, tmp_path: Path, what: str
+) -> None:
+    """Timed with another torch, with other code, or damaged: one line, the file as it was; --overwrite replaces it."""
+    plan = plan_for(("tiny_timed",), plugin, tmp_path, rounds=1)
+    path = timing_path(tmp_path, plan.label, "tiny_timed")
+    old = timing_launch.load_or_start(plan, "tiny_timed")
+    old = timing_launch.with_round(old, setting(), Round(index=0, status="failed", reason="kept"))
+    here = old.packages["torch"]
+    changes: dict[str, dict[str, Any]] = {"torch": {"packages": {**old.packages, "torch": "1.0"}}}
+    changes["code"] = {"model_fingerprint": "0" * 64}
+    timing_launch.write_sealed(path, old.model_copy(update=changes.get(what, {})))
+    if what == "damage":
+        path.write_bytes(path.read_bytes()[:-9])
+    before = path.read_bytes()
+    says = {
+        "torch": f"tiny_timed was timed with torch 1.0, and would now run {here}; --overwrite forgets what is recorded",
+        "code": "tiny_timed was timed with other code than what is here; --overwrite forgets what is recorded",
+        "damage": f"{path}: no JSON",
+    }
+    assert ": 0 of 3 cells x rounds to measure" in timing_launch.announcement(plan)
+    (event,) = timing_launch.run_timings(plan)
+    assert says[what] in event.line()
+    assert "--overwrite forgets what is recorded" in event.line()
+    assert path.read_bytes() == before
+    assert len(list(timing_launch.run_timings(plan, overwrite=True))) == len(plan.settings)
+    made = read_sealed(path, TimingRecord)
+    assert [round_.status for timed in made.cells for round_ in timed.rounds] == ["done"] * len(plan.settings)
+
+
+def test_two_commands_never_time_into_one_record(plugin: Path, tmp_path: Path) -> None:
+    """The second says so; each device has a record, and so a lock, of its own."""
+    plan = plan_for(("tiny_timed",), plugin, tmp_path, rounds=1)
+    with held(lock_file(tmp_path, "timings__cpu-test-1-thread__tiny_timed")):
+        (event,) = timing_launch.run_timings(plan)
+        assert event.line() == "skipped: tiny_timed is being timed by another command; wait for it"
+        other = dataclasses.replace(plan, device_name="cpu: another")
+        assert len(list(timing_launch.run_timings(other))) == len(plan.settings)
+    assert not plan.path("tiny_timed").exists()
+    assert len(list(timing_launch.run_timings(plan))) == len(plan.settings)
 
 
 def test_a_changed_model_starts_a_new_record(plugin: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

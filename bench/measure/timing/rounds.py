@@ -7,6 +7,7 @@ interrupted measurement goes on where it was.
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,8 +18,10 @@ from bench.errors import RecordError
 from bench.machine import provenance
 from bench.measure.timing.blocks import Budget
 from bench.measure.timing.process import TimingPlan, answers
+from bench.records.names import lock_file
 from bench.records.sealed import read_sealed, write_sealed
 from bench.records.timing_record import Round, Scan, Setting, TimingCell, TimingRecord
+from bench.records.writing.locks import BusyError, held
 from bench.records.writing.sweep import sweep_store
 from models.catalog import ModelSpec, fingerprint, get_spec
 
@@ -84,7 +87,9 @@ def announcement(plan: TimingPlan, *, overwrite: bool = False) -> str:
     """What is about to happen, and how long it takes at most."""
     cells = plan.rounds * len(plan.models) * len(plan.settings)
     if not overwrite:
-        cells = sum(len(missing(load_or_start(plan, model), plan, index)) for index, model in plan.order())
+        goes_on = {model for model in plan.models if not obstacle(plan, model)}
+        order = [(index, model) for index, model in plan.order() if model in goes_on]
+        cells = sum(len(missing(load_or_start(plan, model), plan, index)) for index, model in order)
     text = f"{plan.label}: {cells} of {plan.rounds * len(plan.models) * len(plan.settings)} cells x rounds to measure"
     if plan.budget.cell_seconds is None:
         return f"{text}."
@@ -99,19 +104,32 @@ def refusal(spec: ModelSpec, settings: Sequence[Setting]) -> str:
     return f"{spec.name} cannot take {bad[0]} px images" if bad else ""
 
 
-def load_or_start(plan: TimingPlan, model: str) -> TimingRecord:
-    """The record to go on with; a new one where there is none, or model or torch are not what they were."""
-    origin, print_ = provenance.origin(), fingerprint(get_spec(model))
+def obstacle(plan: TimingPlan, model: str) -> str:
+    """Why the record that stands cannot be gone on with, "" if it can, or if there is none."""
+    path, forgets = plan.path(model), "--overwrite forgets what is recorded"
+    if not path.exists():
+        return ""
     try:
-        record = read_sealed(plan.path(model), TimingRecord)
-        if record.model_fingerprint == print_ and record.packages.get("torch") == origin["packages"].get("torch"):
-            return record.model_copy(update=origin)
-    except RecordError:
-        pass
+        record = read_sealed(path, TimingRecord)
+    except RecordError as error:
+        return f"{error}; {forgets}"
+    then, now = record.packages.get("torch"), provenance.origin()["packages"].get("torch")
+    if then != now:
+        return f"{model} was timed with torch {then}, and would now run {now}; {forgets}"
+    if record.model_fingerprint != fingerprint(get_spec(model)):
+        return f"{model} was timed with other code than what is here; {forgets}"
+    return ""
+
+
+def load_or_start(plan: TimingPlan, model: str) -> TimingRecord:
+    """The record to go on with; a new one where there is none, or an obstacle."""
+    origin, path = provenance.origin(), plan.path(model)
+    if path.exists() and not obstacle(plan, model):
+        return read_sealed(path, TimingRecord).model_copy(update=origin)
     return TimingRecord(
         suite_version=__version__,
         model=model,
-        model_fingerprint=print_,
+        model_fingerprint=fingerprint(get_spec(model)),
         device=plan.label,
         num_threads=plan.num_threads,
         driver=None,
@@ -155,25 +173,43 @@ def _beside_former(record: TimingRecord, standing: TimingRecord, former: Collect
 def run_timings(plan: TimingPlan, *, overwrite: bool = False) -> Iterator[TimingEvent]:
     """Measure what is missing, round by round; yields after each cell has been written.
 
+    The lock of each record is held from the first round to the last, since two commands would lose each other's.
+
     Args:
         plan: What to time.
-        overwrite: Measure again what is recorded of the plan's settings; each stands until its first new round is.
+        overwrite: Measure again what is recorded of the plan's settings; each stands until its first new round is. A
+            record that cannot be gone on with stands until the first new round of any setting.
+
+    Raises:
+        RecordError: If the file system refuses, or has no locks.
     """
     sweep_store(plan.results)
     refused = set[str]()
     former = {model: set(plan.settings if overwrite else ()) for model in plan.models}
-    for model in plan.models:
-        reason = refusal(get_spec(model), plan.settings)
-        if reason:
-            refused.add(model)
-            yield TimingEvent(model, None, None, reason)
-    for index, model in plan.order():
-        if model in refused:
-            continue
-        for event in _one_model(plan, model, index, former[model]):
-            if event.round is None:
+    with contextlib.ExitStack() as locks:
+        for model in plan.models:
+            reason = refusal(get_spec(model), plan.settings) or _busy(plan, model, locks)
+            reason = reason or ("" if overwrite else obstacle(plan, model))
+            if reason:
                 refused.add(model)
-            yield event
+                yield TimingEvent(model, None, None, reason)
+        for index, model in plan.order():
+            if model in refused:
+                continue
+            for event in _one_model(plan, model, index, former[model]):
+                if event.round is None:
+                    refused.add(model)
+                yield event
+
+
+def _busy(plan: TimingPlan, model: str, locks: contextlib.ExitStack) -> str:
+    """Hold the lock of a model's record, or say that another command does."""
+    path = plan.path(model)
+    try:
+        locks.enter_context(held(lock_file(plan.results, f"timings__{path.parent.name}__{path.stem}")))
+    except BusyError:
+        return f"{model} is being timed by another command; wait for it"
+    return ""
 
 
 def _other_scan(record: TimingRecord, backend: str) -> str:
