@@ -18,7 +18,6 @@ from __future__ import annotations
 import io
 import os
 from collections.abc import Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -114,31 +113,32 @@ def run(
     """
     from bench.runs import launch as launching
 
-    checkpoints = launch.checkpoint_dir if launch.checkpoint_dir is None else _path(launch.checkpoint_dir)
-    weights = launch.keep_weights if launch.keep_weights is None else _path(launch.keep_weights)
-    launch = replace(launch, results=_path(launch.results), checkpoint_dir=checkpoints, keep_weights=weights)
-    return launching.run(selection, launch, overwrite=overwrite, watcher=watcher)
+    return launching.run(selection, launch.expanded(), overwrite=overwrite, watcher=watcher)
 
 
-def track(selection: Selection, launch: Launch, name: str = "c28", **options: Any) -> Scored:
+def track(
+    selection: Selection, launch: Launch, name: str = "c28", *, weights: str | Path | None = None, **options: Any
+) -> Scored:
     """Score a corruption track for finished runs that have no current record of it; errors as `run`. Imports torch.
 
     Args:
         selection: Which runs.
         launch: As for `run`, which scores a track as runs end (`Launch.tracks`).
         name: The track.
-        **options: `weights` and `on_event` of `bench.runs.tracks.late.score_selection`.
+        weights: A folder of kept ones; what it lacks is trained and kept there.
+        **options: `on_event` of `bench.runs.tracks.late.score_selection`.
     """
     from bench.runs.tracks.late import score_selection
 
-    return score_selection(selection, replace(launch, results=_path(launch.results)), name, **options)
+    weights = None if weights is None else _path(weights)
+    return score_selection(selection, launch.expanded(), name, weights=weights, **options)
 
 
 def tune(sweeps: Sweeps, launch: Launch, watcher: TuneWatcher | None = None) -> Tuned:
     """Choose a recipe for each model on val, each with one budget; arguments as `bench.runs.tuning.sweep.tune`."""
     from bench.runs.tuning import sweep
 
-    return sweep.tune(sweeps, replace(launch, results=_path(launch.results)), watcher)
+    return sweep.tune(sweeps, launch.expanded(), watcher)
 
 
 def report(

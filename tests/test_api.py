@@ -16,6 +16,7 @@ from bench.cli.app import app
 from bench.errors import BenchError, RecordError
 from bench.records.names import Run, predictions_path
 from bench.records.run_record import read_records
+from bench.runs.tracks.late import Scored
 
 RESULTS = Path(__file__).parents[1] / "results"
 FITTED = api.Selection(protocols=("smoke",), models=("floor/prior",), datasets=("synthetic-breastmnist",))
@@ -142,6 +143,29 @@ def test_a_shell_pattern_stands_for_what_it_matches_and_a_shard_for_its_part() -
     assert len(whole) > 1
     parts = [api.Selection(**chosen, shard=f"{index}/2").runs() for index in (1, 2)]
     assert sorted(parts[0] + parts[1]) == sorted(whole)
+
+
+@pytest.mark.parametrize("by_command", [True, False])
+def test_a_track_takes_weights_from_the_home_folder(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, by_command: bool
+) -> None:
+    """A shell leaves `~` alone behind `=`: without it runs would be trained again, into a folder called `~`."""
+    monkeypatch.setenv("HOME", str(tmp_path))
+    given: list[Path | None] = []
+
+    def score_selection(*_: object, weights: Path | None, **__: object) -> Scored:
+        given.append(weights)
+        return Scored()
+
+    monkeypatch.setattr("bench.runs.tracks.late.score_selection", score_selection)
+    if by_command:
+        chosen = ["--protocol", "smoke", "--models", "floor/prior", "--datasets", "synthetic-breastmnist"]
+        done = CliRunner().invoke(app, ["track", "--weights=~/kept", *chosen])
+        assert done.exit_code == 0, done.output
+    else:
+        api.track(FITTED, api.Launch(results=tmp_path), weights="~/kept")
+        api.track(FITTED, api.Launch(results=tmp_path))
+    assert given == [tmp_path / "kept", None][: len(given)]
 
 
 def test_a_run_from_python_is_the_commands_run(tmp_path: Path) -> None:

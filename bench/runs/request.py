@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import hashlib
+import os
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Literal
 
@@ -52,6 +53,15 @@ class Launch:
     cpu_isa: CpuIsa = cpu_isa.DEFAULT
     keep_weights: Path | None = None
     tracks: tuple[str, ...] = ()
+
+    def expanded(self) -> Launch:
+        """The same with `~` as the home folder in every folder, which may have come as text from a notebook."""
+        checkpoints, weights = (
+            folder if folder is None else Path(os.path.expanduser(folder))
+            for folder in (self.checkpoint_dir, self.keep_weights)
+        )
+        results = Path(os.path.expanduser(self.results))
+        return replace(self, results=results, checkpoint_dir=checkpoints, keep_weights=weights)
 
 
 @dataclass(frozen=True)

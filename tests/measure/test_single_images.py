@@ -102,6 +102,13 @@ def test_the_command_prints_classes_and_that_it_is_no_diagnosis(trained: tuple[P
     assert set(content["images"][0]["probabilities"]) == set(measure(SET).class_names)
 
 
+def test_weights_may_stand_in_the_home_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Behind `=` a shell leaves `~` alone."""
+    monkeypatch.setenv("HOME", str(tmp_path))
+    error = CliRunner().invoke(app, ["predict", "--weights=~/kept.safetensors", "image.png"]).exception
+    assert str(error).startswith(f"{tmp_path / 'kept.safetensors'} is no file")
+
+
 def test_what_is_no_image_or_no_weights_is_one_line(trained: tuple[Path, RunBundle, Path], tmp_path: Path) -> None:
     """Each names the file and what would do."""
     path, _, folder = trained

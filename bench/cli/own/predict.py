@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from bench.cli.options import Json, Plugins, Results, load_plugins
+from bench.cli.options import Json, Plugins, Results, at_home, load_plugins
 
 
 def predict(
@@ -26,7 +26,7 @@ def predict(
     from bench.measure.single_images import NOT_FOR_DIAGNOSIS, predict_images
 
     load_plugins(plugin)
-    found = predict_images(weights, images, results=results, protocol=protocol, device=device)
+    found = predict_images(at_home(weights), images, results=results, protocol=protocol, device=device)
     for note in found.notes:
         err.print(f"note: {note}", markup=False)
     if as_json:
