@@ -210,6 +210,19 @@ def test_a_results_path_that_is_a_file_is_refused(tmp_path: Path) -> None:
     assert (tmp_path / "r").read_text(encoding="utf-8") == "a file"
 
 
+def test_a_folder_in_the_place_of_a_report_s_file_is_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """One line, and the folder stays."""
+    results, reports = tmp_path / "results", tmp_path / "reports"
+    make_run(results, Run("lite-96", "resnet18", "breastmnist", 0))
+    (reports / "index.html" / "mine").mkdir(parents=True)
+    code, printed = called(monkeypatch, capsys, "report", "--results", str(results), "--reports", str(reports))
+    assert code == 2
+    assert printed.strip().endswith(f"Is a directory: {reports / 'index.html'}"), printed
+    assert (reports / "index.html" / "mine").is_dir()
+
+
 def test_a_checkpoint_folder_that_is_a_file_is_refused(tmp_path: Path) -> None:
     """Before anything ran."""
     (tmp_path / "c").write_text("a file", encoding="utf-8")
