@@ -14,8 +14,8 @@ from bench.check.merge import merge
 from bench.protocols.halving import halve
 from bench.protocols.schema import Protocol
 from bench.records.names import Run
-from bench.records.sealed import pretty, read_json, write_atomic
-from bench.records.tuning.record import TuningRecord, tuning_path
+from bench.records.sealed import pretty, read_json, write_atomic, write_sealed
+from bench.records.tuning.record import TuningRecord, read_tunings, tuning_path
 from tests.making import make_run
 from tests.sweeps import VALUES, make_sweep, make_trials, smoke_grid
 
@@ -102,6 +102,19 @@ def test_a_sealed_lie_is_found(case: str, tmp_path: Path) -> None:
     path = tuning_path(tmp_path / "mine", record.grid, record.model, record.dataset)
     write_atomic(path, pretty(TuningRecord.model_validate(content).sealed().model_dump(mode="json")))
     assert any(said in line for line in _problems(tmp_path / "mine")), _problems(tmp_path / "mine")
+
+
+@pytest.mark.parametrize("choice", [4, 99])
+def test_a_choice_of_no_trial_is_no_record(choice: int, tmp_path: Path) -> None:
+    """Sealed as it is: verify names the file, and a report leaves it out with the reason."""
+    record = make_sweep(tmp_path / "mine", smoke_grid(tmp_path))
+    path = tuning_path(tmp_path / "mine", record.grid, record.model, record.dataset)
+    write_sealed(path, record.model_copy(update={"choice": choice}))
+    said = f"choice is trial {choice} of 4, which are counted from 0"
+    assert any(said in line for line in _problems(tmp_path / "mine")), _problems(tmp_path / "mine")
+    records, notes = read_tunings(tmp_path / "mine")
+    assert records == []
+    assert [said in note for note in notes] == [True]
 
 
 def test_a_changed_file_and_a_stray_one_are_found(tmp_path: Path) -> None:

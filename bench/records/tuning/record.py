@@ -77,6 +77,12 @@ class TuningRecord(Sealed):
     cpu_isa: str | None
     num_threads: int
 
+    @model_validator(mode="after")
+    def _chooses_a_trial(self) -> TuningRecord:
+        if self.choice >= len(self.trials):
+            raise ValueError(f"choice is trial {self.choice} of {len(self.trials)}, which are counted from 0")
+        return self
+
     @property
     def grid_rules(self) -> Grid:
         """The grid that was swept.
