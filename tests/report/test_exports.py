@@ -180,6 +180,7 @@ def test_what_cannot_be_exported_is_one_line(tmp_path: Path, monkeypatch: pytest
         ({"protocol": "mine"}, "No scores under 'mine'; there are some under lite-96"),
         ({"task": "{model}"}, "Cannot read --task '{model}'"),
         ({"task": "{metric"}, "Cannot read --task '{metric'"),
+        ({"task": "{dataset[a]}"}, "Cannot read --task '{dataset[a]}'"),
     ):
         with pytest.raises(RecordError, match=re.escape(line)):
             api.export("eval-results", tmp_path / "out", tmp_path / "results", benchmark="o/n", **hub)

@@ -38,7 +38,7 @@ class Hub:
         """
         try:
             return self.task.format(dataset=score.dataset, metric=score.metric, protocol=score.protocol)
-        except (AttributeError, LookupError, ValueError):
+        except (AttributeError, LookupError, TypeError, ValueError):
             raise RecordError(
                 f"Cannot read --task {self.task!r}; what it may hold in braces is {{dataset}}, {{metric}}, {{protocol}}"
             ) from None
