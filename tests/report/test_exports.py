@@ -99,6 +99,18 @@ def test_every_eval_ever_has_a_file_a_model_and_protocol(
     assert {path: path.read_bytes() for path in again} == before
 
 
+def test_another_seed_replaces_a_model_s_file(tmp_path: Path, records: dict[Run, Record]) -> None:
+    """Never two files of one model and protocol; another protocol has its own."""
+    out = tmp_path / "out"
+    before = api.export("every-eval-ever", out, tmp_path / "results")
+    for run in (Run("lite-96", "resnet18", "breastmnist", 2), Run("medmnist-28", "resnet18", "breastmnist", 0)):
+        make_run(tmp_path / "results", run)
+    after = api.export("every-eval-ever", out, tmp_path / "results")
+    assert sorted(out.rglob("*.json")) == sorted(after)
+    assert set(before) < set(after)
+    assert len(after) == 3
+
+
 def test_every_exported_score_is_that_of_the_records_it_names(tmp_path: Path) -> None:
     """Over the repository's own records: value, seeds and number of images, found again by the digests alone."""
     records = {record.record_digest: record for record in read_records(OWN)[0]}

@@ -7,17 +7,17 @@ import math
 import os
 import time
 import uuid
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 
 from bench.data.names import DATASETS
 from bench.errors import RecordError
 from bench.records.card import read_card
 from bench.records.names import model_slug
-from bench.records.run_record import Record, results_folder
+from bench.records.run_record import results_folder
 from bench.records.sealed import write_atomic
 from bench.report.analysis.analyse import analyse
-from bench.report.evidence import gather, records_digest
+from bench.report.evidence import gather
 from bench.report.exports.croissant import croissant
 from bench.report.exports.every_eval import DEVELOPER, every_eval
 from bench.report.exports.hub import Hub, eval_results
@@ -63,14 +63,14 @@ def _croissant(results: Path) -> Mapping[str, bytes]:
 
 
 def _every_eval(results: Path) -> Mapping[str, bytes]:
-    """`data/medmnist/<developer>/<model>/<uuid>.json`, a name that the same records give again."""
+    """`data/medmnist/<developer>/<model>/<uuid>.json`, a name that the same model and protocol give again."""
     evidence = gather(results)
     scores = analyse(evidence, synthetic=False).table_scores
     records = grouped(evidence.finished(synthetic=False), lambda record: (record.protocol, record.model))
     when = _seconds()
     known = [score for score in scores if not math.isnan(score.mean)]
     return {
-        f"data/medmnist/{DEVELOPER}/{model_slug(key[1])}/{_uuid(records[key])}.json": every_eval(
+        f"data/medmnist/{DEVELOPER}/{model_slug(key[1])}/{_uuid(*key)}.json": every_eval(
             own, records[key], evidence.cards, when
         )
         for key, own in grouped(known, lambda score: (score.protocol, score.model)).items()
@@ -85,9 +85,9 @@ def _seconds() -> int:
     return int(given or time.time())
 
 
-def _uuid(records: Sequence[Record]) -> uuid.UUID:
-    """In the form of a random one, which the format wants, from the records' digests."""
-    return uuid.UUID(bytes=hashlib.sha256(records_digest(records).encode()).digest()[:16], version=4)
+def _uuid(protocol: str, model: str) -> uuid.UUID:
+    """In the form of a random one, which the format wants, from names alone: more seeds replace a model's file."""
+    return uuid.UUID(bytes=hashlib.sha256(f"{protocol}\n{model}".encode()).digest()[:16], version=4)
 
 
 def _eval_results(results: Path, hub: Hub) -> Mapping[str, bytes]:
