@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import random
+import re
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ from bench.check.verify import verify
 from bench.errors import RecordError
 from bench.records.card import DataCard, card_path, read_card, write_card
 from bench.records.names import Run
+from bench.records.run_record import STORE_FILE
 from bench.records.sealed import pretty
 from bench.report.build import build
 from tests.making import make_card, make_run
@@ -115,6 +117,21 @@ def test_another_set_s_card_is_not_read(tmp_path: Path) -> None:
     card_path(tmp_path, "bloodmnist").rename(card_path(tmp_path, "breastmnist"))
     with pytest.raises(RecordError, match="names bloodmnist, which belongs elsewhere"):
         read_card(tmp_path, "breastmnist")
+
+
+@pytest.mark.parametrize(
+    ("dataset", "what"), [("synthetic-breastmnist", "synthetic"), ("own-cells", "own data"), ("breastmnist", "")]
+)
+def test_a_store_of_real_records_takes_cards_of_real_data_alone(tmp_path: Path, dataset: str, what: str) -> None:
+    """As it takes runs: `merge` would refuse the folder for such a card."""
+    (tmp_path / STORE_FILE).write_text('{"real_only": true}', encoding="utf-8")
+    if what:
+        line = f"{dataset} is {what} and {tmp_path} holds real records only; use another --results"
+        with pytest.raises(RecordError, match=f"^{re.escape(line)}$"):
+            write_card(tmp_path, make_card(dataset))
+    else:
+        write_card(tmp_path, make_card(dataset))
+    assert card_path(tmp_path, dataset).exists() == (what == "")
 
 
 def test_a_damaged_card_changes_no_report(tmp_path: Path) -> None:
