@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from bench.errors import RecordError
 from bench.protocols.loading import load_protocol
 from bench.records.names import Run
 from bench.records.run_record import Record
@@ -250,6 +251,14 @@ def test_the_references_rules_under_another_name_count_once(tmp_path: Path) -> N
     assert own.n_draws == 3
     assert all("__lite-96__" in run_id for run_id in own.run_ids)
     assert sum("rare-96-natural-plain" in note for note in evidence.notes) == 3
+
+
+def test_a_missing_card_is_one_line_that_names_its_command(tmp_path: Path) -> None:
+    """As of any other run: of a data set that only thinned training sets are of."""
+    made(tmp_path, {OURS: (0,)})
+    (tmp_path / "data" / "breastmnist.json").unlink()
+    with pytest.raises(RecordError, match=r"breastmnist\.json is missing: medbench measure data --data"):
+        analyse(gather(tmp_path), synthetic=False)
 
 
 def test_the_references_interval_is_over_seeds(analysis: Analysis) -> None:

@@ -163,12 +163,17 @@ def _contrasts(groups: Sequence[tuple[str, DataCard, dict[str, Cell], SeedVarian
 
 
 def _with_tracks(analysis: Analysis, evidence: Evidence, *, synthetic: bool) -> Analysis:
-    """With the statistics of thinned training sets and of corrupted test images."""
+    """With the statistics of thinned training sets and of corrupted test images.
+
+    Raises:
+        RecordError, PairingError: As `analyse`.
+    """
     drawn, finished = evidence.thinned(synthetic=synthetic), evidence.finished(synthetic=synthetic)
     again = [record.run_id for record in drawn if repeats_reference(record)]
     evidence.notes.extend(f"shown nowhere: {run_id}: {REFERENCE} has its rules, whose runs count" for run_id in again)
     drawn = [record for record in drawn if record.run_id not in again]
-    thinned = draw_cells(evidence.results, drawn, finished, evidence.cards)
+    cards = {record.dataset: _card(evidence, record.dataset) for record in (*drawn, *finished)}
+    thinned = draw_cells(evidence.results, drawn, finished, cards)
     drops, drop_pairs = robustness(evidence, synthetic=synthetic)
     return dataclasses.replace(
         analysis,
@@ -203,6 +208,11 @@ def _by_model(records: Iterable[Record]) -> dict[str, list[Record]]:
 
 
 def _card(evidence: Evidence, dataset: str) -> DataCard:
+    """A data set's card.
+
+    Raises:
+        RecordError: If it is missing.
+    """
     if dataset not in evidence.cards:
         raise RecordError(
             f"{evidence.results}/data/{dataset}.json is missing: medbench measure data --datasets {dataset}"
