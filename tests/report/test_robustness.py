@@ -157,6 +157,19 @@ def test_the_page_shows_scores_calibration_and_comparisons(results: Path) -> Non
     assert set(frame["corruption"]) == {"all"}
 
 
+def test_the_last_step_beside_changes_no_drop(tmp_path: Path) -> None:
+    """A table that also holds the last step's predictions is whole, and the drops are those of the chosen epoch."""
+    card = make_track_card(tmp_path, "breastmnist")
+    for seed in (0, 1):
+        record = train(tmp_path, Run("lite-96", "resnet18", "breastmnist", seed), 1.0, last=True)
+        make_track(tmp_path, record, turned("jpeg"))
+    row = only(run(tmp_path).drops, model="resnet18", metric="auc", corruption="jpeg")
+    areas = [(record.test or {})["auc"] for record in gather(tmp_path).records]
+    assert row.clean == pytest.approx(np.mean(areas), rel=1e-9)
+    assert row.drop == pytest.approx(2 * row.clean - 1, abs=1e-9)
+    assert row.num_images == card.num_images
+
+
 def test_without_a_track_there_is_no_page(tmp_path: Path) -> None:
     """Records alone make none."""
     for record in runs(tmp_path)[:2]:

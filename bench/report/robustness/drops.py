@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from bench.records.card import DataCard, labels_digest
 from bench.records.predictions import read_predictions
 from bench.records.run_record import Record, Scores
+from bench.records.scoring import num_rows
 from bench.records.tracks.record import TrackRecord, read_logits
 from bench.report.analysis.predictions import stored_bytes
 from bench.stats.calibration import image_losses, reliability, temperatures
@@ -67,7 +68,7 @@ def run_drops(results: Path, record: Record, track: TrackRecord, card: DataCard)
         RecordError: If a table is missing, damaged, or not its record's.
         PairingError: If the run's labels are not the card's.
     """
-    table = read_predictions(stored_bytes(results, record), num_rows=card.num_predicted)
+    table = read_predictions(stored_bytes(results, record), num_rows=num_rows(record, card))
     val, test = table.split("val"), table.split("test")
     for name, part in (("val", val), ("test", test)):
         if not part.is_whole or labels_digest(part.labels) != card.labels_digest[name]:
