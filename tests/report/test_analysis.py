@@ -18,10 +18,10 @@ from bench.report import analysis_plan
 from bench.report.analysis import cache
 from bench.report.analysis import cells as analysis_cells
 from bench.report.analysis.analyse import Analysis, analyse
+from bench.report.analysis.predictions import read_history
 from bench.report.analysis.resolution import TEST_IMAGES, published_checks, resolutions
 from bench.report.analysis.seeds import seed_variances
 from bench.report.evidence import STATISTICS, Evidence, gather
-from bench.report.figures.curves import read_history
 from bench.report.published.numbers import PublishedScore, published_scores
 from bench.report.tables.score_cells import exploratory_text
 from bench.stats.comparisons import PairingError

@@ -3,19 +3,26 @@
 from __future__ import annotations
 
 import dataclasses
+import hashlib
 import math
+from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 import pytest
 
+from bench.errors import RecordError
 from bench.records.card import write_card
-from bench.records.names import Run
+from bench.records.names import Run, history_path
+from bench.records.predictions import frame_bytes
+from bench.records.run_record import Record
+from bench.records.writing.swap import kept_path
 from bench.report.analysis.cells import CLASS_MEASURES
 from bench.report.analysis.contrasts import Contrast, gain_of_cutmix
 from bench.report.analysis.resolution import TEST_IMAGES
 from bench.report.analysis.scores import ClassScore, Score
+from bench.report.claims.histories import training_loss
 from bench.report.claims.sources import STATED, Sources, collect
 from bench.report.claims.verdict import Judged
 from bench.report.evidence import Evidence
@@ -287,6 +294,19 @@ def test_classes_decide_what_the_figures_show(sources: Sources) -> None:
     assert verdict(planted("organsmnist", auc=[0.99] * 9 + [0.5, 0.5]), "C097") == "fails"
 
 
+def _with_history(results: Path, history: pd.DataFrame) -> tuple[Record, ...]:
+    """Three seeds of MedSpectralNet that all have this history."""
+    content = frame_bytes(history)
+    records = []
+    for seed in range(3):
+        run = Run(STATED, "medspectralnet", "organcmnist", seed)
+        path = history_path(run.path(results))
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(content)
+        records.append(make_record(run, best_epoch=10, history_sha256=hashlib.sha256(content).hexdigest()))
+    return tuple(records)
+
+
 @pytest.mark.parametrize(
     ("claim", "last", "expected"),
     [
@@ -300,15 +320,23 @@ def test_histories_decide_what_the_curves_show(
     sources: Sources, tmp_path: Path, claim: str, last: float, expected: str
 ) -> None:
     """The training loss falls to epoch 50 and stays, but for the last epoch; three seeds or undecided."""
-    runs = [Run(STATED, "medspectralnet", "organcmnist", seed) for seed in range(3)]
     history = pd.DataFrame({"epoch": range(200), "train_loss": [2.0] * 49 + [0.5] * 150 + [last]})
-    for run in runs:
-        path = run.path(tmp_path).with_suffix(".history.parquet")
-        path.parent.mkdir(parents=True, exist_ok=True)
-        history.to_parquet(path)
-    records = tuple(make_record(run) for run in runs)
+    records = _with_history(tmp_path, history)
     assert verdict(dataclasses.replace(sources, results=tmp_path, records=records), claim) == expected
     assert verdict(dataclasses.replace(sources, results=tmp_path, records=records[:2]), claim) == "undecided"
+
+
+def test_only_the_records_own_history_counts(sources: Sources, tmp_path: Path) -> None:
+    """A rewritten file is refused, and the one kept while a replacement goes on is read in its place."""
+    records = _with_history(tmp_path, pd.DataFrame({"epoch": range(200), "train_loss": [2.0] * 199 + [0.5]}))
+    planted = dataclasses.replace(sources, results=tmp_path, records=records)
+    path = history_path(records[0].run.path(tmp_path))
+    path.rename(kept_path(path))
+    path.write_bytes(frame_bytes(pd.DataFrame({"epoch": range(200), "train_loss": 9.0})))
+    assert training_loss(planted, "organcmnist").known() == Fraction(1, 2)
+    kept_path(path).unlink()
+    with pytest.raises(RecordError, match=f"{path.name} is not the file that {records[0].run_id} was sealed with"):
+        training_loss(planted, "organcmnist")
 
 
 @pytest.mark.parametrize(
@@ -324,14 +352,9 @@ def test_train_images_as_they_are_decide_what_the_gap_means(
     sources: Sources, tmp_path: Path, train: float | None, val: float, test: float, overfit: str, exceeds: str
 ) -> None:
     """Over-fitting by train less val after the last epoch, generalisation by train less test at the chosen one."""
-    runs = [Run(STATED, "medspectralnet", "organcmnist", seed) for seed in range(3)]
     columns = {"epoch": range(200), "train_loss": 1.0, "val_acc": val}
     history = pd.DataFrame(columns if train is None else {**columns, "plain_train_acc": train})
-    for run in runs:
-        path = run.path(tmp_path).with_suffix(".history.parquet")
-        path.parent.mkdir(parents=True, exist_ok=True)
-        history.to_parquet(path)
-    records = tuple(make_record(run, best_epoch=10) for run in runs)
+    records = _with_history(tmp_path, history)
     planted = dataclasses.replace(
         _with(sources, scores=[_score(STATED, "organcmnist", test, 0.01)]), results=tmp_path, records=records
     )

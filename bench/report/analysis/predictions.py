@@ -1,4 +1,4 @@
-"""Stored predictions of a run, checked against its record and its data set's card, each file read once."""
+"""A run's stored predictions and history, checked against its record and its data set's card."""
 
 from __future__ import annotations
 
@@ -6,12 +6,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 from numpy.typing import NDArray
 
 from bench.errors import RecordError
 from bench.records import predictions as stored
 from bench.records.card import DataCard, labels_digest
-from bench.records.names import predictions_path
+from bench.records.names import history_path, predictions_path
 from bench.records.run_record import Record
 from bench.records.scoring import num_rows, parts_of
 from bench.stats.comparisons import PairingError
@@ -68,6 +69,16 @@ def stored_bytes(results: Path, record: Record) -> bytes:
         )
     except RecordError as error:
         raise RecordError(f"{error}; the statistics need the predictions of every run") from None
+
+
+def read_history(results: Path, record: Record) -> pd.DataFrame:
+    """The epochs of a run.
+
+    Raises:
+        RecordError: If the file is missing, damaged, or not the record's.
+    """
+    path = history_path(record.run.path(results))
+    return stored.read_history(stored.read_attached(path, record.history_sha256, record.run_id), path)
 
 
 def read_predictions(results: Path, record: Record, card: DataCard) -> Predictions:

@@ -12,11 +12,9 @@ from dataclasses import replace
 from fractions import Fraction
 from typing import Literal
 
-import pandas as pd
-
 from bench.errors import RecordError
-from bench.records.names import history_path
 from bench.records.run_record import Record
+from bench.report.analysis.predictions import read_history
 from bench.report.analysis_plan import MARGIN, OURS
 from bench.report.claims.planned import RECORDED, run_command, seeds
 from bench.report.claims.runs import measured
@@ -76,17 +74,16 @@ def _history_value(sources: Sources, record: Record, column: str, epoch: int) ->
     """Of one run; None where its history is from before the column was recorded.
 
     Raises:
-        RecordError: If the history cannot be read, or lacks what every history has.
+        RecordError: If the history is missing, damaged or not the record's, or lacks what every history has.
     """
-    path = history_path(record.run.path(sources.results))
+    history = read_history(sources.results, record)
+    if column not in history and column not in ALWAYS:
+        return None
+    number = {LAST: len(history) - 1, CHOSEN: record.best_epoch}.get(epoch, epoch)
     try:
-        history = pd.read_parquet(path)
-        if column not in history and column not in ALWAYS:
-            return None
-        number = {LAST: len(history) - 1, CHOSEN: record.best_epoch}.get(epoch, epoch)
         return Fraction(float(history[history["epoch"] == number].iloc[0][column]))
-    except (OSError, IndexError, KeyError, ValueError):
-        raise RecordError(f"{path}: no {column} after epoch {epoch + 1 or 'last'}") from None
+    except (IndexError, KeyError, ValueError):
+        raise RecordError(f"the history of {record.run_id}: no {column} after epoch {epoch + 1 or 'last'}") from None
 
 
 def share_of_fall(sources: Sources, dataset: str, epoch: int) -> Quantity:

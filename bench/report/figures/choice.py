@@ -17,12 +17,13 @@ from bench.records.timing_record import TimingRecord
 from bench.report.ablations import REMOVAL, is_compared
 from bench.report.analysis.analyse import Analysis
 from bench.report.analysis.pairs import Pair
+from bench.report.analysis.predictions import read_history
 from bench.report.analysis.scores import Score
 from bench.report.analysis.twins import TwinScore
 from bench.report.analysis_plan import PARTS, best_baseline
 from bench.report.draws.figures import draw_plots
 from bench.report.evidence import MODELS, Evidence
-from bench.report.figures.curves import curves_plot, read_history
+from bench.report.figures.curves import curves_plot
 from bench.report.figures.forest import forest_plot
 from bench.report.figures.parameters import parameters_plot
 from bench.report.figures.pareto import macs_axis, parameter_axis, pareto_numbers, pareto_plot, speed_axes

@@ -11,10 +11,9 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import MaxNLocator
 
-from bench.records import predictions as stored
 from bench.records.card import DataCard
-from bench.records.names import history_path
 from bench.records.run_record import Record
+from bench.report.analysis.predictions import read_history
 from bench.report.figures.style import (
     Caption,
     Plot,
@@ -70,23 +69,17 @@ def curves_plot(
 
 
 def curve_numbers(records: Sequence[Record], results: Path) -> pd.DataFrame:
-    """`seed, epoch, train_loss, val_loss, val_auc, val_acc, chosen`: one row an epoch and seed."""
+    """`seed, epoch, train_loss, val_loss, val_auc, val_acc, chosen`: one row an epoch and seed.
+
+    Raises:
+        RecordError: As `read_history`.
+    """
     parts = []
     for record in records:
         part = read_history(results, record).reindex(columns=["epoch", *MEASURES])
         part.insert(0, "seed", record.seed)
         parts.append(part.assign(chosen=part["epoch"] == record.best_epoch))
     return pd.concat(parts, ignore_index=True)
-
-
-def read_history(results: Path, record: Record) -> pd.DataFrame:
-    """The history that a record was sealed with.
-
-    Raises:
-        RecordError: If the file is missing, damaged, or another.
-    """
-    path = history_path(record.run.path(results))
-    return stored.read_history(stored.read_attached(path, record.history_sha256, record.run_id), path)
 
 
 def draw_curves(numbers: pd.DataFrame, title: str) -> Figure:
