@@ -164,7 +164,8 @@ def test_a_process_cannot_take_the_last_memory() -> None:
     """Under the limit an allocation fails as `oom`; without it the system would kill whom it likes."""
     code = """
 import torch
-from bench.measure.timing.steps import is_out_of_memory, limit_memory
+from bench.machine.memory import is_out_of_memory
+from bench.measure.timing.steps import limit_memory
 limit = limit_memory(share=0.01)
 torch.empty(1000)
 try:
@@ -177,6 +178,18 @@ else:
     command = [sys.executable, "-c", code]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=120, check=False)
     assert done.returncode == 0, done.stderr
+
+
+@pytest.mark.parametrize("words", ["std::bad_alloc", "can't start new thread", "mmap failed", "CUDA out of memory"])
+def test_whichever_library_lacks_memory_the_cell_is_oom(monkeypatch: pytest.MonkeyPatch, words: str) -> None:
+    """Not `failed`, which would be tried again each time."""
+
+    def fails(self: CellTimer, way: Setting) -> Round:
+        raise RuntimeError(words)
+
+    monkeypatch.setattr(CellTimer, "_measure", fails)
+    timer = CellTimer("resnet18_28", "cpu", Budget(1.0, 1.0, 1, 0.1), round_index=0)
+    assert timer.measure(SETTING).status == "oom"
 
 
 def test_a_killed_process_loses_one_cell(plugin: Path, tmp_path: Path) -> None:

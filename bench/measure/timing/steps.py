@@ -143,15 +143,6 @@ def limit_memory(share: float = MEMORY_SHARE) -> int:
     return limit
 
 
-def is_out_of_memory(error: Exception) -> bool:
-    """Whether an error says that there is no memory left, on a CPU or a card."""
-    if isinstance(error, (torch.cuda.OutOfMemoryError, MemoryError)):
-        return True
-    return isinstance(error, RuntimeError) and (
-        "allocate memory" in str(error) or "out of memory" in str(error).lower()
-    )
-
-
 def peak_memory_mib(device: torch.device) -> float:
     """Peak since `forget`; where the system cannot start a peak anew, the peak of the process."""
     return round(provenance.peak_memory_mib(str(device)), 1)

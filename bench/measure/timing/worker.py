@@ -19,6 +19,7 @@ import torch
 from torch import Tensor, nn
 
 from bench.machine.foreign import Pinned, create
+from bench.machine.memory import is_out_of_memory
 from bench.machine.signals import end_with_parent
 from bench.measure.timing.blocks import Budget, measure_blocks
 from bench.measure.timing.gpu_meter import Meter
@@ -27,7 +28,6 @@ from bench.measure.timing.steps import (
     Clock,
     forget,
     inference_step,
-    is_out_of_memory,
     limit_memory,
     numerics,
     peak_memory_mib,
