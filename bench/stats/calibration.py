@@ -219,7 +219,8 @@ def temperatures(labels: NDArray[Any], logits: NDArray[Any]) -> Floats:
         return means.mean(axis=1), spread.mean(axis=1)
 
     low, high = np.full(len(exact), 1 / HIGHEST), np.full(len(exact), 1 / LOWEST)
-    hottest, coldest = slope(low)[0] >= 0, slope(high)[0] <= 0
+    # Equal logits of every class have no slope anywhere: they are no better than chance, not all right.
+    hottest, coldest = slope(low)[0] >= 0, (slope(high)[0] <= 0) & gains.any(axis=(1, 2))
     inverse = np.ones(len(exact))
     for _ in range(MAX_STEPS):
         first, second = slope(inverse)

@@ -140,6 +140,13 @@ def test_a_runs_temperature_does_not_depend_on_the_others() -> None:
     assert beside.tolist() == [alone[0], calibration.LOWEST, calibration.HIGHEST]
 
 
+def test_equal_logits_are_no_better_than_chance() -> None:
+    """No temperature changes them, whatever the labels; however far apart, right ones are all right."""
+    labels = np.array([0, 1, 1])
+    logits = np.stack([np.zeros((3, 2)), np.full((3, 2), -5.0), 1e6 * np.eye(2)[labels]])
+    assert temperatures(labels, logits).tolist() == [calibration.HIGHEST, calibration.HIGHEST, calibration.LOWEST]
+
+
 def test_losses_by_hand() -> None:
     """Logits 0 and log 3: 3/4 and 1/4; divided by 1/2 they are 0 and log 9; an impossible label is cut as in `nll`."""
     logits = np.array([[[0.0, math.log(3)], [0.0, 1e4]]])
