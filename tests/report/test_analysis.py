@@ -360,6 +360,15 @@ def test_a_folder_that_cannot_be_written_means_no_cache(results: Path) -> None:
     assert equal(run(results), first)
 
 
+def test_code_that_draws_is_code_that_measures(tmp_path: Path) -> None:
+    """Where random numbers start is part of what an array comes from."""
+    package = tmp_path / "bench"
+    shutil.copytree(cache._BENCH, package, ignore=shutil.ignore_patterns("__pycache__"))
+    with (package / "streams.py").open("a", encoding="utf-8") as file:
+        file.write("# another\n")
+    assert cache.code_digest(package) != cache.code_digest(cache._BENCH)
+
+
 def test_changed_code_reads_no_old_cache(
     results: Path, tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -28,7 +28,8 @@ from bench.report.stamp import code_lines
 Arrays = dict[str, NDArray[Any]]
 
 _BENCH = Path(__file__).parents[2]
-CODE = ("stats", "records", "report/analysis", "report/analysis_plan.py")  # of `bench`: what a cell's arrays come from
+# Of `bench`: what a cell's arrays come from; `streams.py` seeds the bootstrap and the floors of calibration errors.
+CODE = ("stats", "streams.py", "records", "report/analysis", "report/analysis_plan.py")
 
 
 def cache_key(records: Sequence[Record], card: DataCard) -> str:
