@@ -36,7 +36,7 @@ class Predictions:
 
 @dataclass
 class Reader:
-    """Reads the predictions of one results folder, and keeps them until `forget`."""
+    """Reads the predictions of one results folder, each file once."""
 
     results: Path
     kept: dict[str, Predictions] = field(default_factory=dict)
@@ -51,10 +51,6 @@ class Reader:
         if record.run_id not in self.kept:
             self.kept[record.run_id] = read_predictions(self.results, record, card)
         return self.kept[record.run_id]
-
-    def forget(self) -> None:
-        """Give the memory back."""
-        self.kept.clear()
 
 
 def stored_bytes(results: Path, record: Record) -> bytes:

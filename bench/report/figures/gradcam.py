@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import textwrap
 from collections.abc import Iterator, Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -33,9 +33,6 @@ from bench.records.names import model_slug
 from bench.report.evidence import Evidence
 from bench.report.figures.style import WIDE, Caption, Plot, beginnings, new_figure
 from bench.report.published.names import dataset_name, model_name
-
-if TYPE_CHECKING:
-    pass
 
 MODELS = ("medspectralnet",)
 FIGURES = {"gate.depthwise": 12}  # layer -> the paper's figure; every other layer is a last map, as in Fig 13
