@@ -180,7 +180,7 @@ def _check_code(findings: Findings, records: list[Record], measured: Measured, *
     results, known = findings.results, ancestors()
     evidence = [(str(record.run.path(results)), record.commit, record.dirty) for record in records]
     evidence += [(f"costs of {c.model}", c.commit, c.dirty) for c in measured.costs]
-    evidence += [(f"timings of {t.model} on {t.device}", t.commit, t.dirty) for t in measured.timings]
+    evidence += [(f"timings of {t.model} on {t.device}", t.commit, t.dirty) for t in measured.timings.values()]
     evidence += [(f"maps of {cam.run_id}", cam.commit, cam.dirty) for cam in measured.cams]
     evidence += [(f"{t.track} of {t.run_id}", t.commit, t.dirty) for t in measured.tracks]
     evidence += [(f"{c.track} on {c.dataset}", c.commit, c.dirty) for c in measured.track_cards]

@@ -285,14 +285,22 @@ def read_sealed(path: Path, kind: type[Kind]) -> Kind:
 def read_all(
     paths: Iterable[Path], kind: type[Kind], problem_of: Callable[[Kind, Path], str]
 ) -> tuple[list[Kind], list[str]]:
-    """Every record that counts, and why the others were left out, one line each.
+    """Every record that counts, and why the others were left out, one line each; args as `read_placed`."""
+    records, notes = read_placed(paths, kind, problem_of)
+    return list(records.values()), notes
+
+
+def read_placed(
+    paths: Iterable[Path], kind: type[Kind], problem_of: Callable[[Kind, Path], str]
+) -> tuple[dict[Path, Kind], list[str]]:
+    """Every record that counts by its path, and why the others were left out, one line each.
 
     Args:
         paths: The files.
         kind: What they hold.
         problem_of: Why a readable record does not count, "" if it does.
     """
-    records: list[Kind] = []
+    records: dict[Path, Kind] = {}
     notes: list[str] = []
     for path in sorted(paths):
         try:
@@ -307,5 +315,5 @@ def read_all(
         if reason:
             notes.append(f"left out: {path}: {reason}")
         else:
-            records.append(record)
+            records[path] = record
     return records, notes

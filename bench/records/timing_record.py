@@ -20,7 +20,7 @@ from bench.errors import BenchError
 from bench.protocols.schema import slug
 from bench.records.names import ModelName, model_slug
 from bench.records.own_models import outdated
-from bench.records.sealed import Line, Sealed, Strict, read_all
+from bench.records.sealed import Line, Sealed, Strict, read_placed
 
 Mode = Literal["inference", "training"]
 Precision = Literal["fp32", "tf32", "bf16", "fp16"]
@@ -247,4 +247,10 @@ def problem_of(record: TimingRecord, path: Path) -> str:
 
 def read_timings(results: Path) -> tuple[list[TimingRecord], list[str]]:
     """Every timing record that counts, and why the others were left out, one line each."""
-    return read_all((results / "timings").glob("*/*.json"), TimingRecord, problem_of)
+    records, notes = read_placed_timings(results)
+    return list(records.values()), notes
+
+
+def read_placed_timings(results: Path) -> tuple[dict[Path, TimingRecord], list[str]]:
+    """As `read_timings`, by path: a record does not say whether its scan was requested, its file's name does."""
+    return read_placed((results / "timings").glob("*/*.json"), TimingRecord, problem_of)

@@ -11,6 +11,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from bench.check.store.evidence import evidence_problems, read_measured
 from bench.check.verify import verify
 from bench.errors import RecordError
 from bench.records.card import card_path, read_card
@@ -18,8 +19,10 @@ from bench.records.names import Run, history_path, predictions_path
 from bench.records.predictions import frame_bytes, read_predictions
 from bench.records.run_record import Record
 from bench.records.scoring import score_predictions
-from bench.records.sealed import pretty
-from tests.making import make_run
+from bench.records.sealed import pretty, write_sealed
+from bench.records.timing_record import Round, TimingCell, core_settings, timing_path
+from models.catalog import fingerprint, get_spec
+from tests.making import make_run, make_timing
 
 RUNS = [Run("smoke", "resnet18_28", "breastmnist", seed) for seed in range(3)]
 
@@ -36,6 +39,20 @@ def reseal(path: Path, **changes: object) -> None:
     """Change a record and give it a fitting digest: what a careful forger would do."""
     record = Record.model_validate({**json.loads(path.read_bytes()), **changes, "record_digest": ""})
     path.write_bytes(pretty(record.sealed().model_dump(mode="json")))
+
+
+def test_a_timing_s_problem_is_named_under_its_own_file(tmp_path: Path) -> None:
+    """The scan that was requested has a record of its own, beside the usual one."""
+    empty = Round(index=0, status="done")  # without a block
+    (setting,) = core_settings("cuda", 28, (1,))[:1]
+    spec = get_spec("medmamba_t")
+    made = {"model_fingerprint": fingerprint(spec), "scan_backend": "torch"}
+    for scan, rounds in (("auto", []), ("torch", [empty])):
+        timing = make_timing("medmamba_t", "cpu: a", [TimingCell(setting=setting, rounds=rounds)], **made)
+        write_sealed(timing_path(tmp_path, "cpu: a", "medmamba_t", scan), timing)
+    problems, _ = evidence_problems(tmp_path, read_measured(tmp_path), {}, {}, {})
+    path = timing_path(tmp_path, "cpu: a", "medmamba_t", "torch")
+    assert problems == [f"{path}: {setting.label()}: a finished round without times"]
 
 
 def test_whole_results_have_no_problem(results: Path) -> None:

@@ -18,7 +18,7 @@ from bench.records.cost_record import COUNTERS, CostCell, CostRecord, read_costs
 from bench.records.own_models import own_spec
 from bench.records.predictions import PredictionTable
 from bench.records.run_record import MEASURED_FOLDERS, Record
-from bench.records.timing_record import TimingRecord, read_timings, timing_path
+from bench.records.timing_record import TimingRecord, read_placed_timings
 from bench.records.tracks.card import TrackCard, card_images_path, read_track_cards
 from bench.records.tracks.record import TrackRecord, logits_path, read_tracks
 from bench.records.writing.swap import INTERRUPTED, KEPT
@@ -124,7 +124,7 @@ class Measured:
     """What stands beside records and cards and can be read, and why the rest was left out, one line each."""
 
     costs: list[CostRecord]
-    timings: list[TimingRecord]
+    timings: dict[Path, TimingRecord]  # by file
     cams: list[CamRecord]
     tracks: list[TrackRecord]
     track_cards: list[TrackCard]
@@ -133,7 +133,7 @@ class Measured:
 
 def read_measured(results: Path) -> Measured:
     """Costs, timings, maps and tracks of a results folder."""
-    costs, timings, cams = read_costs(results), read_timings(results), read_cams(results)
+    costs, timings, cams = read_costs(results), read_placed_timings(results), read_cams(results)
     tracks, cards = read_tracks(results), read_track_cards(results)
     notes = [note for _, notes in (costs, timings, cams, tracks, cards) for note in notes]
     return Measured(costs[0], timings[0], cams[0], tracks[0], cards[0], notes)
@@ -166,8 +166,7 @@ def evidence_problems(
     for cost in measured.costs:
         path = CostCell(cost.model, cost.img_size, cost.num_classes).path(results)
         problems += [f"{path}: {problem}" for problem in cost_problems(cost)]
-    for timing in measured.timings:
-        path = timing_path(results, timing.device, timing.model)
+    for path, timing in measured.timings.items():
         problems += [f"{path}: {problem}" for problem in timing_problems(timing, macs)]
     for cam in measured.cams:
         run, table, card = records.get(cam.run_id), tables.get(cam.run_id), cards.get(cam.dataset)
