@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import hashlib
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
@@ -150,6 +151,16 @@ class Evidence:
     def every(self, *, synthetic: bool) -> list[Record]:
         """Those of `finished` and of `thinned`."""
         return [*self.finished(synthetic=synthetic), *self.thinned(synthetic=synthetic)]
+
+    def alone(self, records: list[Record]) -> Evidence:
+        """The same folder with these finished runs in place of all that count.
+
+        What was read on first use is read for both, and noted once.
+        """
+        _ = self.tracks, self.track_cards  # what an analysis reads; a copy takes along what was read
+        found = copy.copy(self)
+        found.records, found.drawn = records, []
+        return found
 
     def behind(self, rows: Iterable[OfRuns], *, synthetic: bool) -> list[Record]:
         """The records of the runs that some rows of a table or figure come from, those of `thinned` first."""

@@ -8,6 +8,7 @@ import pytest
 
 from bench.protocols import loading
 from bench.records.names import Run
+from bench.records.tracks.record import track_path
 from bench.records.tuning.record import tuning_path
 from bench.report.contents import render
 from tests.making import make_skilled
@@ -73,3 +74,12 @@ def test_a_sweep_that_is_not_here_is_named(results: Path) -> None:
     page = _texts(results)["tuned.md"]
     assert f"{MODELS[0]}, breastmnist: the sweep over lrs is not here" in page
     assert f"{MODELS[1]}, breastmnist: optim.lr" in page
+
+
+def test_what_both_analyses_leave_out_is_noted_once(results: Path) -> None:
+    """A damaged track record is read for Table 3's runs and for tuned ones, and is one line."""
+    path = track_path(results, "c28", Run("smoke", MODELS[0], "breastmnist", 0))
+    path.parent.mkdir(parents=True)
+    path.write_text("{", encoding="utf-8")
+    (note,) = [note for note in render(results).notes if str(path) in note]
+    assert "no JSON" in note

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
 
 from bench.records.card import DataCard
 from bench.report.analysis.analyse import Analysis, analyse
@@ -35,8 +34,7 @@ def render(evidence: Evidence) -> dict[str, bytes]:
     """`own_data.md`, `own_data.tex` and `own_data.csv`; nothing where there is no run on such a set."""
     if not (evidence.own or evidence.own_lost):
         return {}
-    alone = replace(evidence, records=evidence.own, drawn=[])
-    analysis = analyse(alone, synthetic=False)
+    analysis = analyse(evidence.alone(evidence.own), synthetic=False)
     blocks: list[Block] = [Heading("Own data: AUC and ACC on the test splits", 1), APART]
     blocks.append(f"{UNITS} Shown: {READING} {MARKS}")
     for dataset, scores in sorted(grouped(analysis.table_scores, lambda score: score.dataset).items()):

@@ -52,7 +52,7 @@ def render(evidence: Evidence, analysis: Analysis, *, synthetic: bool) -> dict[s
     if not records:
         return {}
     stamp = f" ({STAMP})" if synthetic else ""
-    own = analyse(replace(evidence, records=records, drawn=[]), synthetic=synthetic)
+    own = analyse(evidence.alone(records), synthetic=synthetic)
     origins = {r.protocol: tuned for r in records if (tuned := Protocol.model_validate(r.resolved_protocol).tuned)}
     title = Heading(f"Study `tuned`: a recipe for each model{stamp}", 1)
     blocks: list[Block] = [title, ABOUT, f"{UNITS} Shown: {READING} {MARKS}"]
