@@ -283,6 +283,28 @@ def test_missing_runs_of_the_reference_are_named(evidence: Evidence, analysis: A
     assert "- natural, plain: Gradient boosting (1), EfficientFormerV2-S0 (3)" in files["imbalance.md"].decode()
 
 
+def test_what_failed_or_is_stale_has_a_command_of_its_own(tmp_path: Path) -> None:
+    """The plain one would leave it as it is; each says why it has no scores, and is not counted as not run."""
+    member = "rare-96-p05-plain"
+    lost = {"val": None, "test": None, "test_twin_free": None}
+    for draw, status, kind in ((1, "failed", "diverged"), (2, "skipped", "unavailable")):
+        failure = {"kind": kind, "message": f"{status} by `hand`"}
+        make_skilled(
+            tmp_path, Run(f"{member}-d{draw}", OURS, "breastmnist", draw), 1.0, status=status, failure=failure, **lost
+        )
+    make_skilled(tmp_path, Run(f"{member}-d3", OURS, "breastmnist", 3), 1.0, model_fingerprint="1" * 64)
+    make_skilled(tmp_path, Run(f"{member}-d0", OURS, "breastmnist", 0), 1.0, last=True)
+    evidence = gather(tmp_path)
+    page = draw_tables.render(evidence, analyse(evidence, synthetic=False), synthetic=False)["imbalance.md"].decode()
+    shown = rf"{OURS}\_\_breastmnist\_\_{member}-d{{0}}\_\_s{{0}}".format
+    again = "Planned and without scores; `medbench run --study imbalance --overwrite"
+    assert f"{again} failed` runs them again:\n\n- {shown(1)}: failed: failed by 'hand'\n" in page
+    assert f"{again} stale` runs them again:\n\n- {shown(3)}: stale: the model's code" in page
+    assert f"Planned and without scores:\n\n- {shown(2)}: skipped: skipped by 'hand'\n" in page
+    (line,) = [line for line in page.splitlines() if line.startswith("- 5 %, plain: ")]
+    assert "MedSpectralNet (1)" in line
+
+
 def test_a_reference_alone_is_shown(tmp_path: Path) -> None:
     """Of a model that the study plans, beside others with a thinned level."""
     make_skilled(tmp_path, Run("lite-96", OURS, "breastmnist", 0), 1.0)

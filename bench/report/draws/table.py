@@ -6,6 +6,7 @@ from collections.abc import Iterable, Sequence
 
 from bench.plan.selection import expand_study
 from bench.protocols.loading import load_protocol
+from bench.records.names import Run
 from bench.records.own_models import is_fitted
 from bench.report.analysis.analyse import DRAWS, Analysis
 from bench.report.draws.pairs import DrawPair
@@ -22,7 +23,7 @@ from bench.report.draws.scores import (
     level_order,
     setting,
 )
-from bench.report.evidence import Evidence, first_line
+from bench.report.evidence import REPEAT_FAILED, REPEAT_STALE, Evidence, first_line
 from bench.report.formats import NOTHING, Block, Bullets, Heading, Row, Table, Text, quoted
 from bench.report.published.names import dataset_name, model_name, name_in_sentence
 from bench.report.site.layout import written
@@ -189,32 +190,45 @@ def _difference(pair: DrawPair | None) -> Text | str:
 
 
 def _missing(evidence: Evidence, track: Track, dataset: str) -> list[Block]:
-    """Runs that the study plans and nobody finished, one line a level and arm, and why some failed."""
+    """Runs that the study plans and that gave no scores: those that nobody ran, and why the others have none."""
+    wanted = _unfinished(evidence, track, dataset)
+    lost = {
+        record.run_id: reason
+        for protocol in dict.fromkeys(run.protocol for run in wanted)
+        for record, reason in evidence.without_scores(protocol)
+    }
+    not_run = _not_run((run for run in wanted if run.run_id not in lost), track)
+    command = f"medbench run --study {track}"
+    blocks: list[Block] = []
+    if not_run:
+        intro = f"Planned and not run, with the number of draws ({WHOLE_SPLIT[track]}, plain: of seeds); "
+        blocks += [f"{intro}`{command}` runs them:", Bullets(not_run)]
+    for option in (REPEAT_FAILED, REPEAT_STALE, None):
+        known = [(run.run_id, lost[run.run_id]) for run in wanted if run.run_id in lost]
+        lines = [f"{run_id}: {quoted(reason.text)}" for run_id, reason in known if reason.option == option]
+        if lines:
+            again = "" if option is None else f"; `{command}{option}` runs them again"
+            blocks += [f"Planned and without scores{again}:", Bullets(lines)]
+    return blocks
+
+
+def _unfinished(evidence: Evidence, track: Track, dataset: str) -> list[Run]:
+    """Runs of the study on a data set that no finished one stands for; one fit on the whole split is all its seeds."""
     done = {record.run_id for record in (*evidence.drawn, *evidence.records)}
-    failed = {record.run_id: record.failure for record in evidence.unfinished if record.failure}
+    wanted = [run for run in expand_study(track) if run.dataset == dataset and run.run_id not in done]
+    return [run for run in wanted if not (run.protocol == REFERENCE and is_fitted(run.model) and run.seed)]
+
+
+def _not_run(runs: Iterable[Run], track: Track) -> list[str]:
+    """How many of each model, one line a level and arm."""
     lines: dict[tuple[str, str], dict[str, int]] = {}
-    reasons = []
-    for run in expand_study(track):
+    for run in runs:
         is_whole = run.protocol == REFERENCE
-        again = is_whole and is_fitted(run.model) and run.seed  # fitted on the whole split, all seeds are one
-        if run.dataset != dataset or run.run_id in done or again:
-            continue
         level, arm = (WHOLE_SPLIT[track], PLAIN) if is_whole else setting(load_protocol(run.protocol))[1:]
         models = lines.setdefault((level, arm), {})
         models[run.model] = models.get(run.model, 0) + 1
-        failure = failed.get(run.run_id)
-        if failure is not None:
-            reasons.append(f"{run.run_id}: {failure.kind}: {quoted(failure.message)}")
-    items = [
-        f"{level}, {arm}: {', '.join(f'{model_name(model)} ({count})' for model, count in models.items())}"
-        for (level, arm), models in sorted(
-            lines.items(), key=lambda item: (level_order(item[0][0]), ARMS.index(item[0][1]))
-        )
-    ]
-    if not items:
-        return []
+    ordered = sorted(lines.items(), key=lambda item: (level_order(item[0][0]), ARMS.index(item[0][1])))
     return [
-        f"Planned and not run, with the number of draws ({WHOLE_SPLIT[track]}, plain: of seeds); "
-        f"`medbench run --study {track}` runs them:",
-        Bullets([*items, *reasons]),
+        f"{level}, {arm}: {', '.join(f'{model_name(model)} ({count})' for model, count in models.items())}"
+        for (level, arm), models in ordered
     ]
