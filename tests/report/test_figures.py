@@ -198,6 +198,7 @@ def test_captions_fit_the_figures(results: Path, drawn: dict[str, bytes]) -> Non
     for words in ("CC BY 4.0", "12 images", "2 seeds (0, 1)", OURS[1].run_id, "Fig 4 (OrganCMNIST) draws test curves"):
         assert words in curves
     assert "scored once" in curves
+    assert "is not drawn: only histories since 2026-11-28 hold it (plain_train_acc," in curves
     assert "24 images" in found["fig05_confusion__medspectralnet__breastmnist__smoke"].text
     made = captions_of(plots_of(evidence, statistics(evidence, synthetic=True), synthetic=True), synthetic=True)
     assert len(made) == 6

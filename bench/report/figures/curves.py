@@ -54,7 +54,8 @@ def curves_plot(
         f"{data_words(card, first.dataset, 'val')} The paper's Fig {number} ({paper}) draws test curves; these are val "
         "curves, because test is scored once, after the epoch was chosen on val. The train loss is taken while the "
         "weights move, on augmented images where the protocol augments, so its distance to the val loss is no "
-        f"generalisation gap; train accuracy, which the paper draws, is not measured. Records: {listed(drawn)}."
+        "generalisation gap. Train accuracy, which the paper draws, is not drawn: only histories since 2026-11-28 hold "
+        f"it (plain_train_acc, on un-augmented images). Records: {listed(drawn)}."
     )
     subject = f"{model_name(first.model)} on {dataset_name(first.dataset)}, {first.protocol}"
     title = f"Training and validation curves of {subject}"
