@@ -339,6 +339,15 @@ def test_only_the_records_own_history_counts(sources: Sources, tmp_path: Path) -
         training_loss(planted, "organcmnist")
 
 
+@pytest.mark.parametrize("last", [math.inf, math.nan])
+def test_a_loss_that_is_not_finite_is_named(sources: Sources, tmp_path: Path, last: float) -> None:
+    """One line with the run and the column."""
+    records = _with_history(tmp_path, pd.DataFrame({"epoch": range(2), "train_loss": [2.0, last]}))
+    planted = dataclasses.replace(sources, results=tmp_path, records=records)
+    with pytest.raises(RecordError, match=f"{records[0].run_id}: no finite train_loss"):
+        training_loss(planted, "organcmnist")
+
+
 @pytest.mark.parametrize(
     ("train", "val", "test", "overfit", "exceeds"),
     [

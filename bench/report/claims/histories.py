@@ -82,8 +82,10 @@ def _history_value(sources: Sources, record: Record, column: str, epoch: int) ->
     number = {LAST: len(history) - 1, CHOSEN: record.best_epoch}.get(epoch, epoch)
     try:
         return Fraction(float(history[history["epoch"] == number].iloc[0][column]))
-    except (IndexError, KeyError, ValueError):
-        raise RecordError(f"the history of {record.run_id}: no {column} after epoch {epoch + 1 or 'last'}") from None
+    except (IndexError, KeyError, OverflowError, ValueError):
+        raise RecordError(
+            f"the history of {record.run_id}: no finite {column} after epoch {epoch + 1 or 'last'}"
+        ) from None
 
 
 def share_of_fall(sources: Sources, dataset: str, epoch: int) -> Quantity:
