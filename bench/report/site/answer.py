@@ -302,6 +302,8 @@ def forest(pairs: Sequence[Pair]) -> Forest | None:
         for model in sorted({pair.baseline for pair in pairs}, key=model_order)
     }
     steps = [round(low + STEP * index, 10) for index in range(round((high - low) / STEP) + 1)]
+    if len(datasets) > 1:
+        steps = sorted({0.0, max(steps, key=abs)})  # a column is narrow then
     return Forest(
         protocol=pairs[0].protocol,
         datasets=tuple(datasets),
