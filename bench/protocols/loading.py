@@ -153,8 +153,8 @@ def load_protocol(name: str) -> Protocol:
     path = _find(name, PROTOCOL_DIR, "protocol")
     protocol = _load(Protocol, path, _resolve(path))
     if path.parent != PROTOCOL_DIR:
-        known = _by_path.setdefault(protocol.name, protocol)
-        if known != protocol or (PROTOCOL_DIR / path.name).exists() or protocol.name in _members():
+        is_ours = (PROTOCOL_DIR / path.name).exists() or protocol.name in _members()
+        if is_ours or _by_path.setdefault(protocol.name, protocol) != protocol:  # a refused file is known by no name
             raise ProtocolError(f"{path}: the name {protocol.name!r} is taken by another protocol; rename the file")
     return protocol
 

@@ -67,6 +67,8 @@ def test_a_member_is_known_by_its_name_alone(tmp_path: Path) -> None:
     path.write_text('extends = "lite-96"\ndescription = "x"\n', encoding="utf-8")
     with pytest.raises(ProtocolError, match="the name 'few-96-n5-d0' is taken"):
         load_protocol(str(path))
+    load_protocol.cache_clear()
+    assert load_protocol("few-96-n5-d0").digest() == FROZEN["few-96-n5-d0"], "the refused file took the name"
 
 
 def test_a_part_with_draws_runs_draw_k_with_seed_k(tmp_path: Path) -> None:
