@@ -15,6 +15,7 @@ from bench.data.card import measure
 from bench.data.loading import data_root, file_name, find_file
 from bench.errors import BenchError
 from bench.machine import cpu_isa
+from bench.machine.cpu_isa import CpuIsa
 from bench.machine.devices import device_slots
 from bench.plan.selection import Selection
 from bench.plan.state import PlannedRun, State
@@ -205,7 +206,9 @@ def test_records_are_not_replaced_for_an_arithmetic_that_is_not_here(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, flags: tuple[str, ...], device: str, says: str
 ) -> None:
     """On a CPU without AVX2, or on a GPU, `--overwrite isa` would replace pinned records by others."""
-    monkeypatch.setattr(cpu_isa, "cpu_flags", lambda: set(flags))
+    monkeypatch.setattr(
+        cpu_isa, "pin", lambda isa: isa if isa in flags else CpuIsa.native
+    )  # this process keeps its own
     monkeypatch.setattr(launch, "choose_device", lambda name: name)
     run = Run("smoke", "floor/prior", SET, 0)
     make_run(tmp_path, run, device="cpu: A", cpu_isa="avx2" if says == "has no AVX2" else None)
