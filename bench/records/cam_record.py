@@ -23,7 +23,7 @@ from bench.protocols.loading import load_protocol
 from bench.records.names import SYNTHETIC_PREFIX, ModelName, Run, SlugName, lock_file, model_slug
 from bench.records.own_models import outdated
 from bench.records.predictions import frame_bytes, read_attached
-from bench.records.run_record import real_only
+from bench.records.run_record import check_apart
 from bench.records.sealed import Line, Sealed, Strict, read_all, sealed_bytes
 from bench.records.writing.locks import BusyError, held
 from bench.records.writing.swap import replace_together
@@ -187,8 +187,7 @@ def write_cam(results: Path, record: CamRecord, maps: bytes, images: bytes | Non
         RecordError: If the folder refuses, a synthetic record would enter a store of real ones, or images would be
             stored whose licence does not allow it.
     """
-    if record.synthetic and real_only(results):
-        raise RecordError(f"{record.run_id} is synthetic and {results} holds real records only; use another --results")
+    check_apart(results, record.dataset, record.run_id)
     if images is not None and not may_store_images(record.license):
         raise RecordError(f"{record.run_id}: images under {record.license} are never stored")
     path = cam_path(results, record.run)

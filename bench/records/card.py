@@ -14,8 +14,8 @@ from numpy.typing import NDArray
 from pydantic import Field, field_validator, model_validator
 
 from bench.errors import BenchError, RecordError
-from bench.records.names import SLUG, SYNTHETIC_PREFIX, apart
-from bench.records.run_record import real_only
+from bench.records.names import SLUG, SYNTHETIC_PREFIX
+from bench.records.run_record import check_apart
 from bench.records.sealed import Sealed, read_sealed, write_sealed
 
 SPLITS = ("train", "val", "test")
@@ -179,7 +179,5 @@ def write_card(results: Path, card: DataCard) -> None:
     Raises:
         RecordError: If the folder refuses, or a card of synthetic or own data would enter a store of real records.
     """
-    if apart(card.dataset) and real_only(results):
-        what = f"{card.dataset} is {apart(card.dataset)}"
-        raise RecordError(f"{what} and {results} holds real records only; use another --results")
+    check_apart(results, card.dataset, card.dataset)
     write_sealed(card_path(results, card.dataset), card)

@@ -125,9 +125,7 @@ def write_run(results: Path, record: Record, predictions: bytes | None, history:
     Raises:
         RecordError: If the folder refuses, or a record on synthetic or own data would enter a store of real ones.
     """
-    if apart(record.dataset) and real_only(results):
-        what = f"{record.run_id} is {apart(record.dataset)}"
-        raise RecordError(f"{what} and {results} holds real records only; use another --results")
+    check_apart(results, record.dataset, record.run_id)
     path = record.run.path(results)
     if record.status != "done" and is_done(path):
         return path
@@ -177,6 +175,22 @@ def results_folder(folder: Path, advice: str = "give another with --results") ->
         hint = advice or "name the folder that does"
         raise RecordError(f"{folder} is no results folder: it holds no records/; {hint}")
     return folder
+
+
+def check_apart(results: Path, dataset: str, what: str) -> None:
+    """Refuse what is of synthetic or own data where a folder holds real records only.
+
+    Args:
+        results: The results folder.
+        dataset: What the evidence is of.
+        what: The evidence's name.
+
+    Raises:
+        RecordError: If it would enter such a store.
+    """
+    kind = apart(dataset)
+    if kind and real_only(results):
+        raise RecordError(f"{what} is {kind} and {results} holds real records only; use another --results")
 
 
 def real_only(results: Path) -> bool:

@@ -91,8 +91,13 @@ class Facts:
         self, effect: str, metric: str, optimiser: str = "adam", part: str = "test", dataset: str = DATASET
     ) -> str:
         """A contrast over protocols, as `difference`."""
+        return _signed(self._contrast(effect, metric, optimiser, part, dataset))
+
+    def _contrast(
+        self, effect: str, metric: str, optimiser: str, part: str, dataset: str = DATASET
+    ) -> pd.Series | None:
         keys = {"dataset": dataset, "optimiser": optimiser, "part": part, "metric": metric, "effect": effect}
-        return _signed(self.row("contrasts", **keys))
+        return self.row("contrasts", **keys)
 
     def start(self, dataset: str, model: str) -> str:
         """What ImageNet weights do to a model's AUC by the plan's corrected test: `higher`, `lower` ...; `–`."""
@@ -113,13 +118,11 @@ class Facts:
 
     def below_zero(self, effect: str, optimiser: str = "adam") -> str:
         """Where the interval of a contrast lies below zero: `AUC (p 0.049), ACC, twin-free (p 0.027)`; "" nowhere."""
-        frame = self.tables["contrasts"]
-        keys = {"dataset": DATASET, "effect": effect, "optimiser": optimiser}
-        rows = frame[(frame[list(keys)] == pd.Series(keys)).all(axis=1) & (frame["ci_high"] < 0)]
         texts = []
         for part, name in (("test", ""), ("test_twin_free", ", twin-free")):
             for metric in ("auc", "acc"):
-                for _, row in rows[(rows["part"] == part) & (rows["metric"] == metric)].iterrows():
+                row = self._contrast(effect, metric, optimiser, part)
+                if row is not None and row["ci_high"] < 0:
                     texts.append(f"{metric.upper()}{name} (p {p_text(row['p'])})")
         return ", ".join(texts)
 

@@ -28,8 +28,7 @@ def single_step(p_values: Sequence[float], size: int) -> list[float]:
     Raises:
         StatsError: If more were made than planned.
     """
-    if size < len(p_values):
-        raise StatsError(f"{len(p_values)} p-values in a family of {size}; a family has at least as many as were made")
+    _check_size(p_values, size)
     return [min(1.0, size * p) for p in p_values]
 
 
@@ -43,13 +42,17 @@ def step_down(p_values: Sequence[float], size: int) -> list[float]:
     Raises:
         StatsError: If more were made than planned.
     """
-    if size < len(p_values):
-        raise StatsError(f"{len(p_values)} p-values in a family of {size}; a family has at least as many as were made")
+    _check_size(p_values, size)
     p = np.asarray(p_values, dtype=np.float64)
     order = np.argsort(p, kind="stable")
     adjusted = np.empty_like(p)
     adjusted[order] = np.minimum(1.0, np.maximum.accumulate((size - np.arange(len(p))) * p[order]))
     return [float(p) for p in adjusted]
+
+
+def _check_size(p_values: Sequence[float], size: int) -> None:
+    if size < len(p_values):
+        raise StatsError(f"{len(p_values)} p-values in a family of {size}; a family has at least as many as were made")
 
 
 @dataclass(frozen=True)

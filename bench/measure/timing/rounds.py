@@ -106,26 +106,31 @@ def refusal(spec: ModelSpec, settings: Sequence[Setting]) -> str:
 
 def obstacle(plan: TimingPlan, model: str) -> str:
     """Why the record that stands cannot be gone on with, "" if it can, or if there is none."""
+    return _standing(plan, model)[1]
+
+
+def _standing(plan: TimingPlan, model: str) -> tuple[TimingRecord | None, str]:
+    """The record to go on with, None without one, and why the one that stands is none, "" otherwise."""
     path, forgets = plan.path(model), "--overwrite forgets what is recorded"
     if not path.exists():
-        return ""
+        return None, ""
     try:
         record = read_sealed(path, TimingRecord)
     except RecordError as error:
-        return f"{error}; {forgets}"
+        return None, f"{error}; {forgets}"
     then, now = record.packages.get("torch"), provenance.origin()["packages"].get("torch")
     if then != now:
-        return f"{model} was timed with torch {then}, and would now run {now}; {forgets}"
+        return None, f"{model} was timed with torch {then}, and would now run {now}; {forgets}"
     if record.model_fingerprint != fingerprint(get_spec(model)):
-        return f"{model} was timed with other code than what is here; {forgets}"
-    return ""
+        return None, f"{model} was timed with other code than what is here; {forgets}"
+    return record, ""
 
 
 def load_or_start(plan: TimingPlan, model: str) -> TimingRecord:
     """The record to go on with; a new one where there is none, or an obstacle."""
-    origin, path = provenance.origin(), plan.path(model)
-    if path.exists() and not obstacle(plan, model):
-        return read_sealed(path, TimingRecord).model_copy(update=origin)
+    origin, (standing, _) = provenance.origin(), _standing(plan, model)
+    if standing is not None:
+        return standing.model_copy(update=origin)
     return TimingRecord(
         suite_version=__version__,
         model=model,

@@ -19,7 +19,7 @@ from bench.errors import RecordError
 from bench.records.cam_record import may_store_images
 from bench.records.names import SYNTHETIC_PREFIX, SlugName, lock_file
 from bench.records.predictions import frame_bytes, read_attached
-from bench.records.run_record import real_only
+from bench.records.run_record import check_apart
 from bench.records.sealed import Line, Sealed, read_all, sealed_bytes
 from bench.records.writing.locks import BusyError, held
 from bench.records.writing.swap import replace_together
@@ -111,8 +111,7 @@ def write_track_card(results: Path, card: TrackCard, images: bytes | None) -> Pa
         RecordError: If the folder refuses, a synthetic card would enter a store of real evidence, or an image would be
             stored whose licence does not allow it.
     """
-    if card.synthetic and real_only(results):
-        raise RecordError(f"{card.dataset} is synthetic and {results} holds real records only; use another --results")
+    check_apart(results, card.dataset, card.dataset)
     if images is not None and not may_store_images(card.license):
         raise RecordError(f"{card.dataset}: images under {card.license} are never stored")
     path = track_card_path(results, card.track, card.dataset)

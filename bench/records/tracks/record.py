@@ -22,7 +22,7 @@ from bench.protocols.loading import load_protocol
 from bench.records.names import SYNTHETIC_PREFIX, ModelName, Run, SlugName, lock_file, model_slug
 from bench.records.own_models import outdated
 from bench.records.predictions import frame_bytes, read_attached, read_table
-from bench.records.run_record import Record, Scores, read_record, real_only
+from bench.records.run_record import Record, Scores, check_apart, read_record
 from bench.records.scoring import same_score
 from bench.records.sealed import Sealed, read_all, sealed_bytes
 from bench.records.writing.locks import BusyError, held
@@ -194,8 +194,7 @@ def write_track(results: Path, record: TrackRecord, logits: bytes) -> Path:
     Raises:
         RecordError: If the folder refuses, or a synthetic record would enter a store of real ones.
     """
-    if record.synthetic and real_only(results):
-        raise RecordError(f"{record.run_id} is synthetic and {results} holds real records only; use another --results")
+    check_apart(results, record.dataset, record.run_id)
     path = track_path(results, record.track, record.run)
     try:
         with held(lock_file(results, track_lock_name(record.track, record.run)), wait_seconds=WAIT_SECONDS):

@@ -203,8 +203,8 @@ def _missing(evidence: Evidence, track: Track, dataset: str) -> list[Block]:
     if not_run:
         intro = f"Planned and not run, with the number of draws ({WHOLE_SPLIT[track]}, plain: of seeds); "
         blocks += [f"{intro}`{command}` runs them:", Bullets(not_run)]
+    known = [(run.run_id, lost[run.run_id]) for run in wanted if run.run_id in lost]
     for option in (REPEAT_FAILED, REPEAT_STALE, None):
-        known = [(run.run_id, lost[run.run_id]) for run in wanted if run.run_id in lost]
         lines = [f"{run_id}: {quoted(reason.text)}" for run_id, reason in known if reason.option == option]
         if lines:
             again = "" if option is None else f"; `{command}{option}` runs them again"
