@@ -69,10 +69,10 @@ def test_a_step_that_time_cuts_off_ends_the_piece(tmp_path: Path, capfd: pytest.
 
 def test_a_failed_step_is_told_and_the_next_is_done(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
     wrong = Step("wrong", ("run", "--protocol", "nowhere", "--models", "resnet18", "--datasets", "breastmnist"))
-    assert do([wrong, FLOOR], tmp_path / "results", time.monotonic() + 120) == FAILED
+    assert do([wrong, FLOOR], tmp_path / "results", time.monotonic() + 900) == FAILED
     assert len(read_records(tmp_path / "results")[0]) == 1
     assert "wrong: ended with exit code 2" in capfd.readouterr().out
-    assert do([FLOOR], tmp_path / "results", time.monotonic() + 120) == DONE
+    assert do([FLOOR], tmp_path / "results", time.monotonic() + 900) == DONE
     assert do([FLOOR], tmp_path / "results", time.monotonic() - 1) == TIME_IS_UP
 
 
@@ -114,13 +114,13 @@ def test_failed_runs_are_no_success(tmp_path: Path, capfd: pytest.CaptureFixture
     with pytest.MonkeyPatch.context() as patch:
         for name, value in nowhere.items():
             patch.setenv(name, value)
-        assert do([step], tmp_path / "results", time.monotonic() + 120) == FAILED
+        assert do([step], tmp_path / "results", time.monotonic() + 900) == FAILED
     assert "data: 1 runs without scores, the first: floor--prior__breastmnist__smoke__s0" in capfd.readouterr().out
     weights = Step(
         "weights",
         ("run", "--protocol", "paper-224-imagenet", "--models", "medvit_t", "--datasets", "synthetic-breastmnist"),
     )
-    assert do([weights], tmp_path / "other", time.monotonic() + 120) == DONE
+    assert do([weights], tmp_path / "other", time.monotonic() + 900) == DONE
 
 
 def test_nothing_of_a_step_that_was_cut_off_goes_on(tmp_path: Path) -> None:
