@@ -136,9 +136,9 @@ def test_no_column_of_the_scores_is_cut_off(site: Path, browser: Any) -> None:
 
 
 def test_the_first_paint_comes_within_a_second(site: Path, browser: Any) -> None:
-    """Of the first page and of the longest ones, as the browser measures it; a busy machine may need several tries."""
+    """Of the first page and of the longest ones, as the browser measures it; the best of three on a busy machine."""
     for name in ("index.html", "claims.html", "datasets/breastmnist.html"):
-        assert any(_first_paint(browser, (site / name).as_uri()) < 1000 for _ in range(20)), name
+        assert min(_first_paint(browser, (site / name).as_uri()) for _ in range(3)) < 1000
 
 
 def _first_paint(browser: Any, address: str) -> float:
