@@ -11,11 +11,13 @@ import pytest
 from bench import api
 from bench.check.contribution import check_contribution
 from bench.check.merge import merge
+from bench.errors import RecordError
 from bench.protocols.halving import halve
 from bench.protocols.schema import Protocol
 from bench.records.names import Run
+from bench.records.run_record import STORE_FILE
 from bench.records.sealed import pretty, read_json, write_atomic, write_sealed
-from bench.records.tuning.record import TuningRecord, read_tunings, tuning_path
+from bench.records.tuning.record import TuningRecord, read_tunings, tuning_path, write_tuning
 from tests.making import make_run
 from tests.sweeps import VALUES, make_sweep, make_trials, smoke_grid
 
@@ -34,6 +36,18 @@ def test_a_whole_sweep_has_no_problem(tmp_path: Path) -> None:
     assert record.choice == 1
     assert VALUES[1][1] == max(value for trial in record.trials for value in trial.curves["val_auc"])  # type: ignore[type-var]
     assert _problems(tmp_path / "mine") == []
+
+
+@pytest.mark.parametrize(("dataset", "what"), [("synthetic-breastmnist", "synthetic"), ("own-cells", "own data")])
+def test_a_store_of_real_records_takes_sweeps_on_real_data_alone(tmp_path: Path, dataset: str, what: str) -> None:
+    """As it takes runs and cards."""
+    record = make_sweep(tmp_path / "other", smoke_grid(tmp_path), dataset=dataset)
+    store = tmp_path / "store"
+    store.mkdir()
+    (store / STORE_FILE).write_text('{"real_only": true}', encoding="utf-8")
+    with pytest.raises(RecordError, match=f"{dataset}__lrs is {what} and .* holds real records only"):
+        write_tuning(store, record)
+    assert [path.name for path in store.iterdir()] == [STORE_FILE]
 
 
 def _other_choice(content: Content) -> None:

@@ -87,9 +87,9 @@ def announcement(plan: TimingPlan, *, overwrite: bool = False) -> str:
     """What is about to happen, and how long it takes at most."""
     cells = plan.rounds * len(plan.models) * len(plan.settings)
     if not overwrite:
-        goes_on = {model for model in plan.models if not obstacle(plan, model)}
-        order = [(index, model) for index, model in plan.order() if model in goes_on]
-        cells = sum(len(missing(load_or_start(plan, model), plan, index)) for index, model in order)
+        records = {model: load_or_start(plan, model) for model in plan.models if not obstacle(plan, model)}
+        order = [(index, model) for index, model in plan.order() if model in records]
+        cells = sum(len(missing(records[model], plan, index)) for index, model in order)
     text = f"{plan.label}: {cells} of {plan.rounds * len(plan.models) * len(plan.settings)} cells x rounds to measure"
     if plan.budget.cell_seconds is None:
         return f"{text}."
@@ -110,7 +110,7 @@ def obstacle(plan: TimingPlan, model: str) -> str:
 
 
 def _standing(plan: TimingPlan, model: str) -> tuple[TimingRecord | None, str]:
-    """The record to go on with, None without one, and why the one that stands is none, "" otherwise."""
+    """The record to go on with, or None; and why the one that stands cannot be gone on with, "" if it can."""
     path, forgets = plan.path(model), "--overwrite forgets what is recorded"
     if not path.exists():
         return None, ""

@@ -17,9 +17,9 @@ from bench.protocols.grid import Grid
 from bench.protocols.halving import best_value
 from bench.protocols.loading import load_protocol
 from bench.protocols.schema import Protocol
-from bench.records.names import SYNTHETIC_PREFIX, ModelName, Run, SlugName, model_slug
+from bench.records.names import SYNTHETIC_PREFIX, ModelName, SlugName, model_slug
 from bench.records.own_models import outdated
-from bench.records.run_record import real_only
+from bench.records.run_record import check_apart
 from bench.records.sealed import Sealed, Strict, explain_validation, read_all, read_sealed, write_sealed
 
 CURVES = ("train_loss", "val_loss", "val_auc", "val_acc")
@@ -151,9 +151,7 @@ def write_tuning(results: Path, record: TuningRecord) -> Path:
     Raises:
         RecordError: If the folder refuses, or the data are none of those that it takes.
     """
-    run = Run(record.protocol, record.model, record.dataset, record.seed)
-    if (run.synthetic or run.own) and real_only(results):
-        raise RecordError(f"{results} holds real records only; give a sweep on {record.dataset} another --results")
+    check_apart(results, record.dataset, sweep_id(record.grid, record.model, record.dataset))
     path = tuning_path(results, record.grid, record.model, record.dataset)
     write_sealed(path, record)
     return path
