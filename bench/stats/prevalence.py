@@ -19,6 +19,7 @@ Bools = NDArray[np.bool_]
 
 SENSITIVITY = 0.95  # that a screening threshold must reach on val
 COST_RATIOS = (1, 10, 50)  # cost of a positive that is missed over that of a false alarm
+TIE = 1e-12  # of two expected costs that rounding alone parts; unequal ones of some hundred images differ by 1e-9
 FEWEST_POSITIVES = 5  # in train, below which a cell is declared undecidable before it is run
 
 
@@ -107,7 +108,7 @@ def cost_threshold(is_positive: Bools, scores: Floats, prevalence: float, ratio:
     points = rates(is_positive, scores)
     pairs = zip(points.sensitivity.tolist(), points.false_positives.tolist(), strict=True)
     costs = np.array([expected_cost(*pair, prevalence, ratio) for pair in pairs])
-    return float(points.thresholds[np.flatnonzero(costs == costs.min())[-1]])
+    return float(points.thresholds[np.flatnonzero(costs <= costs.min() + TIE)[-1]])
 
 
 def rates_at(is_positive: Bools, scores: Floats, threshold: float) -> tuple[float, float]:

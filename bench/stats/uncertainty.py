@@ -27,7 +27,7 @@ from bench.stats.comparisons import Difference
 from bench.stats.intervals import CONFIDENCE, LEVEL, Floats, StatsError, mean, wilson
 from bench.stats.seed_variance import SeedVariance
 
-NUM_NODES = 80  # of the integral over the uncertain variances
+NUM_NODES, REACH = 241, 9.0  # of the integral over the uncertain variances: points, and standard deviations each way
 STEP, MAX_STEPS = 1e-14, 200  # relative; a heavy tail takes some 30 steps, a normal one 5
 ROUNDING = 1e-8  # a standard error below it, of a fraction, is what is left of a 0 after rounding
 
@@ -89,7 +89,13 @@ class Uncertainty:
 
 @lru_cache(maxsize=1)
 def _nodes() -> tuple[Floats, Floats]:
-    places, weights = np.polynomial.hermite_e.hermegauss(NUM_NODES)
+    """Of the trapezoidal rule: on a normal density its error falls exponentially with the number of points.
+
+    Gauss and Hermite's nodes are exact for polynomials. The tail at one degree of freedom is like none: with 80 of them
+    a half-width was off by 5e-5 of itself, these 241 points err by 1e-14, and by 1e-10 as far out as 102 tests look.
+    """
+    places = np.linspace(-REACH, REACH, NUM_NODES)
+    weights = np.exp(-places * places / 2)
     return places, weights / weights.sum()
 
 

@@ -81,6 +81,14 @@ def test_the_cheapest_threshold_follows_prevalence_and_costs() -> None:
     assert cost_threshold(TRUTH, -SCORES, 0.01, 1) == math.inf
 
 
+def test_costs_that_rounding_alone_parts_are_a_tie() -> None:
+    """Of five in eight ill a mistake costs 1/8 of an image: one missed at 0.56 and one alarm at 0.33 cost the same."""
+    truth = np.array([1, 1, 1, 1, 0, 1, 0, 0], dtype=bool)
+    scores = np.array([0.9, 0.79, 0.67, 0.56, 0.44, 0.33, 0.21, 0.1])
+    assert expected_cost(0.8, 0.0, 0.625, 1) != expected_cost(1.0, 1 / 3, 0.625, 1)  # 1/3 both, but for the last bit
+    assert cost_threshold(truth, scores, 0.625, 1) == 0.33
+
+
 @pytest.mark.parametrize("threshold", [math.inf, 0.95, 0.9, 0.65, 0.6, 0.5, 0.0])
 def test_rates_at_a_threshold_are_a_count(threshold: float) -> None:
     """Whether the threshold is one of the scores, between them, above or below all."""
