@@ -389,6 +389,15 @@ def test_changed_code_reads_no_old_cache(
     assert len(set((results / ".cache" / "analysis").glob("*")) - before) == len(before)
 
 
+def test_another_arithmetic_reads_no_cache_of_this_one(results: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A notebook that is not pinned rounds otherwise: what it keeps is not what a report reads, nor the reverse."""
+    run(results)
+    before = set((results / ".cache" / "analysis").glob("*"))
+    monkeypatch.setattr("bench.machine.cpu_isa.in_force", lambda: "native: avx512")
+    run(results)
+    assert len(set((results / ".cache" / "analysis").glob("*")) - before) == len(before)
+
+
 def test_a_shuffled_test_order_is_refused(results: Path) -> None:
     """Predictions whose labels stand in another order than the card's: one line that names the run."""
     train(results, Run("lite-96", "swin_t", "breastmnist", 0), 1.0, swap=True)

@@ -20,6 +20,7 @@ import scipy
 from numpy.typing import NDArray
 
 from bench.errors import RecordError
+from bench.machine import cpu_isa
 from bench.records.card import DataCard
 from bench.records.run_record import Record
 from bench.records.sealed import canonical, write_atomic
@@ -33,9 +34,17 @@ CODE = ("stats", "streams.py", "records", "report/analysis", "report/analysis_pl
 
 
 def cache_key(records: Sequence[Record], card: DataCard) -> str:
-    """What a cell's arrays depend on: its records, the data set's card and the code that measures."""
+    """What a cell's arrays depend on: its records, the data set's card, the code that measures and its arithmetic.
+
+    A process that is not pinned, as a notebook, rounds by its processor: its last digits are not those of a report.
+    """
     digests = [record.record_digest for record in records]
-    content = {"code": code_digest(_BENCH), "records": digests, "card": card.model_dump(mode="json")}
+    content = {
+        "code": code_digest(_BENCH),
+        "arithmetic": cpu_isa.in_force(),
+        "records": digests,
+        "card": card.model_dump(mode="json"),
+    }
     return hashlib.sha256(canonical(content)).hexdigest()
 
 
