@@ -218,7 +218,7 @@ class Facts:
         whole = [name for name, part in number if part == TWIN_FREE and number[name, TWIN_FREE] == number[name, "test"]]
         twice = frame["dataset"].isin(whole) & (frame["part"] == TWIN_FREE)
         chosen = frame[(frame["family"] == "exploratory") & ~twice]
-        return exploratory_text(chosen["p"], "every pair in `results/tables/pairs.csv`")
+        return exploratory_text(chosen["p"], "every such pair in `results/tables/pairs.csv`")
 
     def exploratory_draws(self, track: Track) -> str:
         """As `exploratory`, of MedSpectralNet's differences at all levels of rare classes, or of few images."""

@@ -422,7 +422,7 @@ def test_the_answer_says_what_weakens_it() -> None:
         make_pair("swin_t", 0.1, -0.1, 0.3, 0.3, protocol="lite-96", uncertainty=blind),
     ]
     found = answer(made, [resolution], synthetic=False)
-    assert "EdgeNeXt-S scores below the nearest neighbour" in found.caveats
+    assert "In the mean, EdgeNeXt-S scores below the nearest neighbour" in found.caveats
     assert (
         "By the plan's first rule (Holm over all 102), replaced with the p-values known: the nearest neighbour alone."
         in found.caveats

@@ -199,7 +199,7 @@ def _weights_alone(pairs: Sequence[Pair], have: Sequence[str]) -> str:
 
 
 def _untrained(pairs: Sequence[Pair], have: Sequence[str]) -> str:
-    """Which networks that are told apart score below a floor without learning, "" without one."""
+    """Which networks that are told apart have a lower mean than a floor without learning, "" without one."""
     floors = {pair.dataset: pair.difference for pair in pairs if pair.baseline == NEAREST}
     below = [
         pair
@@ -208,8 +208,9 @@ def _untrained(pairs: Sequence[Pair], have: Sequence[str]) -> str:
     ]
     if not below:
         return ""
-    verb = "scores" if len(below) == 1 else "score"
-    return f"{_models(below, have)} {verb} below the nearest neighbour, which speaks of the recipe."
+    verb, them = ("scores", "it") if len(below) == 1 else ("score", "them")
+    worth = f"which says as much of the recipe as of {them}"
+    return f"In the mean, {_models(below, have)} {verb} below the nearest neighbour, {worth}."
 
 
 def _dependence(datasets: Iterable[str]) -> list[str]:
