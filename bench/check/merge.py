@@ -6,6 +6,7 @@ is held, since `medbench run` may finish the same run meanwhile.
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
@@ -19,6 +20,7 @@ from bench.records.names import apart, lock_file
 from bench.records.predictions import read_attached
 from bench.records.run_record import Record, real_only
 from bench.records.sealed import pretty, sealed_bytes, write_new
+from bench.records.timing_record import TimingRecord, timing_lock_name
 from bench.records.tracks.card import TrackCard, card_lock_name
 from bench.records.tracks.record import TrackRecord, track_lock_name
 from bench.records.writing.locks import BusyError, held
@@ -189,7 +191,7 @@ def _take(offer: Offer, results: Path, merged: Merged) -> str:
     try:
         standing = _write(offer, results)
     except BusyError:
-        return f"{results / offer.name} is being written by another run or merge; wait for it, then merge again"
+        return f"{results / offer.name} is being written by another command; wait for it, then merge again"
     except _Contradiction as error:
         return str(error)
     if standing is offer.evidence:
@@ -208,7 +210,7 @@ def _write(offer: Offer, results: Path) -> Evidence | None:
 
     Raises:
         _Contradiction: If what stands now contradicts it.
-        BusyError: If another process holds the run's lock.
+        BusyError: If another process holds the lock of the run or of the timing.
         RecordError: If the file system refuses.
     """
     evidence, path = offer.evidence, results / offer.name
@@ -217,9 +219,10 @@ def _write(offer: Offer, results: Path) -> Evidence | None:
             content = pretty(evidence.model_dump(mode="json"))
         else:
             content = sealed_bytes(evidence)
-        if path.exists() or not write_new(path, content):
-            _decided(offer, results)
-            return evidence
+        with _timing_lock(offer, results):
+            if path.exists() or not write_new(path, content):
+                _decided(offer, results)
+                return evidence
         return None
     with held(lock_file(results, _lock_name(evidence)), wait_seconds=WAIT_SECONDS):
         standing, is_taken = _decided(offer, results)
@@ -230,6 +233,13 @@ def _write(offer: Offer, results: Path) -> Evidence | None:
             tables[results / table] = read_attached(offer.source / table, digest)
         replace_together(path, sealed_bytes(evidence), tables)
     return standing
+
+
+def _timing_lock(offer: Offer, results: Path) -> contextlib.AbstractContextManager[None]:
+    """Held while a timing is taken over: a command that measures the model writes over what it did not read."""
+    if not isinstance(offer.evidence, TimingRecord):
+        return contextlib.nullcontext()
+    return held(lock_file(results, timing_lock_name(offer.name)), wait_seconds=WAIT_SECONDS)
 
 
 def _lock_name(evidence: Record | CamRecord | TrackRecord | TrackCard) -> str:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Sequence
-from pathlib import Path
+from pathlib import Path, PurePath
 from typing import Literal
 
 import numpy as np
@@ -235,6 +235,11 @@ def timing_path(results: Path, device: str, model: str, scan: Scan = "auto") -> 
     """Where a record stands; `device` is a device label. A scan that was requested has a record of its own."""
     requested = "" if scan == "auto" else f"__{scan}-scan"
     return results / "timings" / slug(device) / f"{model_slug(model)}{requested}.json"
+
+
+def timing_lock_name(path: PurePath) -> str:
+    """What the lock of a timing record is called that a timing, from its first round to its last, and a merge hold."""
+    return f"timings__{path.parent.name}__{path.stem}"
 
 
 def problem_of(record: TimingRecord, path: Path) -> str:

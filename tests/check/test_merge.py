@@ -18,10 +18,10 @@ from bench.check.verify import verify
 from bench.errors import RecordError
 from bench.records.cam_record import cam_path, maps_path
 from bench.records.card import card_path
-from bench.records.names import Run, lock_path, predictions_path
+from bench.records.names import Run, lock_file, lock_path, predictions_path
 from bench.records.run_record import read_record
 from bench.records.sealed import pretty, read_sealed, write_sealed
-from bench.records.timing_record import TimingRecord, timing_path
+from bench.records.timing_record import TimingRecord, timing_lock_name, timing_path
 from bench.records.writing.locks import held
 from tests.check.test_trust import ROW
 from tests.making import make_card, make_run, make_timing
@@ -210,10 +210,28 @@ def test_a_run_under_way_is_named_after_a_while(tmp_path: Path, shard: Path, mon
     """Its lock is not broken and the merge does not wait for ever."""
     monkeypatch.setattr(merging, "WAIT_SECONDS", 0.1)
     whole = tmp_path / "whole"
-    with held(lock_path(whole, RUN)), pytest.raises(RecordError, match=r"seed0\.json is being written by another run"):
+    with (
+        held(lock_path(whole, RUN)),
+        pytest.raises(RecordError, match=r"seed0\.json is being written by another"),
+    ):
         merge([shard], whole)
     assert not RUN.path(whole).exists()
     assert merge([shard], whole).taken == [RUN.run_id]
+
+
+def test_a_timing_is_not_taken_while_its_model_is_timed(
+    tmp_path: Path, shard: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The command that times it goes on from what it read at its start and would write over the one taken."""
+    monkeypatch.setattr(merging, "WAIT_SECONDS", 0.1)
+    write_sealed(timing_path(shard, DEVICE, "resnet18"), make_timing("resnet18", DEVICE, []))
+    whole = tmp_path / "whole"
+    timing = timing_path(whole, DEVICE, "resnet18")
+    lock = held(lock_file(whole, timing_lock_name(timing)))
+    with lock, pytest.raises(RecordError, match=r"resnet18\.json is being written by another command"):
+        merge([shard], whole)
+    assert not timing.exists()
+    assert merge([shard], whole).files == [timing]
 
 
 def test_what_a_killed_shard_left_is_passed_over(tmp_path: Path, shard: Path) -> None:

@@ -20,7 +20,7 @@ from bench.measure.timing.blocks import Budget
 from bench.measure.timing.process import TimingPlan, answers
 from bench.records.names import lock_file
 from bench.records.sealed import read_sealed, write_sealed
-from bench.records.timing_record import Round, Scan, Setting, TimingCell, TimingRecord
+from bench.records.timing_record import Round, Scan, Setting, TimingCell, TimingRecord, timing_lock_name
 from bench.records.writing.locks import BusyError, held
 from bench.records.writing.sweep import sweep_store
 from models.catalog import ModelSpec, fingerprint, get_spec
@@ -209,9 +209,8 @@ def run_timings(plan: TimingPlan, *, overwrite: bool = False) -> Iterator[Timing
 
 def _busy(plan: TimingPlan, model: str, locks: contextlib.ExitStack) -> str:
     """Hold the lock of a model's record, or say that another command does."""
-    path = plan.path(model)
     try:
-        locks.enter_context(held(lock_file(plan.results, f"timings__{path.parent.name}__{path.stem}")))
+        locks.enter_context(held(lock_file(plan.results, timing_lock_name(plan.path(model)))))
     except BusyError:
         return f"{model} is being timed by another command; wait for it"
     return ""
