@@ -218,7 +218,8 @@ class Facts:
         whole = [name for name, part in number if part == TWIN_FREE and number[name, TWIN_FREE] == number[name, "test"]]
         twice = frame["dataset"].isin(whole) & (frame["part"] == TWIN_FREE)
         chosen = frame[(frame["family"] == "exploratory") & ~twice]
-        return exploratory_text(chosen["p"], "every such pair in `results/tables/pairs.csv`")
+        what = "any two models of one protocol, AUC and ACC, all test images and those without twins"
+        return exploratory_text(chosen["p"], f"all of `results/tables/pairs.csv` that the plan does not name ({what})")
 
     def exploratory_draws(self, track: Track) -> str:
         """As `exploratory`, of MedSpectralNet's differences at all levels of rare classes, or of few images."""
