@@ -30,6 +30,20 @@ RUN = Run("smoke", "resnet18", "breastmnist", 0)
 OTHER = Run("smoke", "resnet18", "breastmnist", 1)
 RESULTS = Path(__file__).parents[2] / "results"
 DEVICE = "cpu: one, 1 thread"
+# Of the store, a file of each kind that has no short stand-in, with the tables beside it.
+COST = "costs/resnet18/224-8.json"
+CAM = "cams/gradcam-224/medspectralnet/breastmnist/seed0"
+TRACKS = ("tracks/c28/breastmnist", "tracks/c28/lite-96/floor--prior/breastmnist/seed0")
+
+
+def take_from_store(shard: Path, *stems: str) -> list[Path]:
+    """Copy files of the store, each with what is named after it; more records of the store change nothing here."""
+    files = [file for stem in stems for file in sorted(RESULTS.glob(f"{stem.removesuffix('.json')}.*"))]
+    copies = [shard / file.relative_to(RESULTS) for file in files]
+    for file, copy in zip(files, copies, strict=True):
+        copy.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copyfile(file, copy)
+    return copies
 
 
 def refused(source: Path, target: Path) -> str:
@@ -55,15 +69,17 @@ def shard(tmp_path: Path) -> Path:
 
 def test_every_kind_of_evidence_is_taken_over(tmp_path: Path, shard: Path) -> None:
     """Records, cards, costs, timings, maps, tracks, rows and re-runs arrive as they are; again, nothing changes."""
-    for name in ("costs/resnet18", "cams", "tracks/c28"):
-        shutil.copytree(RESULTS / name, shard / name)
+    copies = take_from_store(shard, COST, CAM, *TRACKS)
+    assert len(copies) == 1 + 3 + 2 + 2
     write_sealed(timing_path(shard, DEVICE, "resnet18"), make_timing("resnet18", DEVICE, []))
     (shard / "self_reported").mkdir()
     (shard / "self_reported" / "some.json").write_text(json.dumps(ROW), encoding="utf-8")
     merged = merge([shard], tmp_path / "whole")
     assert merged.taken == [RUN.run_id]
-    counted = [path for kind in ("costs", "tracks") for path in (shard / kind).rglob("*.json")]
-    assert len(merged.files) == len(counted) + 2 + 2
+    places = {path.relative_to(shard) for path in copies if path.suffix == ".json"}
+    places |= {timing_path(shard, DEVICE, "resnet18").relative_to(shard), Path("self_reported/some.json")}
+    assert {path.relative_to(tmp_path / "whole") for path in merged.files} == places
+    assert len(merged.files) == 6
     whole, source = content_of(tmp_path / "whole"), content_of(shard)
     assert whole.keys() == source.keys()
     assert [name for name in whole if whole[name] != source[name]] == ["self_reported/some.json"]  # keys sorted now
@@ -131,8 +147,8 @@ def test_links_and_pipes_are_refused_unread(tmp_path: Path, shard: Path) -> None
 
 def test_evidence_in_another_s_place_is_refused(tmp_path: Path, shard: Path) -> None:
     """A cost, a timing and a map record stand where their content says."""
-    for kind, name in (("costs", "costs/resnet18/224-8.json"), ("cams", "")):
-        source = RESULTS / name if name else next((RESULTS / "cams").rglob("seed*.json"))
+    for kind, name in (("costs", COST), ("cams", f"{CAM}.json")):
+        source = RESULTS / name
         wrong = shard / kind / "other" / source.name
         wrong.parent.mkdir(parents=True)
         shutil.copy(source, wrong)
@@ -142,8 +158,8 @@ def test_evidence_in_another_s_place_is_refused(tmp_path: Path, shard: Path) -> 
 
 def test_synthetic_evidence_of_any_kind_stays_out_of_a_real_store(tmp_path: Path, shard: Path) -> None:
     """Maps of a synthetic set, and such maps that call themselves real."""
-    shutil.copytree(RESULTS / "cams", shard / "cams")
-    path = next((shard / "cams").rglob("seed*.json"))
+    take_from_store(shard, CAM)
+    path = shard / f"{CAM}.json"
     cam = merging.read_evidence(shard, merging.PurePosixPath(path.relative_to(shard).as_posix()))
     assert isinstance(cam, merging.CamRecord)
     (tmp_path / "real").mkdir()
