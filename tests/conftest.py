@@ -1,4 +1,4 @@
-"""What all tests share: quiet threads, and golden numbers.
+"""What all tests share: quiet threads, golden numbers, and nothing that another test loaded from its own files.
 
 Goldens are stored outputs of our own code. After a change that is meant to move them,
 `pytest tests/models/test_medspectralnet.py tests/models/test_resnet_small.py --regenerate-goldens` writes them anew;
@@ -17,11 +17,15 @@ from bench.machine import cpu_isa
 cpu_isa.pin()
 
 import json  # noqa: E402
-from collections.abc import Callable  # noqa: E402
+from collections.abc import Callable, Iterator  # noqa: E402
 from pathlib import Path  # noqa: E402
 
 import pytest  # noqa: E402
 import torch  # noqa: E402
+
+from bench.data import own  # noqa: E402
+from bench.protocols import loading  # noqa: E402
+from models import catalog  # noqa: E402
 
 GOLDENS = Path(__file__).parent / "goldens"
 
@@ -30,6 +34,21 @@ torch.set_num_threads(1)
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--regenerate-goldens", action="store_true", help="Write the golden numbers anew.")
+
+
+@pytest.fixture(autouse=True)
+def _forget_what_was_loaded_by_path() -> Iterator[None]:
+    """Plugins, protocols and cards of a test's own files are gone when it ends, so that no order of tests matters."""
+    registries: tuple[dict, ...] = (catalog._plugins, loading._by_path, own._cards)
+    before = [dict(registry) for registry in registries]
+    yield
+    knows_more = loading._by_path != before[1]
+    for registry, content in zip(registries, before, strict=True):
+        registry.clear()
+        registry.update(content)
+    if knows_more:  # a protocol's name was looked up, and would be found again
+        loading.load_protocol.cache_clear()
+        loading.load_study.cache_clear()
 
 
 @pytest.fixture
