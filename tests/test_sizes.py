@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import re
 from functools import cache
 from pathlib import Path
 
@@ -15,6 +16,19 @@ MODULE_LINES = {"bench": 400, "models": 400, "tools": 400, "tests": 500}
 FUNCTION_LINES = 60
 FOLDER_MODULES = 14  # beside `__init__.py`, which says the folder's job
 FLOORS = 9
+
+
+def test_the_limits_are_those_that_contributors_are_given() -> None:
+    """CONTRIBUTING.md states each number once."""
+    text = " ".join((ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8").split())
+    stated = re.findall(
+        r"A file has at most (\d+) lines \((\d+) in `tests/`\), a function (\d+), a folder of `bench/` (\d+) modules, "
+        r"and the rooms of `bench/` stand on at most (\d+) floors",
+        text,
+    )
+    code = {MODULE_LINES[folder] for folder in ("bench", "models", "tools")}
+    numbers = (*code, MODULE_LINES["tests"], FUNCTION_LINES, FOLDER_MODULES, FLOORS)
+    assert [tuple(map(int, found)) for found in stated] == [numbers]
 
 
 @pytest.mark.parametrize("folder", MODULE_LINES)
