@@ -16,7 +16,7 @@ from bench.records.sealed import write_sealed
 from bench.records.timing_record import Round, Setting, TimingCell, timing_path
 from models import get_spec
 from models.catalog import fingerprint
-from tests.making import make_run, make_timing
+from tests.making import make_card, make_run, make_timing
 
 DEVICE = "cpu: Some CPU, 1 thread"
 STEP = {
@@ -70,6 +70,16 @@ def cost(results: Path, run: Run) -> Estimate | None:
 def test_an_estimate_scales_recorded_runs(results: Path) -> None:
     """30 training images and a third of 12 val images, two epochs, at 10 images/s."""
     assert cost(results, smoke("resnet18_28")) == Estimate(2 * (30 + 4) / 10, "runs")
+
+
+def test_a_subset_that_takes_the_steps_of_the_whole_split_costs_them(tmp_path: Path) -> None:
+    """546 images in batches of 64 are 9 steps; of 10 images each, for 20 epochs, and a third of 12 val images each."""
+    card = make_card("breastmnist")
+    counts, images = card.class_counts | {"train": [147, 399]}, card.num_images | {"train": 546}
+    card = card.model_copy(update={"class_counts": counts, "num_images": images})
+    make_run(tmp_path, Run("lite-96", "resnet18", "breastmnist", 0), images_per_second=10.0)
+    found = CostEstimate(tmp_path, lambda _: card).of(Run("few-96-n5-d0", "resnet18", "breastmnist", 0))
+    assert found == Estimate(20 * (9 * 10 + 4) / 10, "runs")
 
 
 def test_without_a_record_or_a_timing_there_is_no_estimate(results: Path) -> None:

@@ -19,9 +19,10 @@ def test_seeds_are_lists_and_ranges() -> None:
     """`0-2,5` names four seeds; a seed named twice counts once."""
     assert parse_seeds("0-2,5") == [0, 1, 2, 5]
     assert parse_seeds("1,1,1") == [1]
+    assert len(parse_seeds("0-9999")) == 10_000
 
 
-@pytest.mark.parametrize("text", ["", "a", "1-", "-1", "0..2", "3-1"])
+@pytest.mark.parametrize("text", ["", "a", "1-", "-1", "0..2", "3-1", "0-10000"])
 def test_other_seeds_are_refused(text: str) -> None:
     """One clear line."""
     with pytest.raises(BenchError, match="--seeds"):
@@ -76,6 +77,13 @@ def test_changed_data_make_a_record_stale(tmp_path: Path) -> None:
     run = Run("smoke", "resnet18_28", "breastmnist", 0)
     make_run(tmp_path, run, labels_digest={"train": "0", "val": "0", "test": "0"})
     assert make_plan([run], tmp_path)[0].reason == "the data changed"
+
+
+def test_another_file_of_the_same_official_labels_makes_no_record_stale(tmp_path: Path) -> None:
+    """MedMNIST's files are known by their labels; `verify` names one whose MD5 is not the card's."""
+    run = Run("smoke", "resnet18_28", "breastmnist", 0)
+    make_run(tmp_path, run, data_md5="f" * 32)
+    assert make_plan([run], tmp_path)[0].state == "done"
 
 
 def test_a_damaged_record_counts_as_failed(tmp_path: Path) -> None:

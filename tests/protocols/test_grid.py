@@ -13,7 +13,7 @@ from bench.protocols.grid import load_grid
 from bench.protocols.halving import Budget, Halving, halve
 from bench.protocols.loading import load_protocol
 from bench.protocols.schema import Protocol
-from tests.sweeps import GRID, VALUES, smoke_grid, write_grid
+from tests.sweeps import BASE, GRID, VALUES, smoke_grid, write_grid
 
 BUDGET = Budget(rungs=(1, 2, 4))
 
@@ -44,6 +44,8 @@ def test_halving_by_hand() -> None:
     assert halve(BUDGET, curves) == Halving(4, (), (1, 4, 1, 2), 1)
     assert BUDGET.counts(4) == [4, 2, 1]
     assert BUDGET.epochs(4) == 4 * 1 + 2 * 1 + 1 * 2 == sum((1, 4, 1, 2))
+    assert (BUDGET.counts(7), BUDGET.epochs(7)) == ([7, 3, 1], 7 * 1 + 3 * 1 + 1 * 2)  # halves are rounded down
+    assert (BUDGET.counts(3), BUDGET.epochs(3)) == ([3, 1, 1], 3 * 1 + 1 * 1 + 1 * 2)  # and one always goes on
 
 
 def test_the_best_value_so_far_counts_and_ties_go_to_the_earlier_trial() -> None:
@@ -99,6 +101,10 @@ def test_a_digest_is_of_what_decides(tmp_path: Path) -> None:
     for old, new in (("1e-4", "2e-4"), ("[1, 2, 4]", "[1, 4]"), ("[1, 2, 4]", "[1, 2, 4]\nseed = 1")):
         assert load_grid(write_grid(tmp_path, GRID.replace(old, new))).digest() != grid.digest(), new
     assert smoke_grid(tmp_path).digest() != grid.digest()
+    (tmp_path / "other-own.toml").write_text(f"{BASE}\n[augment]\nhorizontal_flip = 0.5\n", encoding="utf-8")
+    other = load_grid(write_grid(tmp_path, GRID.replace("short-own", "other-own")))
+    assert (other.values, other.budget) == (grid.values, grid.budget)
+    assert other.digest() != grid.digest()
 
 
 def test_a_chosen_recipe_is_a_protocol_of_its_own(tmp_path: Path) -> None:

@@ -15,8 +15,9 @@ from bench.errors import RecordError
 from bench.records.names import Run
 from bench.records.predictions import read_history, read_predictions
 from bench.records.run_record import read_record
+from bench.records.scoring import num_rows
 from bench.records.sealed import MAX_DEPTH, read_file, read_json
-from tests.making import make_run
+from tests.making import make_card, make_record, make_run
 
 
 def folded(rows: int, **columns: Any) -> bytes:
@@ -34,6 +35,13 @@ def test_a_table_with_more_rows_than_the_card_has_images_is_not_unfolded() -> No
         read_predictions(table, num_rows=36)
     with pytest.raises(RecordError, match="at most 20"):
         read_history(table, num_rows=20)
+
+
+def test_a_table_has_as_many_rows_as_val_and_test_have_images() -> None:
+    """12 and 24; twice as many where the last step is scored too."""
+    card, run = make_card("breastmnist"), Run("smoke", "resnet18_28", "breastmnist", 0)
+    last = {"val_last": {"auc": 0.5, "acc": 0.5}, "test_last": {"auc": 0.5, "acc": 0.5}}
+    assert (num_rows(make_record(run), card), num_rows(make_record(run, **last), card)) == (36, 72)
 
 
 def test_a_table_with_larger_values_than_numbers_is_not_unfolded() -> None:

@@ -192,9 +192,10 @@ def test_the_choice_of_a_threshold_counts(results: Path) -> None:
 def test_the_last_epoch_stands_beside_the_chosen_one(tmp_path: Path) -> None:
     """Val after the last epoch is the histories' last row, test only where it was scored; none without a history."""
     runs = [Run("lite-96", "swin_t", "breastmnist", seed) for seed in (0, 1)]
-    records = [make_run(tmp_path, own) for own in runs]
+    records = [make_run(tmp_path, own, best_epoch=3 * own.seed + 3) for own in runs]
     analysis = run(tmp_path)
     row = only(analysis.epochs, model="swin_t", metric="auc")
+    assert (row.best_epoch, row.num_epochs) == ((3 + 6) / 2, 20)
     last = [read_history(tmp_path, record)["val_auc"].iloc[-1] for record in records]
     assert row.val_last == pytest.approx(np.mean(last))
     assert row.val == pytest.approx(np.mean([(record.val or {})["auc"] for record in records]))
@@ -300,6 +301,11 @@ def test_sensitivity_and_specificity_use_the_threshold_of_val(results: Path) -> 
     scores = run(results).scores
     assert only(scores, model="floor/prior", part="test", metric="sensitivity").mean == 1.0
     assert only(scores, model="floor/prior", part="test", metric="specificity").mean == 0.0
+    square = 1.959963984540054**2  # without twins 10 positives and 12 others: Wilson's interval of all, and of none
+    ends = {"sensitivity": (10 / (10 + square), 1.0), "specificity": (0.0, square / (12 + square))}
+    for metric, (low, high) in ends.items():
+        floor = only(scores, model="floor/prior", part="test_twin_free", metric=metric)
+        assert (floor.ci_low, floor.ci_high) == pytest.approx((low, high), abs=1e-9)
     score = only(scores, model="medspectralnet", part="test", metric="sensitivity")
     assert 0.5 < score.mean <= 1.0
     assert 0.0 <= score.ci_low <= score.mean <= score.ci_high <= 1.0

@@ -20,7 +20,7 @@ from bench.report.evidence import Evidence, gather
 from bench.report.figures import choice
 from bench.report.site import pages
 from bench.report.tables import calibration as table
-from bench.stats.calibration import NUM_DRAWS
+from bench.stats.calibration import NUM_DRAWS, temperatures
 from bench.stats.metrics import NUM_ECE_BINS
 from tests.making import make_card, make_run, make_skilled
 from tests.report.rows import only, select
@@ -76,6 +76,17 @@ def test_a_row_is_what_the_logits_give(results: Path, analysis: Analysis) -> Non
     assert row.classwise_ece == pytest.approx(np.mean(errors), abs=1e-9)
     assert math.isnan(row.ece_rare)
     assert math.isnan(row.ece_common)
+
+
+def test_the_temperature_of_several_seeds_is_their_geometric_mean(results: Path, analysis: Analysis) -> None:
+    """A temperature divides: one of 2 and one of 1/2 make 1."""
+    runs = [Run("lite-96", "medspectralnet", "breastmnist", seed) for seed in (0, 1, 2)]
+    own = [
+        float(temperatures(labels, logits[None])[0]) for labels, logits in (logits_of(results, r, "val") for r in runs)
+    ]
+    assert max(own) > 1.05 * min(own)
+    row = only(analysis.calibration, model="medspectralnet", part="test")
+    assert row.temperature == pytest.approx(math.prod(own) ** (1 / 3), rel=1e-6)
 
 
 def test_only_an_error_above_its_floor_is_called_miscalibrated(analysis: Analysis) -> None:

@@ -19,11 +19,12 @@ from bench.report.contents import render
 from bench.report.draws import table as draw_tables
 from bench.report.draws.findings import sentences, undecidable
 from bench.report.draws.pairs import DrawPair
-from bench.report.draws.scores import CHOSEN, LAST_STEP, DrawScore, level_order, setting
+from bench.report.draws.scores import CHOSEN, LAST_STEP, DrawScore, draw_cells, level_order, over_draws, setting
 from bench.report.evidence import Evidence, gather
 from bench.report.figures.choice import plots
 from bench.report.figures.drawing import draw_all
 from bench.report.published.names import name_in_sentence
+from bench.stats.delong import Influence
 from bench.stats.prevalence import average_precision, rates_at, screening_threshold
 from tests.making import make_skilled
 from tests.report.rows import only
@@ -110,6 +111,36 @@ def test_what_is_measured_at_a_prevalence_is_so(evidence: Evidence, analysis: An
     assert math.isnan(own.ci_low)
     specificity = score(analysis, track="imbalance", level="5 %", model=TRUNK, metric="specificity")
     assert specificity.mean == pytest.approx(np.mean(specificities), rel=1e-9)
+
+
+def test_as_many_images_of_each_class_are_no_prevalence(evidence: Evidence) -> None:
+    """Precision and cost of few images are meant at the whole split's share: 6 of 30, not 5 of 10."""
+    card = evidence.cards["breastmnist"]
+    card = card.model_copy(update={"class_counts": {**card.class_counts, "train": [6, 24]}})
+    drawn = records_of(evidence, "few-96-n5", OURS)
+    (cell,) = draw_cells(evidence.results, drawn, [], {"breastmnist": card})
+    assert (cell.sizes, cell.positives, cell.prevalence) == ([5, 5], 5, 0.2)
+
+
+def test_the_variance_over_draws_is_students_by_hand() -> None:
+    """Draws of 0.8, 0.9 and 1 that no image moves: 4.302653 x 0.1 / sqrt(3); of one draw the images alone."""
+    still = np.full((3, 4), 1.0) * np.array([[0.2], [0.225], [0.25]])
+    found = over_draws(Influence(np.array([0.8, 0.9, 1.0]), still, np.zeros(4, dtype=np.int64)))
+    assert found.half_width() == pytest.approx(4.302653 * 0.1 / math.sqrt(3), rel=1e-6)
+    # Three images a fifteenth below, below and two above their mean: squares of 6, of which 3 / 2; fourth powers of 18.
+    moved = Influence(np.array([0.5]), np.array([[0.1, 0.1, 0.3]]), np.zeros(3, dtype=np.int64))
+    alone = over_draws(moved)
+    assert alone.error == pytest.approx(math.sqrt(9) / 15, rel=1e-9)
+    assert alone.image_degrees == pytest.approx(2 * 6**2 / (18 - 6**2 / 3), rel=1e-9)
+
+
+def test_a_perfect_cell_has_wilsons_interval(tmp_path: Path) -> None:
+    """An AUC of 1 as seen on the 12 images of the smaller class, an accuracy of 1 on all 24."""
+    analysis = made(tmp_path, {OURS: (0, 1)}, {OURS: 99.0})
+    square = 1.959963984540054**2
+    for metric, count in (("auc", 12), ("acc", 24)):
+        own = score(analysis, track="efficiency", model=OURS, metric=metric)
+        assert (own.mean, own.ci_low, own.ci_high) == pytest.approx((1.0, count / (count + square), 1.0), abs=1e-9)
 
 
 def test_the_whole_split_is_the_reference_of_both_tracks(analysis: Analysis) -> None:
@@ -222,6 +253,7 @@ def test_one_lucky_draw_is_no_best_other(tmp_path: Path) -> None:
     lucky = "efficientformerv2_s0"
     analysis = made(tmp_path, {OURS: (0, 1, 2), TRUNK: (1, 2), lucky: (0,)}, {**SKILL, lucky: 9.0})
     assert {p.baseline: (p.is_best, p.n_draws) for p in analysis.draw_pairs} == {TRUNK: (True, 2), lucky: (False, 1)}
+    assert only(analysis.draw_pairs, baseline=lucky).verdict == ""
     frames = analysis.tables()
     (few,) = sentences(frames["draws"], frames["draw_pairs"], "efficiency")
     assert "One draw, nothing said of it: EfficientFormerV2-S0." in few
@@ -238,6 +270,8 @@ def test_sentences_say_how_many_draws_are_behind_a_mean(tmp_path: Path) -> None:
     assert f"MedSpectralNet {ours.mean:.3f} ({ours.ci_low:.3f}–{ours.ci_high:.3f}, 3 of 5 draws)" in few
     assert f"ResNet-18 {theirs.mean:.3f} ({theirs.ci_low:.3f}–{theirs.ci_high:.3f})" in few
     assert " over 3 common draws (" in few
+    assert ours.mean > theirs.mean
+    assert few.index("MedSpectralNet 0.") < few.index("ResNet-18 0.")  # the best first
 
 
 def test_the_references_rules_under_another_name_count_once(tmp_path: Path) -> None:

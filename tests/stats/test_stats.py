@@ -59,6 +59,8 @@ def test_a_perfect_pair_is_no_proof_of_equality() -> None:
     assert (found.p, found.low, found.high) == (1.0, pytest.approx(-0.1), pytest.approx(0.2))
     assert not comparisons.is_equivalent(found, 0.02)
     assert comparisons.end_to_end(0.5, (0.92, 1.0), (0.5, 0.5)).p < 1e-9
+    apart = comparisons.end_to_end(0.1, (0.9, 1.0), (0.7, 0.9))  # 0.3 wide: 0.1 is two thirds of 1.96 errors, 1.3066
+    assert apart.p == pytest.approx(0.191334, abs=1e-6)
 
 
 @given(st.integers(0, 60), st.integers(0, 60))

@@ -203,6 +203,22 @@ def test_a_checkpoint_of_another_key_or_a_damaged_one_is_not_used(tmp_path: Path
     assert not tmp_path.exists()
 
 
+def test_a_step_moves_no_further_than_the_clipped_gradient() -> None:
+    """Plain SGD at a rate of 1: the first step is as long as the gradient's norm may be, a thousandth."""
+    plain = {"name": "sgd", "lr": 1.0, "weight_decay": 0.0, "momentum": 0.0}
+    schedule = {"epochs": 1, "warmup_epochs": 0}
+    weights: list[Tensor] = []
+
+    def note(*_: Any) -> None:
+        weights.append(torch.cat([p.detach().flatten() for p in fitted.model.parameters()]).clone())
+
+    fitted = trainer(rules(optim={**plain, "clip_grad_norm": 1e-3}, schedule=schedule), on_progress=note)
+    note()
+    fitted.fit()
+    assert len(weights) == 1 + 4
+    assert float((weights[1] - weights[0]).norm()) == pytest.approx(1e-3, rel=1e-4)
+
+
 def test_ties_keep_the_earlier_epoch() -> None:
     """With a learning rate that moves nothing every epoch scores the same, and the first is chosen."""
     protocol = rules(optim={"lr": 1e-30, "weight_decay": 0.0})
