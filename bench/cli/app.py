@@ -56,7 +56,7 @@ FIXABLE |= {errno.ENOSPC, errno.EDQUOT, errno.EMFILE, errno.ENFILE, errno.ENOMEM
 
 def main() -> None:
     """Entry point: one line and exit code 2 for what a user can fix, 130 or 143 for an interruption."""
-    from bench.cli.console import json_alone, log, speak
+    from bench.cli.console import flush, json_alone, log, speak
     from bench.errors import Interrupted
     from bench.machine import cpu_isa, provenance, surroundings
     from bench.machine.signals import interruptible
@@ -68,8 +68,11 @@ def main() -> None:
     try:
         with interruptible(), json_alone() if "--json" in sys.argv else contextlib.nullcontext():
             code = app(prog_name="medbench", standalone_mode=False)
+        flush()
     except (Exception, Interrupted) as error:
         code = _explain(error)
+        with contextlib.suppress(OSError):
+            flush()
     code = code if isinstance(code, int) else 0
     log(f"exit code {code}")
     sys.exit(code)
@@ -98,6 +101,8 @@ def _explain(error: Exception | Interrupted) -> int:
         return 1
     if hasattr(error, "format_message"):  # what typer refuses; it has its own copy of click's class
         return _explain_usage(error)
+    if isinstance(error, BrokenPipeError):  # of the flush; typer ends as quietly where a command prints into one
+        return 1
     if isinstance(error, OSError) and error.errno in FIXABLE:
         where = f": {str(error.filename)[:100]}" if error.filename else ""
         complain(f"{error.strerror}{where}", error)

@@ -47,7 +47,7 @@ def speak(*, quiet: bool = False, verbose: bool = False, log_file: Path | None =
     _quiet, _verbose, _log = quiet, verbose, None
     if log_file is not None:
         try:
-            _log = log_file.expanduser().open("a", encoding="utf-8", buffering=1)
+            _log = log_file.expanduser().open("a", encoding="utf-8", errors="backslashreplace", buffering=1)
         except OSError as error:
             raise BenchError(f"Cannot write the log file {log_file}: {error.strerror}; name another") from None
         log(f"medbench {__version__}: {shlex.join(sys.argv[1:])}")
@@ -69,10 +69,15 @@ def is_logged() -> bool:
 
 
 def log(line: str) -> None:
-    """A line of the log file, with the time in UTC; nothing without one."""
+    """A line of the log file, with the time in UTC; nothing without one. A full disk ends the log, not the work."""
+    global _log
     if _log is not None:
         now = datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds").replace("+00:00", "Z")
-        _log.write(f"{now} {line}\n")
+        try:
+            _log.write(f"{now} {line}\n")
+        except OSError as error:
+            _log = None
+            warn(f"the log file ends here: {error.strerror}")
 
 
 def note(line: str) -> None:
@@ -89,11 +94,22 @@ def warn(line: str) -> None:
 
 
 def complain(line: str, error: BaseException | None = None) -> None:
-    """Why a command ends, in one line; with `--verbose` where in the code, too."""
+    """Why a command ends, in one line whatever names it holds; with `--verbose` where in the code, too."""
+    line = "".join(sign if sign.isprintable() else sign.encode("unicode_escape").decode() for sign in line)
     log(f"error: {line}")
     if _verbose and error is not None:
         traceback.print_exception(error, file=sys.stderr)
     print(f"medbench: {line}", file=sys.stderr)
+
+
+def flush() -> None:
+    """Write out what was printed; where that fails, drop it, so that Python does not try again as it ends."""
+    try:
+        sys.stdout.flush()
+    except OSError:
+        with contextlib.suppress(OSError, ValueError):
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        raise
 
 
 _for_json: TextIO | None = None  # where `print_json` writes while `json_alone` keeps stdout
@@ -101,7 +117,7 @@ _for_json: TextIO | None = None  # where `print_json` writes while `json_alone` 
 
 def print_json(content: Any) -> None:
     """Machine-readable output on stdout, nothing else."""
-    print(json.dumps(content, indent=1, ensure_ascii=False), file=_for_json, flush=True)
+    print(json.dumps(content, indent=1), file=_for_json, flush=True)
 
 
 @contextlib.contextmanager

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import getpass
 import importlib.util
+import io
 import os
 import sys
 import tempfile
@@ -27,6 +28,20 @@ def complete() -> None:
     backend = os.environ.get("MPLBACKEND", "")
     if backend.startswith(MODULE) and "matplotlib" not in sys.modules and not _is_there(backend.removeprefix(MODULE)):
         os.environ["MPLBACKEND"] = "agg"
+
+
+def open_streams() -> None:
+    """Give a process the standard streams that it was started without (`medbench ... >&-`); call it first.
+
+    The first file that is opened would else be what libraries print into. A file name that is not UTF-8 is printed with
+    escapes.
+    """
+    for name, mode in (("stdin", "r"), ("stdout", "w"), ("stderr", "w")):
+        stream = getattr(sys, name)
+        if stream is None:
+            setattr(sys, name, open(os.devnull, mode, encoding="utf-8"))  # noqa: SIM115
+        elif mode == "w" and isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
 
 
 def user_name() -> str:

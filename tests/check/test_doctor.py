@@ -114,6 +114,8 @@ def test_data_sets_are_looked_for_where_runs_look(tmp_path: Path, monkeypatch: p
     monkeypatch.setenv("MEDMNIST_ROOT", str(tmp_path / "nowhere"))
     assert row("data folder")["state"] == "note"
     assert "does not exist" in row("data folder")["detail"]
+    monkeypatch.setenv("MEDMNIST_ROOT", str(tmp_path / ("x" * 300)))  # the system refuses to look, root's too
+    assert "cannot be read" in row("data folder")["detail"]
 
 
 def test_code_that_differs_from_its_commit_is_told(monkeypatch: pytest.MonkeyPatch) -> None:

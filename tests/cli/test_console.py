@@ -106,3 +106,47 @@ def test_json_goes_where_stdout_went_and_stdout_comes_back(capfd: pytest.Capture
     output, error = capfd.readouterr()
     assert output == '{\n "a": 1\n}\nafter\n'
     assert error == "a library's word\n"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "redirected", "code", "said"),
+    [
+        ("list datasets", ">&-", 0, ""),
+        ("list nothing", "<&- >&-", 2, "medbench: Invalid value"),
+        ("--version", ">/dev/full", 2, "medbench: No space left on device\n"),
+        ("--version", "| exec true", 0, ""),
+        ("plan --protocol smoke --models resnet18 --datasets breastmnist", ">/dev/full", 2, "medbench: No space left"),
+        ("verify --results nowhere --log-file /dev/full", "", 2, "the log file ends here: No space left on device\n"),
+    ],
+)
+def test_output_that_cannot_go_out_is_no_traceback(
+    tmp_path: Path, arguments: str, redirected: str, code: int, said: str
+) -> None:
+    """A closed stream, a full disk, a reader that left: nothing but a line, not as Python ends either."""
+    done = subprocess.run(
+        ["sh", "-c", f'"$0" -m bench.cli {arguments} {redirected}', sys.executable],
+        cwd=tmp_path,
+        env={**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == code, done.stderr
+    assert done.stderr.startswith(said)
+    assert done.stderr.count("\n") == (said != "") + arguments.startswith("verify")
+
+
+def test_a_name_that_is_no_text_can_be_logged_and_printed(tmp_path: Path) -> None:
+    """A file name may hold any byte."""
+    name = os.fsdecode(b"a\xff")
+    done = subprocess.run(
+        [sys.executable, "-m", "bench.cli", "verify", "--results", name, "--json", "--log-file", "log"],
+        cwd=tmp_path,
+        env={**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    line = "There is no results folder a\\udcff; give another with --results\n"
+    assert (done.returncode, done.stderr) == (2, f"medbench: {line}")
+    assert f"error: {line}" in (tmp_path / "log").read_text(encoding="utf-8")
