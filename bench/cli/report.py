@@ -44,8 +44,8 @@ def report(
         raise BenchError("--strict is for --check; give both, or neither")
     load_plugins(plugin)
     if against is not None:
-        if check:
-            raise BenchError("--against prints what changes, --check compares files; give one of them")
+        if check or documents or repository:
+            raise BenchError("--against only prints what changes; leave --check, --documents and --repository out")
         print(api.changes(against, results))
         return
     models = tuple(split_names(figures_for))

@@ -16,6 +16,7 @@ from bench.records.names import Run
 from bench.records.run_record import read_records
 from tests.making import make_run
 
+RESULTS = Path(__file__).parents[2] / "results"
 SMOKE = ["--protocol", "smoke", "--models", "floor/prior", "--device", "cpu"]
 
 
@@ -93,6 +94,10 @@ def selection(protocol: str = "smoke", models: str = "resnet18", datasets: str =
         (["verify", "--results", "."], "it holds no records/"),
         (["run", *selection(models="timm/resnet81")[1:], "--device", "cpu"], "did you mean 'timm/resnet18'"),
         (["report", "--results", "nowhere"], "no results folder"),
+        (["report", "--against", "a", "--documents"], "leave --check, --documents and --repository out"),
+        (["verify", "--results", "no\nwhere\x1b\udcff"], r"no results folder no\nwhere\x1b\udcff;"),
+        (["export", "every-eval-ever", "--protocol", "lite-96"], "are for eval-results"),
+        (["export", "eval-results", "--benchmark", "/x", "--results", str(RESULTS)], "give --benchmark owner/name"),
         (["check"], "Nothing to check"),
         (["list", "models", "--plugin", "nowhere.py"], "Cannot read the model file"),
     ],

@@ -41,6 +41,8 @@ def export(results: Path, target: Path, kind: str, hub: Hub | None = None) -> li
     """
     if kind not in FORMATS:
         raise RecordError(f"Unknown format {kind!r}; there are {', '.join(FORMATS)}")
+    if kind != "eval-results" and (hub or Hub()) != Hub():
+        raise RecordError(f"--benchmark, --task, --protocol and --source are for eval-results; {kind} has all scores")
     results_folder(results)
     if kind == "croissant":
         files = _croissant(results)
@@ -92,7 +94,8 @@ def _uuid(protocol: str, model: str) -> uuid.UUID:
 
 def _eval_results(results: Path, hub: Hub) -> Mapping[str, bytes]:
     """`<model>/.eval_results/<dataset>.yaml`."""
-    if hub.benchmark.count("/") != 1:
+    owner, _, name = hub.benchmark.partition("/")
+    if not owner or not name or "/" in name:
         raise RecordError("eval-results belong to a benchmark's data set on the Hub: give --benchmark owner/name")
     scores = analyse(gather(results), synthetic=False).table_scores
     known = [score for score in scores if score.part == "test" and not math.isnan(score.mean)]
