@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+import zipfile
 from pathlib import Path
 
 import pytest
@@ -33,6 +34,24 @@ def test_a_truncated_npz_is_a_clear_error(tmp_path: Path, part: int) -> None:
     path.write_bytes(content[: len(content) * part // 20])
     with pytest.raises(DataError, match=r"cut\.npz"):
         read_npz(path)
+
+
+@pytest.mark.parametrize(
+    "header",
+    [
+        "{'descr': '|u1', 'fortran_order': False, 'shape': (99999999999999999999999,)}",
+        "{'descr': '|u1', (((",
+        "{'descr': '|O', 'fortran_order': False, 'shape': (1,)}",
+        None,
+    ],
+)
+def test_an_odd_array_in_an_npz_is_a_clear_error(tmp_path: Path, header: str | None) -> None:
+    """A shape that no number holds, a header that never ends, objects, a file that is no array."""
+    member = b"" if header is None else b"\x93NUMPY\x01\x00" + len(header).to_bytes(2, "little") + header.encode()
+    with zipfile.ZipFile(tmp_path / "odd.npz", "w") as archive:
+        archive.writestr("images" if header is None else "images.npy", member)
+    with pytest.raises(DataError, match=r"odd\.npz is not a readable npz file"):
+        read_npz(tmp_path / "odd.npz")
 
 
 @settings(max_examples=60, deadline=None, suppress_health_check=SLOW_FOLDERS)

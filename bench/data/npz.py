@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import zipfile
-import zlib
 from pathlib import Path
 from typing import Any
 
@@ -30,6 +28,11 @@ def read_npz(path: Path, advice: str = "put the official file there") -> Content
             archive = np.load(stream, allow_pickle=False)
             if not isinstance(archive, np.lib.npyio.NpzFile):
                 raise ValueError("it holds a single array")
-            return {key: archive[key] for key in archive.files}
-    except (OSError, ValueError, EOFError, KeyError, NotImplementedError, zipfile.BadZipFile, zlib.error) as error:
+            content = {key: archive[key] for key in archive.files}
+            if not all(isinstance(value, np.ndarray) for value in content.values()):
+                raise ValueError("it holds other files than arrays")
+            return content
+    except MemoryError:
+        raise
+    except Exception as error:  # what the parsers of numpy and zipfile raise, RuntimeError of an encrypted file too
         raise DataError(f"{path} is not a readable npz file ({error}); {advice}") from None

@@ -126,10 +126,10 @@ def read_own_card(path: Path) -> OwnCard:
         return OwnCard.model_validate(tomllib.loads(path.read_text(encoding="utf-8")))
     except OSError as error:
         raise DataError(f"{path}: {error.strerror}; --datasets takes a card.toml or the folder that holds it") from None
-    except (UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
-        raise DataError(f"{path} is no TOML file ({error})") from None
     except ValidationError as error:
         raise DataError(f"{path}: {explain_validation(error)}; docs/own.md explains each key") from None
+    except (ValueError, RecursionError) as error:  # no TOML, no UTF-8, a number that is too long, a nest
+        raise DataError(f"{path} is no TOML file ({error})") from None
 
 
 def read_content(path: Path, card: OwnCard) -> Content:

@@ -119,6 +119,8 @@ def _set_label(value: int) -> Callable[[np.ndarray], np.ndarray]:
 
 FAULTY_CARDS = {
     "no TOML": ("name = [", "is no TOML file"),
+    "a nest": (f"name = {'[' * 5000}", "is no TOML file"),
+    "a long number": (f"name = {'1' * 5000}", "is no TOML file"),
     "a key that is not there": (CARD.replace('license = "CC BY 4.0"\n', ""), "license: Field required"),
     "an unknown key": (CARD + "colour = true\n", "colour: Extra inputs"),
     "a name with a space": (CARD.replace("cells", "my cells"), "name: "),
