@@ -22,6 +22,7 @@ from bench.errors import BenchError
 from bench.machine.exact_sqrt import use_exact_sqrt
 from models import create_model, get_spec
 from models.catalog import import_builder
+from models.loading import in_own_code
 
 WORD = 0xFFFFFFFF  # numpy's legacy generator is seeded in words of 32 bits
 # Parents before children: a child that says "none" has what its parent says.
@@ -154,14 +155,19 @@ def create(name: str, *, seed: int, num_threads: int = 1, **options: Any) -> nn.
 
     Raises:
         ModelError: As `models.create_model`.
+        BenchError: If the model's code exits: a command would end there as if all were well.
     """
     spec = get_spec(name)
     with Pinned(num_threads) as pinned:
-        if spec.kind == "network":
-            import_builder(spec)  # before the seed: a file may draw, or seed, when it is imported
-            pinned.hold()
-        seed_generators(seed)
-        return create_model(name, **options)
+        try:
+            if spec.kind == "network":
+                import_builder(spec)  # before the seed: a file may draw, or seed, when it is imported
+                pinned.hold()
+            seed_generators(seed)
+            return create_model(name, **options)
+        except SystemExit as error:
+            where = in_own_code(error, spec.file)
+            raise BenchError(f"{name} ends the process with sys.exit({error.code!r}){where}; remove that") from error
 
 
 def cast(model: nn.Module, dtype: torch.dtype, memory_format: torch.memory_format) -> nn.Module:

@@ -278,7 +278,9 @@ def test_a_stale_exemption_is_found(plugins: Path, monkeypatch: pytest.MonkeyPat
 def test_a_model_that_exits_is_a_row_too(plugins: Path) -> None:
     """It ends its own check and not the command."""
     rows = check_model(write_plugin(plugins, "leaving_net", "__import__('sys').exit(3)"))
-    assert broken(rows) == {"build": "SystemExit: 3 (leaving_net.py:7, in leaving_net)"}
+    assert broken(rows) == {
+        "build": "leaving_net ends the process with sys.exit(3) (leaving_net.py:7, in leaving_net); remove that"
+    }
 
 
 def test_unknown_models_are_the_callers_error() -> None:
