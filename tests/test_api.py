@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 from typer.testing import CliRunner
@@ -13,11 +15,13 @@ import bench
 from bench import api
 from bench.cli.app import app
 from bench.errors import BenchError, RecordError
+from bench.machine.cpu_isa import CpuIsa
 from bench.records.names import Run, predictions_path
 from bench.records.run_record import read_records
 from bench.runs.tracks.late import Scored
 from tests.making import make_run
 
+UNTYPED: Any = api  # as a notebook calls it
 FITTED = api.Selection(protocols=("smoke",), models=("floor/prior",), datasets=("synthetic-breastmnist",))
 
 
@@ -130,6 +134,38 @@ def test_a_selection_that_means_nothing_is_refused(selection: api.Selection, mes
     """One line that says what would do."""
     with pytest.raises(BenchError, match=message):
         selection.runs()
+
+
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        (lambda: UNTYPED.Selection(models="resnet18"), r"models is the text 'resnet18'; give a tuple, \('resnet18',\)"),
+        (lambda: api.Selection(seeds=(0, -1)), "seed -1 is refused; give whole numbers from 0 to 4,294,967,295"),
+        (lambda: UNTYPED.Selection(seeds=(1.5,)), "seed 1.5 is refused"),
+        (lambda: UNTYPED.Launch(engine="spark"), "engine 'spark' is unknown; known: local, ray"),
+        (lambda: UNTYPED.Launch(cpu_isa="avx9"), "cpu_isa 'avx9' is unknown; known: avx2, avx512, native"),
+        (lambda: api.Launch(jobs=-1), "jobs -1 is refused"),
+        (lambda: api.Launch(timeout=0), "timeout 0 is refused"),
+        (
+            lambda: api.run(FITTED, api.Launch(), overwrite="alway"),
+            "overwrite 'alway' is unknown; did you mean 'always'",
+        ),
+    ],
+)
+def test_what_a_command_would_refuse_is_refused_from_python(
+    make: Callable[[], object], message: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One line, before anything is looked up or run."""
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(BenchError, match=message):
+        make()
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_text_from_a_notebook_is_taken_where_it_can_mean_one_thing() -> None:
+    """The name of an instruction set, and the path of a plugin."""
+    assert UNTYPED.Launch(cpu_isa="native").cpu_isa is CpuIsa.native
+    assert UNTYPED.Selection(plugins=("net.py",)).plugins == (Path("net.py"),)
 
 
 def test_a_shell_pattern_stands_for_what_it_matches_and_a_shard_for_its_part() -> None:

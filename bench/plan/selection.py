@@ -94,6 +94,18 @@ def match_models(patterns: Iterable[str]) -> list[str]:
     return list(dict.fromkeys(names))
 
 
+def refuse_text(chosen: object, names: Iterable[str]) -> None:
+    """Refuse a text where names are wanted, which would be taken for its letters.
+
+    Raises:
+        BenchError: Naming the attribute.
+    """
+    for name in names:
+        if isinstance(given := getattr(chosen, name), str):
+            kind = type(chosen).__name__
+            raise BenchError(f"{kind}: {name} is the text {given!r}; give a tuple, ({given!r},) for one")
+
+
 @dataclass(frozen=True)
 class Selection:
     """Which runs are meant: a study, or protocols x models x data sets x seeds.
@@ -115,6 +127,18 @@ class Selection:
     study: str = ""
     plugins: tuple[Path, ...] = ()
     shard: str = ""
+
+    def __post_init__(self) -> None:
+        """Refuse from a notebook what no command line can hold.
+
+        Raises:
+            BenchError: If a text stands for a tuple, or a seed is none.
+        """
+        refuse_text(self, ("protocols", "models", "datasets", "seeds", "plugins"))
+        for seed in self.seeds:
+            if type(seed) is not int or not 0 <= seed <= MAX_SEED:
+                raise BenchError(f"Selection: seed {seed!r} is refused; give whole numbers from 0 to {MAX_SEED:,}")
+        object.__setattr__(self, "plugins", tuple(map(Path, self.plugins)))
 
     def tracks(self, more: Iterable[str] = ()) -> tuple[str, ...]:
         """The corruption tracks that are asked for, each once: these, and those that the study names."""

@@ -6,9 +6,9 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import cache, partial
 from pathlib import Path
-from typing import Literal
+from typing import Literal, get_args
 
-from bench.errors import RecordError
+from bench.errors import BenchError, RecordError, suggestion
 from bench.machine.cpu_isa import DEFAULT, CpuIsa
 from bench.plan.estimate import CostEstimate, Estimate
 from bench.plan.selection import refusal
@@ -81,7 +81,12 @@ def choose(planned: Sequence[PlannedRun], overwrite: Overwrite, isa: CpuIsa = DE
         planned: From `make_plan`.
         overwrite: `isa` adds the finished runs of a CPU whose record does not name the arithmetic `isa`.
         isa: The arithmetic of this call.
+
+    Raises:
+        BenchError: If `overwrite` is none of `Overwrite`.
     """
+    if overwrite not in get_args(Overwrite):
+        raise BenchError(f"overwrite {overwrite!r} is unknown; {suggestion(overwrite, get_args(Overwrite))}")
     if overwrite == "isa":
         return [
             item for item in planned if item.state == "missing" or (item.record and item.record.is_of_other_cpu(isa))

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import hashlib
+import math
 import os
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Literal
 
+from bench.errors import BenchError, suggestion
 from bench.machine import cpu_isa
 from bench.machine.cpu_isa import CpuIsa
 from bench.protocols.schema import Protocol
@@ -53,6 +55,21 @@ class Launch:
     cpu_isa: CpuIsa = cpu_isa.DEFAULT
     keep_weights: Path | None = None
     tracks: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        """Refuse from a notebook what the command line refuses.
+
+        Raises:
+            BenchError: If an engine or instruction set is unknown, or jobs or seconds are none.
+        """
+        for name, known in (("engine", ("local", "ray")), ("cpu_isa", tuple(CpuIsa))):
+            if getattr(self, name) not in known:
+                raise BenchError(f"Launch: {name} {getattr(self, name)!r} is unknown; {suggestion('', known)}")
+        object.__setattr__(self, "cpu_isa", CpuIsa(self.cpu_isa))
+        if self.jobs < 0:
+            raise BenchError(f"Launch: jobs {self.jobs} is refused; give the runs at once, or 0 for the default")
+        if self.timeout is not None and not 0 < self.timeout < math.inf:
+            raise BenchError(f"Launch: timeout {self.timeout:g} is refused; give seconds above 0")
 
     def expanded(self) -> Launch:
         """The same with `~` as the home folder in every folder, which may have come as text from a notebook."""

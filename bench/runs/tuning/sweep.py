@@ -11,7 +11,7 @@ from bench.errors import BenchError
 from bench.machine import cpu_isa, surroundings
 from bench.machine.devices import choose_device
 from bench.machine.signals import interruptible
-from bench.plan.selection import expand, match_models, refusal
+from bench.plan.selection import expand, match_models, refusal, refuse_text
 from bench.protocols.grid import Grid, load_grid
 from bench.records.card import DataCard
 from bench.records.names import Run
@@ -47,6 +47,17 @@ class Sweeps:
     datasets: tuple[str, ...]
     plugins: tuple[Path, ...] = ()
     folder: Path | None = None
+
+    def __post_init__(self) -> None:
+        """Take text for a path, as a notebook gives it.
+
+        Raises:
+            BenchError: If a text stands for a tuple.
+        """
+        refuse_text(self, ("models", "datasets", "plugins"))
+        object.__setattr__(self, "grid", Path(self.grid))
+        object.__setattr__(self, "plugins", tuple(map(Path, self.plugins)))
+        object.__setattr__(self, "folder", None if self.folder is None else Path(self.folder))
 
 
 @dataclass(frozen=True)
