@@ -120,6 +120,8 @@ def _find(source: Path) -> tuple[dict[str, _Found], list[str]]:
     classes = sorted({folder.name for top in tops.values() for folder in _folders(top)})
     if len(classes) < 2:
         raise DataError(f"{source} has {len(classes)} class folders; two or more are needed, with PNG or JPEG images")
+    if odd := [name for name in classes if not name.isprintable()]:
+        raise DataError(f"{source}: the folder name {odd[0]!r} is no class name that can be printed; rename the folder")
     parts = {}
     for part, top in tops.items():
         found = parts[part] = _Found()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -343,5 +344,7 @@ def test_folders_that_are_no_classes_are_one_line(tmp_path: Path) -> None:
     _write_images(tmp_path / "few", {"a": 3, "b": 2}, colour=False)
     _refused(lambda: import_folder(tmp_path / "few", tmp_path / "out"), "train has no image of the class 'b'")
     assert list((tmp_path / "out").iterdir()) == []
+    (tmp_path / "one" / "train").rename(tmp_path / "one" / os.fsdecode(b"r\xf6ntgen"))  # unpacked from another system
+    _refused(lambda: import_folder(tmp_path / "one", tmp_path / "out"), r"'r\\udcf6ntgen' is no class name")
     write_set(tmp_path / "out")
     _refused(lambda: import_folder(tmp_path / "few", tmp_path / "out"), "is there already")
