@@ -103,6 +103,9 @@ def _explain(error: Exception | Interrupted) -> int:
         return _explain_usage(error)
     if isinstance(error, BrokenPipeError):  # of the flush; typer ends as quietly where a command prints into one
         return 1
+    if isinstance(error, FileNotFoundError) and error.filename is None:  # what os.getcwd raises
+        complain("the current folder was removed; change into one that is there", error)
+        return 2
     if isinstance(error, OSError) and error.errno in FIXABLE:
         where = f": {str(error.filename)[:100]}" if error.filename else ""
         complain(f"{error.strerror}{where}", error)

@@ -150,3 +150,20 @@ def test_a_name_that_is_no_text_can_be_logged_and_printed(tmp_path: Path) -> Non
     line = "There is no results folder a\\udcff; give another with --results\n"
     assert (done.returncode, done.stderr) == (2, f"medbench: {line}")
     assert f"error: {line}" in (tmp_path / "log").read_text(encoding="utf-8")
+
+
+def test_a_current_folder_that_was_removed_is_named(tmp_path: Path) -> None:
+    """Where a relative path can mean nothing."""
+    (tmp_path / "gone").mkdir()
+    done = subprocess.run(
+        ["sh", "-c", 'rmdir "$PWD"; exec "$0" -m bench.cli list models --plugin net.py', sys.executable],
+        cwd=tmp_path / "gone",
+        env={**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert (done.returncode, done.stderr) == (
+        2,
+        "medbench: the current folder was removed; change into one that is there\n",
+    )
