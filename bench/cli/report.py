@@ -86,6 +86,8 @@ def explain(
         raise BenchError(f"--model is wanted: whose cell of {table}? medbench list models shows all")
     if bool(dataset) == (table == "table4"):
         raise BenchError("--dataset is wanted for table2 and table3, and table4 has none: its costs are of a model")
+    if table == "table4" and (protocol or part != "test"):
+        raise BenchError("--protocol and --part are of scores; table4 has none, its costs are of a model")
     metric = metric or ("params" if table == "table4" else "auc")
     for line in api.explain(
         results, table=table, model=model, dataset=dataset, metric=metric, protocol=protocol or None, part=part

@@ -80,6 +80,7 @@ def selection(protocol: str = "smoke", models: str = "resnet18", datasets: str =
         (["run", "--study", "lite", "--ray-address", "somewhere:1"], "--ray-address is for --engine ray"),
         (["measure", "data", "--datasets", ","], "names nothing"),
         (["explain", "table4", "--model", "resnet18", "--dataset", "x"], "table4 has none"),
+        (["explain", "table4", "--model", "resnet18", "--protocol", "lite-96"], "--protocol and --part are of scores"),
         (["explain", "table3", "--model", "resnet18"], "--dataset is wanted"),
         (["check", "resnet18", "--img-size", "0"], "medbench check --help"),
         (["run", "--jobs", "x"], "medbench run --help"),
