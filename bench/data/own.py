@@ -123,7 +123,7 @@ def read_own_card(path: Path) -> OwnCard:
         DataError: If it is not there or not what a card must be, in one line.
     """
     try:
-        return OwnCard.model_validate(tomllib.loads(path.read_text(encoding="utf-8")))
+        return OwnCard.model_validate(tomllib.loads(path.read_text(encoding="utf-8-sig")))
     except OSError as error:
         raise DataError(f"{path}: {error.strerror}; --datasets takes a card.toml or the folder that holds it") from None
     except ValidationError as error:

@@ -125,6 +125,12 @@ def test_a_wrong_file_is_one_clear_error(tmp_path: Path, old: str, new: str, mes
     assert "\n" not in str(caught.value)
 
 
+def test_an_editor_s_byte_order_mark_and_line_ends_change_nothing(tmp_path: Path) -> None:
+    """As Windows has them."""
+    (tmp_path / "mine.toml").write_bytes(b"\xef\xbb\xbf" + SMOKE.replace("\n", "\r\n").encode())
+    assert load_protocol(str(tmp_path / "mine.toml")).digest() == load_protocol("smoke").digest()
+
+
 def test_an_unknown_name_gets_a_suggestion() -> None:
     """`lite-69` is probably `lite-96`."""
     with pytest.raises(ProtocolError, match="did you mean 'lite-96'"):
