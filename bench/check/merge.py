@@ -214,17 +214,16 @@ def _write(offer: Offer, results: Path) -> Evidence | None:
         RecordError: If the file system refuses.
     """
     evidence, path = offer.evidence, results / offer.name
-    if not isinstance(evidence, WITH_TABLES):
-        if isinstance(evidence, SelfReported):
-            content = pretty(evidence.model_dump(mode="json"))
-        else:
-            content = sealed_bytes(evidence)
-        with _timing_lock(offer, results):
+    with _lock(offer, results):
+        if not isinstance(evidence, WITH_TABLES):
+            if isinstance(evidence, SelfReported):
+                content = pretty(evidence.model_dump(mode="json"))
+            else:
+                content = sealed_bytes(evidence)
             if path.exists() or not write_new(path, content):
                 _decided(offer, results)
                 return evidence
-        return None
-    with held(lock_file(results, _lock_name(evidence)), wait_seconds=WAIT_SECONDS):
+            return None
         standing, is_taken = _decided(offer, results)
         if not is_taken:
             return evidence
@@ -235,20 +234,24 @@ def _write(offer: Offer, results: Path) -> Evidence | None:
     return standing
 
 
-def _timing_lock(offer: Offer, results: Path) -> contextlib.AbstractContextManager[None]:
-    """Held while a timing is taken over: a command that measures the model writes over what it did not read."""
-    if not isinstance(offer.evidence, TimingRecord):
-        return contextlib.nullcontext()
-    return held(lock_file(results, timing_lock_name(offer.name)), wait_seconds=WAIT_SECONDS)
+def _lock(offer: Offer, results: Path) -> contextlib.AbstractContextManager[None]:
+    """What another writer of the same file holds; nothing for a file that is written once and whole."""
+    name = _lock_name(offer)
+    return held(lock_file(results, name), wait_seconds=WAIT_SECONDS) if name else contextlib.nullcontext()
 
 
-def _lock_name(evidence: Record | CamRecord | TrackRecord | TrackCard) -> str:
-    """What a writer of evidence with tables calls its lock."""
+def _lock_name(offer: Offer) -> str:
+    """What a writer of such evidence calls its lock, "" without one."""
+    evidence = offer.evidence
     if isinstance(evidence, TrackRecord):
         return track_lock_name(evidence.track, evidence.run)
     if isinstance(evidence, TrackCard):
         return card_lock_name(evidence.track, evidence.dataset)
-    return evidence.run_id if isinstance(evidence, Record) else f"cams__{evidence.run_id}"
+    if isinstance(evidence, TimingRecord):
+        return timing_lock_name(offer.name)
+    if isinstance(evidence, CamRecord):
+        return f"cams__{evidence.run_id}"
+    return evidence.run_id if isinstance(evidence, Record) else ""
 
 
 def _decided(offer: Offer, results: Path) -> tuple[Evidence | None, bool]:
